@@ -1,0 +1,170 @@
+"""nanoshell: take text, turn it into tokens, train a small language model, look inside it, and talk to it.
+
+This module is the public API: what plugins, ours included, may import. Names are loaded when they are first used, so
+that importing nanoshell costs nothing; what starts with an underscore or stands in a submodule may change at any time.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from nanoshell.version import API_VERSION, __version__
+
+if TYPE_CHECKING:
+    from nanoshell.chat.conversation import Conversation as Conversation
+    from nanoshell.chat.history import ConversationStore as ConversationStore
+    from nanoshell.chat.template import (
+        ChatTemplate as ChatTemplate,
+        Message as Message,
+        RoleTemplate as RoleTemplate,
+    )
+    from nanoshell.chat.transfer import (
+        export_conversation as export_conversation,
+        import_conversation as import_conversation,
+    )
+    from nanoshell.command.result import Screen as Screen, Stream as Stream
+    from nanoshell.data.corpus import Corpus as Corpus, prepare_corpus as prepare_corpus, tokenize as tokenize
+    from nanoshell.data.source import (
+        DataSource as DataSource,
+        Document as Document,
+        SourceInfo as SourceInfo,
+        open_source as open_source,
+    )
+    from nanoshell.data.tokens import check_tokens as check_tokens, open_tokens as open_tokens
+    from nanoshell.errors import (
+        CheckpointError as CheckpointError,
+        ConfigError as ConfigError,
+        DataError as DataError,
+        DeviceError as DeviceError,
+        Interrupted as Interrupted,
+        NanoshellError as NanoshellError,
+        NetworkError as NetworkError,
+        PluginError as PluginError,
+        RunError as RunError,
+        StorageError as StorageError,
+        TokenizerError as TokenizerError,
+        UnknownNameError as UnknownNameError,
+        UsageError as UsageError,
+        nearest as nearest,
+        unknown_name as unknown_name,
+    )
+    from nanoshell.generation.engine import GeneratedToken as GeneratedToken, Generation as Generation
+    from nanoshell.generation.sampling import LogitsProcessor as LogitsProcessor
+    from nanoshell.model.attention import GroupedQueryAttention as GroupedQueryAttention
+    from nanoshell.model.backend import (
+        Backend as Backend,
+        MemoryFigures as MemoryFigures,
+        choose_backend as choose_backend,
+    )
+    from nanoshell.model.config import ModelConfig as ModelConfig, parameter_split as parameter_split
+    from nanoshell.model.layers import SwiGLU as SwiGLU
+    from nanoshell.model.weights import read_config as read_config
+    from nanoshell.narrator import Narrator as Narrator, SilentNarrator as SilentNarrator
+    from nanoshell.paths import cache_dir as cache_dir, config_dir as config_dir, data_dir as data_dir
+    from nanoshell.plugin.hookspecs import hookimpl as hookimpl
+    from nanoshell.runs.control import request as request, wait_for as wait_for
+    from nanoshell.runs.directory import (
+        RunDirectory as RunDirectory,
+        RunStatus as RunStatus,
+        find_run as find_run,
+        list_runs as list_runs,
+        remove_run as remove_run,
+    )
+    from nanoshell.runs.events import follow as follow, read_events as read_events
+    from nanoshell.session import LoadedModel as LoadedModel, Session as Session
+    from nanoshell.tokenizer.base import Tokenizer as Tokenizer
+    from nanoshell.tokenizer.bpe import cl100k_base as cl100k_base
+    from nanoshell.tokenizer.streaming import StreamingDecoder as StreamingDecoder
+    from nanoshell.training.config import list_presets as list_presets, load_config as load_config
+    from nanoshell.training.launch import TrainRequest as TrainRequest, start_run as start_run
+    from nanoshell.training.optimizer import adamw as adamw
+    from nanoshell.training.worker import run_worker as run_worker
+
+_HOME = {
+    "Backend": "nanoshell.model.backend",
+    "ChatTemplate": "nanoshell.chat.template",
+    "CheckpointError": "nanoshell.errors",
+    "ConfigError": "nanoshell.errors",
+    "Conversation": "nanoshell.chat.conversation",
+    "ConversationStore": "nanoshell.chat.history",
+    "Corpus": "nanoshell.data.corpus",
+    "DataError": "nanoshell.errors",
+    "DataSource": "nanoshell.data.source",
+    "DeviceError": "nanoshell.errors",
+    "Document": "nanoshell.data.source",
+    "GeneratedToken": "nanoshell.generation.engine",
+    "Generation": "nanoshell.generation.engine",
+    "GroupedQueryAttention": "nanoshell.model.attention",
+    "Interrupted": "nanoshell.errors",
+    "LoadedModel": "nanoshell.session",
+    "LogitsProcessor": "nanoshell.generation.sampling",
+    "MemoryFigures": "nanoshell.model.backend",
+    "Message": "nanoshell.chat.template",
+    "ModelConfig": "nanoshell.model.config",
+    "NanoshellError": "nanoshell.errors",
+    "Narrator": "nanoshell.narrator",
+    "NetworkError": "nanoshell.errors",
+    "PluginError": "nanoshell.errors",
+    "RoleTemplate": "nanoshell.chat.template",
+    "RunDirectory": "nanoshell.runs.directory",
+    "RunError": "nanoshell.errors",
+    "RunStatus": "nanoshell.runs.directory",
+    "Screen": "nanoshell.command.result",
+    "Session": "nanoshell.session",
+    "SilentNarrator": "nanoshell.narrator",
+    "SourceInfo": "nanoshell.data.source",
+    "StorageError": "nanoshell.errors",
+    "Stream": "nanoshell.command.result",
+    "StreamingDecoder": "nanoshell.tokenizer.streaming",
+    "SwiGLU": "nanoshell.model.layers",
+    "Tokenizer": "nanoshell.tokenizer.base",
+    "TokenizerError": "nanoshell.errors",
+    "TrainRequest": "nanoshell.training.launch",
+    "UnknownNameError": "nanoshell.errors",
+    "UsageError": "nanoshell.errors",
+    "adamw": "nanoshell.training.optimizer",
+    "cache_dir": "nanoshell.paths",
+    "check_tokens": "nanoshell.data.tokens",
+    "choose_backend": "nanoshell.model.backend",
+    "cl100k_base": "nanoshell.tokenizer.bpe",
+    "config_dir": "nanoshell.paths",
+    "data_dir": "nanoshell.paths",
+    "export_conversation": "nanoshell.chat.transfer",
+    "find_run": "nanoshell.runs.directory",
+    "follow": "nanoshell.runs.events",
+    "hookimpl": "nanoshell.plugin.hookspecs",
+    "import_conversation": "nanoshell.chat.transfer",
+    "list_presets": "nanoshell.training.config",
+    "list_runs": "nanoshell.runs.directory",
+    "load_config": "nanoshell.training.config",
+    "nearest": "nanoshell.errors",
+    "open_source": "nanoshell.data.source",
+    "open_tokens": "nanoshell.data.tokens",
+    "parameter_split": "nanoshell.model.config",
+    "prepare_corpus": "nanoshell.data.corpus",
+    "read_config": "nanoshell.model.weights",
+    "read_events": "nanoshell.runs.events",
+    "remove_run": "nanoshell.runs.directory",
+    "request": "nanoshell.runs.control",
+    "run_worker": "nanoshell.training.worker",
+    "start_run": "nanoshell.training.launch",
+    "tokenize": "nanoshell.data.corpus",
+    "unknown_name": "nanoshell.errors",
+    "wait_for": "nanoshell.runs.control",
+}
+
+__all__ = ["API_VERSION", "__version__", *_HOME]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOME.get(name)
+    if home is None:
+        raise AttributeError(f"module 'nanoshell' has no attribute '{name}'")
+    value = getattr(importlib.import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,1 @@
+"""The glue that turns one click command into a prompt command, a subcommand and a palette entry."""

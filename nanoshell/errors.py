@@ -1,0 +1,94 @@
+"""Every failure that a user can meet, as one family of exceptions.
+
+An error says what is wrong and where, and its ``hint`` says what to do. Faces print the two lines and leave
+with ``exit_code``; they never print a traceback for a member of this family (``--debug`` does).
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class NanoshellError(Exception):
+    """What is wrong (``message``) and what to do about it (``hint``, may be empty)."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class UsageError(NanoshellError):
+    """The command was typed in a way that cannot be carried out."""
+
+    exit_code = 2
+
+
+class UnknownNameError(UsageError):
+    """A name that is not among those that exist: a command, preset, run, source, sampler or device."""
+
+
+class ConfigError(UsageError):
+    """A configuration with a key or a value that cannot be used."""
+
+
+class DataError(NanoshellError):
+    """Data that cannot be read or used: a source, a document, a ``.bin`` file."""
+
+
+class TokenizerError(NanoshellError):
+    """A tokenizer that cannot be built, or ids that it does not know."""
+
+
+class CheckpointError(NanoshellError):
+    """A model directory that is incomplete, damaged or of another shape."""
+
+
+class RunError(NanoshellError):
+    """A run that cannot be started, steered or read."""
+
+
+class DeviceError(NanoshellError):
+    """A device that this machine does not have, or a dtype that it cannot compute."""
+
+
+class NetworkError(NanoshellError):
+    """Something had to be fetched and could not be."""
+
+
+class StorageError(NanoshellError):
+    """A write that failed: no space, no permission, a read-only folder."""
+
+
+class PluginError(NanoshellError):
+    """A plugin that cannot be loaded, or that broke a contract."""
+
+
+class Interrupted(NanoshellError):
+    """The user stopped the command."""
+
+    exit_code = 130
+
+    def __init__(self, message: str = "interrupted", *, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+
+
+def nearest(name: str, choices: Iterable[str]) -> str | None:
+    """Return the choice that is spelled most like ``name``, or None if none comes close."""
+    by_folded = {choice.lower(): choice for choice in choices}
+    matches = difflib.get_close_matches(name.lower(), by_folded, n=1, cutoff=0.55)
+    return by_folded[matches[0]] if matches else None
+
+
+def unknown_name(kind: str, name: str, choices: Iterable[str], *, hint: str = "") -> UnknownNameError:
+    """Return the error for a ``name`` that is no ``kind`` ("preset", "run", …), naming the nearest valid one."""
+    known = sorted(choices)
+    match = nearest(name, known)
+    message = f"unknown {kind} '{name}'" + (f"; did you mean '{match}'?" if match else "")
+    listed = ", ".join(known[:12]) + (" …" if len(known) > 12 else "")
+    return UnknownNameError(
+        message, hint=hint or (f"known: {listed}" if known else f"there is no {kind} yet")
+    )

@@ -1,0 +1,79 @@
+"""Writes that are either whole or absent: temporary file, fsync, rename; and system errors in plain words."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from nanoshell.errors import StorageError
+
+_REASONS = {
+    errno.ENOSPC: ("the disk is full", "free some space, or choose another folder"),
+    errno.EDQUOT: ("the disk quota is used up", "free some space, or choose another folder"),
+    errno.EROFS: ("the file system is read-only", "choose another folder"),
+    errno.EACCES: ("permission denied", "choose a folder that you may write to"),
+    errno.EPERM: ("permission denied", "choose a folder that you may write to"),
+    errno.ENOTDIR: ("a part of the path is a file, not a folder", "choose another folder"),
+}
+
+
+def storage_error(path: Path, error: OSError) -> StorageError:
+    """Return ``error``, met while writing ``path``, as a message with what to do."""
+    reason, hint = _REASONS.get(error.errno or 0, (error.strerror or str(error), ""))
+    return StorageError(f"cannot write {path}: {reason}", hint=hint)
+
+
+@contextlib.contextmanager
+def explain_storage(path: Path) -> Iterator[None]:
+    """Turn an OSError inside the block into a `StorageError` that names ``path``."""
+    try:
+        yield
+    except OSError as error:
+        raise storage_error(path, error) from error
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the renames inside ``folder`` durable, where the platform can."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError:  # some file systems refuse fsync on a folder; the rename itself is still atomic
+        pass
+    finally:
+        os.close(handle)
+
+
+@contextlib.contextmanager
+def atomic_write(path: Path, mode: str = "wb", *, private: bool = False) -> Iterator[IO[Any]]:
+    """Yield a file that becomes ``path`` when the block ends well, and leaves no trace otherwise.
+
+    ``mode`` is ``"wb"`` or ``"w"`` (UTF-8). A ``private`` file is 0600. Raises `StorageError`.
+    """
+    with explain_storage(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+        temporary = Path(name)
+        try:
+            with os.fdopen(handle, mode, encoding=None if "b" in mode else "utf-8") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            if not private:
+                umask = os.umask(0)
+                os.umask(umask)
+                temporary.chmod(0o666 & ~umask)
+            temporary.replace(path)
+            sync_folder(path.parent)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str, *, private: bool = False) -> None:
+    """Write ``text`` to ``path`` as UTF-8, whole or not at all. Raises `StorageError`."""
+    with atomic_write(path, "w", private=private) as file:
+        file.write(text)

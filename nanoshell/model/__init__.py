@@ -1,0 +1,1 @@
+"""The language model: its configuration, layers, cache and weights on disk."""

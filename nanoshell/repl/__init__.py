@@ -1,0 +1,1 @@
+"""The prompt: reading lines, completing them, the toolbar."""

@@ -1,0 +1,1 @@
+"""Training: configuration, optimizer, schedule, loop, checkpoints, and the worker process that runs them."""

@@ -1,0 +1,31 @@
+"""What every test gets: a home of its own, no network client that waits for an answer, and a folder for runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Point settings, history and caches to a fresh folder, and let no setting of the machine leak in."""
+    home = tmp_path_factory.mktemp("home")
+    monkeypatch.setenv("NANOSHELL_HOME", str(home))
+    monkeypatch.setenv("HF_HOME", str(home / "huggingface"))
+    for name in (
+        "NANOSHELL_PLUGINS",
+        "NANOSHELL_STRICT",
+        "NO_COLOR",
+        "FORCE_COLOR",
+        "HF_HUB_OFFLINE",
+        "HF_ENDPOINT",
+    ):
+        monkeypatch.delenv(name, raising=False)
+    return home
+
+
+@pytest.fixture
+def runs_dir(tmp_path: Path) -> Path:
+    """A folder for runs that does not exist yet."""
+    return tmp_path / "runs"
