@@ -72,7 +72,14 @@ if TYPE_CHECKING:
         remove_run as remove_run,
     )
     from nanoshell.runs.events import follow as follow, read_events as read_events
-    from nanoshell.session import LoadedModel as LoadedModel, Session as Session
+    from nanoshell.session import (
+        LoadedModel as LoadedModel,
+        ModelLocation as ModelLocation,
+        Reply as Reply,
+        Session as Session,
+        last_state as last_state,
+        open_session as open_session,
+    )
     from nanoshell.tokenizer.base import Tokenizer as Tokenizer
     from nanoshell.tokenizer.bpe import cl100k_base as cl100k_base
     from nanoshell.tokenizer.streaming import StreamingDecoder as StreamingDecoder
@@ -102,10 +109,12 @@ _HOME = {
     "MemoryFigures": "nanoshell.model.backend",
     "Message": "nanoshell.chat.template",
     "ModelConfig": "nanoshell.model.config",
+    "ModelLocation": "nanoshell.session",
     "NanoshellError": "nanoshell.errors",
     "Narrator": "nanoshell.narrator",
     "NetworkError": "nanoshell.errors",
     "PluginError": "nanoshell.errors",
+    "Reply": "nanoshell.session",
     "RoleTemplate": "nanoshell.chat.template",
     "RunDirectory": "nanoshell.runs.directory",
     "RunError": "nanoshell.errors",
@@ -135,10 +144,12 @@ _HOME = {
     "follow": "nanoshell.runs.events",
     "hookimpl": "nanoshell.plugin.hookspecs",
     "import_conversation": "nanoshell.chat.transfer",
+    "last_state": "nanoshell.session",
     "list_presets": "nanoshell.training.config",
     "list_runs": "nanoshell.runs.directory",
     "load_config": "nanoshell.training.config",
     "nearest": "nanoshell.errors",
+    "open_session": "nanoshell.session",
     "open_source": "nanoshell.data.source",
     "open_tokens": "nanoshell.data.tokens",
     "parameter_split": "nanoshell.model.config",

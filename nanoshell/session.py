@@ -1,0 +1,411 @@
+"""What the faces share: settings, plugins, the chosen data and model, runs, the conversation.
+
+A face builds one `Session` and hands it to every command. It holds no widget and prints nothing; long work speaks
+through its `narrator`. torch is loaded by the first method that needs a model.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nanoshell import paths
+from nanoshell.errors import NanoshellError, RunError, StorageError, UsageError
+from nanoshell.files import write_text
+from nanoshell.narrator import Narrator, SilentNarrator
+from nanoshell.plugin.manager import Plugins, load_plugins
+from nanoshell.settings import Setting, Settings, number
+
+if TYPE_CHECKING:
+    from nanoshell.chat.conversation import Conversation
+    from nanoshell.chat.history import ConversationStore
+    from nanoshell.chat.template import ChatTemplate
+    from nanoshell.data.corpus import Corpus
+    from nanoshell.data.source import DataSource
+    from nanoshell.generation.engine import Engine, GeneratedToken, Generation
+    from nanoshell.model.backend import Backend
+    from nanoshell.model.config import ModelConfig
+    from nanoshell.runs.directory import RunDirectory, RunStatus
+    from nanoshell.tokenizer.base import Tokenizer
+    from nanoshell.training.launch import TrainRequest
+
+SNAPSHOT_SECONDS = 60.0
+"""How long to wait for a training run to write a snapshot: one step and one write of the weights."""
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model ready to sample: its ``engine``, and the directory, run and step that it came from."""
+
+    engine: Engine
+    config: ModelConfig
+    path: Path
+    label: str
+    step: int | None = None
+
+
+@dataclass(frozen=True)
+class ModelLocation:
+    """A model directory together with the run that it belongs to, where it belongs to one."""
+
+    path: Path
+    run: RunDirectory | None = None
+
+    @property
+    def step(self) -> int | None:
+        """The training step in the directory's name (``step-000200``), or None."""
+        digits = self.path.name.rpartition("-")[2]
+        return int(digits) if digits.isdigit() and self.path.name.startswith("step-") else None
+
+    @property
+    def label(self) -> str:
+        """A short name for people: run and step, or the folder's name."""
+        if self.run is None:
+            return self.path.name
+        return self.run.name if self.step is None else f"{self.run.name}@{self.step}"
+
+
+class Reply:
+    """The assistant's next turn, token by token; when it ends, however it ends, the conversation has kept it."""
+
+    def __init__(self, session: Session, generation: Generation, dropped: int) -> None:
+        self._session = session
+        self.generation = generation
+        self.dropped = dropped
+
+    def __iter__(self) -> Iterator[GeneratedToken]:
+        try:
+            yield from self.generation
+        except KeyboardInterrupt:
+            self.generation.interrupt()
+        finally:
+            self._keep()
+
+    def _keep(self) -> None:
+        session = self._session
+        interrupted = self.generation.finish_reason == "interrupted"
+        message = session.conversation.add("assistant", self.generation.text, interrupted=interrupted)
+        session.store.save(session.conversation)
+        session.plugins.notify(
+            "message_finished", session=session, conversation=session.conversation, message=message
+        )
+
+
+@dataclass
+class Session:
+    """One person's work: build it with `open_session`."""
+
+    plugins: Plugins
+    settings: Settings
+    history: bool = True
+    narrator: Narrator = field(default_factory=SilentNarrator)
+    data: str | None = None
+    model_name: str | None = None
+    _loaded: LoadedModel | None = None
+    _started: dict[str, RunDirectory] = field(default_factory=dict)
+
+    @property
+    def runs_dir(self) -> Path:
+        """The folder of the runs."""
+        return Path(self.settings.text("runs_dir")).expanduser()
+
+    @cached_property
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer of the settings, built when first needed."""
+        return self.plugins.tokenizers.get(self.settings.text("tokenizer"))()
+
+    @cached_property
+    def template(self) -> ChatTemplate:
+        """The chat template of the settings."""
+        return self.plugins.chat_templates.get(self.settings.text("chat_template"))()
+
+    @cached_property
+    def store(self) -> ConversationStore:
+        """Where conversations are kept; in memory alone without history."""
+        from nanoshell.chat.history import ConversationStore
+
+        if not self.history:
+            return ConversationStore(None)
+        return ConversationStore(paths.private_folder(paths.data_dir()) / "conversations.db")
+
+    @cached_property
+    def conversation(self) -> Conversation:
+        """The current conversation; assign another to switch."""
+        from nanoshell.chat.conversation import Conversation
+
+        return Conversation(name=self.store.new_name())
+
+    # Data
+
+    def open_source(self, spec: str | None = None) -> DataSource:
+        """Return the data source named ``spec``, or the chosen one. Raises `DataError`, `UsageError`."""
+        from nanoshell.data.source import open_source
+
+        wanted = spec or self.data
+        if wanted is None:
+            raise UsageError("no data is chosen", hint="try: data use nano-start")
+        return open_source(wanted, self.plugins.sources)
+
+    def use_data(self, spec: str) -> DataSource:
+        """Choose ``spec`` for the commands that follow, and remember it for the next start."""
+        source = self.open_source(spec)
+        self.data = source.spec
+        self.remember()
+        return source
+
+    def prepare_corpus(self, spec: str | None = None, *, special: bool = False) -> Corpus:
+        """Return the source as token ids on disk, tokenizing it where that has not been done."""
+        from nanoshell.data.corpus import prepare_corpus
+
+        source = self.open_source(spec)
+        return prepare_corpus(source, self.tokenizer, self.template, special=special, narrator=self.narrator)
+
+    # Runs
+
+    def train(self, request: TrainRequest) -> RunDirectory:
+        """Validate ``request``, start its worker, and make its weights the session's model."""
+        from nanoshell.training.launch import start_run
+
+        run = start_run(request, self.plugins, self.narrator)
+        self._started[run.name] = run
+        self.data = request.source or self.data
+        self.model_name = str(run.path)
+        self.remember()
+        return run
+
+    def find_run(self, reference: str) -> RunDirectory:
+        """Return the run named ``reference`` (a name, a path, or ``latest``). Raises `RunError`."""
+        from nanoshell.runs.directory import find_run
+
+        return find_run(self.runs_dir, reference)
+
+    def runs_in_progress(self) -> list[tuple[RunDirectory, RunStatus]]:
+        """Return the runs that this session started and that have not ended, with their status."""
+        return [(run, status) for run in self._started.values() if not (status := run.status()).ended]
+
+    def finished_runs(self) -> list[tuple[RunDirectory, RunStatus]]:
+        """Return the started runs that have ended since the last call, telling plugins of each."""
+        ended = [(run, status) for run in self._started.values() if (status := run.status()).ended]
+        for run, status in ended:
+            self.run_ended(run, status.state)
+        return ended
+
+    def run_ended(self, run: RunDirectory, state: str) -> None:
+        """Tell plugins that ``run`` has ended as ``state``, and stop following it."""
+        self._started.pop(run.name, None)
+        self.plugins.notify("run_finished", session=self, run=run, status=state)
+
+    # Models
+
+    def locate_model(self, reference: str) -> ModelLocation:
+        """Return the model directory that ``reference`` names: ``latest``, a run, ``RUN@STEP``, or a directory.
+
+        A run that is training is asked for a snapshot of its newest weights. Raises `RunError`, `CheckpointError`.
+        """
+        directory = Path(reference).expanduser()
+        if (directory / "config.json").is_file():
+            return ModelLocation(directory.resolve(), _run_of(directory.resolve()))
+        name, at, step = reference.partition("@")
+        run = self._newest_run_with_weights() if name == "latest" else self.find_run(name)
+        if at:
+            return _checkpoint_at(run, step)
+        return ModelLocation(self._newest_weights(run), run)
+
+    def use_model(self, reference: str) -> LoadedModel:
+        """Load the model that ``reference`` names, choose it for what follows, and remember it."""
+        loaded = self._load(self.locate_model(reference))
+        self.model_name = str(Path(reference).resolve()) if Path(reference).exists() else reference
+        self.remember()
+        return loaded
+
+    def model(self) -> LoadedModel:
+        """Return the chosen model with its newest weights, loading it where needed."""
+        if self.model_name is None:
+            raise UsageError("no model is loaded", hint="try: demo, train, or model load latest")
+        return self._load(self.locate_model(self.model_name))
+
+    def backend(self) -> Backend:
+        """Return the backend of the ``device`` setting. Raises `DeviceError`."""
+        from nanoshell.model.backend import choose_backend
+
+        return choose_backend(self.settings.text("device"), self.plugins.backends)
+
+    def _load(self, location: ModelLocation) -> LoadedModel:
+        if self._loaded is not None and self._loaded.path == location.path:
+            return self._loaded
+        from nanoshell.generation.engine import Engine
+        from nanoshell.model.weights import load_model, read_config
+
+        config = read_config(location.path)
+        tokenizer = (
+            self.plugins.tokenizers.get(config.tokenizer)()
+            if config.tokenizer != self.tokenizer.name
+            else self.tokenizer
+        )
+        device = self.backend().device()
+        network = load_model(location.path, self.plugins.mixers, device=device)
+        engine = Engine(network, tokenizer, self.plugins.samplers, device=device)
+        self._loaded = LoadedModel(engine, config, location.path, location.label, location.step)
+        return self._loaded
+
+    def _newest_run_with_weights(self) -> RunDirectory:
+        from nanoshell.runs.directory import list_runs
+
+        for run in list_runs(self.runs_dir):
+            if run.latest_checkpoint() is not None or not run.status().ended:
+                return run
+        raise RunError(f"no run in {self.runs_dir} has weights yet", hint="train one: train, or demo")
+
+    def _newest_weights(self, run: RunDirectory) -> Path:
+        from nanoshell.runs import control
+
+        status = run.status()
+        if status.state in ("starting", "running", "paused"):
+            answer = control.wait_for(run, control.request(run, "snapshot"), timeout=SNAPSHOT_SECONDS)
+            if answer is not None and answer.get("ok") and answer.get("path"):
+                return (run.path / str(answer["path"])).resolve()
+        checkpoint = run.latest_checkpoint()
+        if checkpoint is None:
+            raise RunError(
+                f"run {run.name} has no weights yet ({status.state})",
+                hint=f"see its log: runs log {run.name}",
+            )
+        return checkpoint
+
+    # Generation and chat
+
+    def sampling(self, overrides: Mapping[str, float] | None = None) -> dict[str, float]:
+        """Return the value of every sampler's setting, ``overrides`` on top. Raises `UnknownNameError`."""
+        values = {entry.name: self.settings.number(entry.name) for entry in self.plugins.samplers}
+        for name, value in (overrides or {}).items():
+            self.plugins.samplers.entry(name)
+            values[name] = value
+        return values
+
+    def generate(
+        self,
+        prompt: str,
+        *,
+        max_tokens: int | None = None,
+        sampling: Mapping[str, float] | None = None,
+        seed: int | None = None,
+        stop: Sequence[str] = (),
+        special: bool = False,
+        start_of_document: bool = True,
+    ) -> Generation:
+        """Continue ``prompt`` with the chosen model; iterate over the result to run it.
+
+        ``prompt`` is ordinary text unless ``special``; ``start_of_document`` puts ``<|endoftext|>`` before it.
+        """
+        from nanoshell.generation.engine import GenerationRequest
+
+        engine = self.model().engine
+        tokenizer = engine.tokenizer
+        ids = tokenizer.encode_special(prompt) if special else tokenizer.encode(prompt)
+        start = [tokenizer.end_of_text] if start_of_document else []
+        request = GenerationRequest(
+            prompt=start + ids,
+            max_tokens=max_tokens or int(self.settings.number("max_tokens")),
+            sampling=self.sampling(sampling),
+            seed=seed,
+            stop_ids=self.template.stop_ids(tokenizer),
+            stop=tuple(stop),
+        )
+        return engine.generate(request)
+
+    def reply(
+        self, text: str, *, sampling: Mapping[str, float] | None = None, seed: int | None = None
+    ) -> Reply:
+        """Add ``text`` as the user's turn and return the assistant's, to be iterated."""
+        self.model()  # a missing model must not leave a question without an answer in the conversation
+        self.conversation.add("user", text)
+        try:
+            return self.answer(sampling=sampling, seed=seed)
+        except NanoshellError:
+            self.conversation.undo()
+            raise
+
+    def answer(self, *, sampling: Mapping[str, float] | None = None, seed: int | None = None) -> Reply:
+        """Return the assistant's turn after the conversation as it stands (whose last turn is the user's)."""
+        from nanoshell.generation.engine import GenerationRequest
+
+        engine = self.model().engine
+        positions = engine.max_positions
+        reserve = min(int(self.settings.number("max_tokens")), max(8, positions // 4))
+        fitted = self.conversation.fit(self.template, engine.tokenizer, positions, reserve)
+        room = positions - len(fitted.ids)
+        request = GenerationRequest(
+            prompt=fitted.ids,
+            max_tokens=min(room, int(self.settings.number("max_tokens"))),
+            sampling=self.sampling(sampling),
+            seed=seed,
+            stop_ids=self.template.stop_ids(engine.tokenizer),
+        )
+        self.store.save(self.conversation)
+        return Reply(self, engine.generate(request), fitted.dropped)
+
+    # Between starts
+
+    def remember(self) -> None:
+        """Keep the names of model and data for the next start. Failing to is no reason to fail."""
+        if not self.history:
+            return
+        state = {"model": self.model_name, "data": self.data, "runs_dir": str(self.runs_dir.resolve())}
+        with contextlib.suppress(StorageError):
+            write_text(_state_file(), json.dumps(state), private=True)
+
+
+def last_state() -> dict[str, Any]:
+    """Return ``model``, ``data`` and ``runs_dir`` of the last session, or an empty dict."""
+    try:
+        state = json.loads(_state_file().read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return state if isinstance(state, dict) else {}
+
+
+def open_session(
+    *,
+    plugins_dir: Path | None = None,
+    safe: bool = False,
+    history: bool = True,
+    narrator: Narrator | None = None,
+) -> Session:
+    """Read the settings, load the plugins and return the session that a face works with."""
+    settings = Settings(paths.config_dir() / "settings.toml")
+    disabled = settings.get("disabled_plugins")
+    plugins = load_plugins(
+        plugins_dir=plugins_dir, safe=safe, disabled=disabled if isinstance(disabled, list) else []
+    )
+    for entry in plugins.samplers:
+        bounds = {key: entry.options[key] for key in ("minimum", "maximum", "integer")}
+        parse = number(entry.name, **bounds)
+        settings.define(Setting(entry.name, entry.options["default"], parse, entry.summary, "sampling"))
+    session = Session(plugins, settings, history, narrator or SilentNarrator())
+    plugins.notify("session_started", session=session)
+    return session
+
+
+def _state_file() -> Path:
+    return paths.data_dir() / "last.json"
+
+
+def _run_of(directory: Path) -> RunDirectory | None:
+    from nanoshell.runs.directory import RunDirectory
+
+    run = RunDirectory(directory.parent.parent)
+    return run if run.record_path.is_file() else None
+
+
+def _checkpoint_at(run: RunDirectory, step: str) -> ModelLocation:
+    from nanoshell.errors import unknown_name
+
+    by_step = {str(checkpoint.step): checkpoint.path for checkpoint in run.checkpoints()}
+    if step not in by_step:
+        raise unknown_name(f"checkpoint of {run.name}", step, by_step)
+    return ModelLocation(by_step[step], run)

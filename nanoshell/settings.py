@@ -1,0 +1,171 @@
+"""A user's settings: what may be set, its checks, and the TOML file that keeps it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from nanoshell.errors import ConfigError, UsageError, unknown_name
+from nanoshell.files import atomic_write
+
+Value = str | int | float | bool | list[str]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One thing that can be set: its default, how text becomes a value, one line about it."""
+
+    name: str
+    default: Value
+    parse: Callable[[str], Value]
+    summary: str
+    group: str = "session"
+
+
+def number(
+    name: str, *, minimum: float | None = None, maximum: float | None = None, integer: bool = False
+) -> Callable[[str], Value]:
+    """Return a parser for a number within bounds. It raises `UsageError` naming the bounds."""
+    kind = "a whole number" if integer else "a number"
+    bounds = [
+        f"at least {minimum:g}" if minimum is not None else "",
+        f"at most {maximum:g}" if maximum is not None else "",
+    ]
+    wanted = " ".join([kind, " and ".join(part for part in bounds if part)]).strip()
+
+    def parse(text: str) -> Value:
+        try:
+            value = int(text) if integer else float(text)
+        except ValueError:
+            raise UsageError(f"{name} must be {wanted}, not '{text}'") from None
+        below = minimum is not None and value < minimum
+        above = maximum is not None and value > maximum
+        if below or above or not math.isfinite(value):
+            raise UsageError(f"{name} must be {wanted}, not {text}")
+        return value
+
+    return parse
+
+
+def text(name: str) -> Callable[[str], Value]:
+    """Return a parser that takes any text but an empty one."""
+
+    def parse(value: str) -> Value:
+        if not value.strip():
+            raise UsageError(f"{name} must not be empty")
+        return value
+
+    return parse
+
+
+def names(name: str) -> Callable[[str], Value]:
+    """Return a parser for a list of names separated by commas; an empty text is an empty list."""
+    return lambda value: [part.strip() for part in value.split(",") if part.strip()]
+
+
+CORE_SETTINGS = (
+    Setting("device", "auto", text("device"), "where models compute: auto, cpu, cuda, mps"),
+    Setting("runs_dir", "runs", text("runs_dir"), "folder of the runs"),
+    Setting("max_tokens", 200, number("max_tokens", minimum=1, integer=True), "longest reply, in tokens"),
+    Setting("tokenizer", "cl100k_base", text("tokenizer"), "splits text into tokens"),
+    Setting("chat_template", "roles", text("chat_template"), "lays out a conversation as tokens"),
+    Setting("disabled_plugins", [], names("disabled_plugins"), "plugins that are not loaded, by name"),
+)
+
+
+class Settings:
+    """Values by name over their defaults; `set` checks and `save` keeps them.
+
+    Names in the file that nothing here knows are kept as they are: the plugin that owns them may be absent today.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self.path = path
+        self._known: dict[str, Setting] = {}
+        self._values: dict[str, Value] = {}
+        self._temporary: dict[str, Value] = {}
+        self._pending = self._read()
+        for setting in CORE_SETTINGS:
+            self.define(setting)
+
+    def define(self, setting: Setting) -> None:
+        """Make ``setting`` known, and take its value from the file where the file has one."""
+        self._known[setting.name] = setting
+        if setting.name in self._pending:
+            stored = self._pending.pop(setting.name)
+            written = ",".join(map(str, stored)) if isinstance(stored, list) else str(stored)
+            try:
+                self._values[setting.name] = setting.parse(written)
+            except UsageError as error:
+                raise ConfigError(f"{self.path}: {error.message}", hint=error.hint) from None
+
+    def get(self, name: str) -> Value:
+        """Return the value of ``name``, or its default. Raises `UnknownNameError`."""
+        setting = self._setting(name)
+        return self._temporary.get(name, self._values.get(name, setting.default))
+
+    def text(self, name: str) -> str:
+        """Return the value of ``name`` as text."""
+        return str(self.get(name))
+
+    def number(self, name: str) -> float:
+        """Return the value of ``name`` as a float. Raises `UsageError` where it is no number."""
+        value = self.get(name)
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise UsageError(f"{name} is no number: {value!r}")
+        return float(value)
+
+    def set(self, name: str, value: str) -> Value:
+        """Check ``value`` and keep it, in the file too. Raises `UnknownNameError`, `UsageError`, `StorageError`."""
+        parsed = self._setting(name).parse(value)
+        self._values[name] = parsed
+        self._temporary.pop(name, None)
+        self.save()
+        return parsed
+
+    def override(self, name: str, value: str) -> None:
+        """Check ``value`` and use it in this process only (an option of the command line)."""
+        self._temporary[name] = self._setting(name).parse(value)
+
+    def unset(self, name: str) -> Value:
+        """Return ``name`` to its default, in the file too, and return that."""
+        setting = self._setting(name)
+        self._values.pop(name, None)
+        self._temporary.pop(name, None)
+        self.save()
+        return setting.default
+
+    def is_set(self, name: str) -> bool:
+        """Return whether ``name`` differs from its default by the user's word."""
+        return name in self._values or name in self._temporary
+
+    def __iter__(self) -> Iterator[Setting]:
+        return iter(self._known.values())
+
+    def save(self) -> None:
+        """Write the values to the file. Without a path nothing is written."""
+        if self.path is None:
+            return
+        import tomli_w
+
+        with atomic_write(self.path, private=True) as file:
+            file.write(tomli_w.dumps({**self._pending, **self._values}).encode())
+
+    def _setting(self, name: str) -> Setting:
+        if name not in self._known:
+            raise unknown_name("setting", name, self._known)
+        return self._known[name]
+
+    def _read(self) -> dict[str, Value]:
+        if self.path is None or not self.path.exists():
+            return {}
+        import tomllib
+
+        try:
+            return tomllib.loads(self.path.read_text("utf-8"))
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+            raise ConfigError(
+                f"cannot read the settings in {self.path}: {error}", hint="mend the file, or move it away"
+            ) from None
