@@ -1,0 +1,292 @@
+"""The shape of a model: its YAML keys, which kind of layer stands where, and how many parameters that makes.
+
+The keys are those of the seed family, so that its files load unchanged, and a few of ours. No torch here: a
+preset can be listed, checked and described without it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from nanoshell.errors import CheckpointError, ConfigError, nearest
+from nanoshell.model.validation import BadValueError, Count, Flag, Natural, validate, without_nulls
+
+if TYPE_CHECKING:
+    from nanoshell.plugin.registry import Registry
+    from nanoshell.tokenizer.base import Tokenizer
+
+FORMAT = 1
+"""The version of ``config.json``. A larger one was written by a newer nanoshell."""
+DEFAULT_VOCAB_SIZE = 100_331
+NO_FEED_FORWARD = "none"
+
+DTYPE_ALIASES = {"f32": "float32", "fp32": "float32", "bf16": "bfloat16", "f16": "float16", "fp16": "float16"}
+DtypeName = Annotated[
+    Literal["auto", "float32", "bfloat16", "float16"],
+    BeforeValidator(lambda value: DTYPE_ALIASES.get(value, value) if isinstance(value, str) else value),
+]
+"""A dtype by its torch name, or by the short name of the seed family; ``auto`` leaves it to the backend."""
+Fraction = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class ModelConfig(BaseModel):
+    """The ``model:`` section of a preset. ``null`` means absent, and unknown keys are errors.
+
+    A layer is a mixer (mixes positions) followed by a feed-forward (mixes channels); `mixer_names` and
+    `feed_forward_names` say which. ``mixer`` and ``feed_forward`` name registered layer kinds and come before
+    the rule of the seed family.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = "model"
+    hidden_size: Count
+    num_layers: Count
+    num_heads: Count = 1
+    kv_heads: Count | None = None
+    intermediate_size: Count | None = None
+    vocab_size: Count = DEFAULT_VOCAB_SIZE
+    max_seq_len: Count = 1024
+    rope_theta: Positive = 10_000.0
+    dtype: DtypeName = "auto"
+
+    mixer: str | None = None
+    feed_forward: str | None = None
+    tokenizer: str = "cl100k_base"
+    qk_norm: Flag = False
+    tie_embeddings: Flag = False
+    rms_norm_eps: Positive = 1e-5
+    dropout: Fraction = 0.0
+
+    kv_latent_dim: Count | None = None
+    q_latent_dim: Count | None = None
+    d_rope: Count | None = None
+    num_experts: Natural | None = None
+    experts_per_tok: Count | None = None
+    shared_expert_enabled: Flag | None = None
+
+    mamba_layers: tuple[Natural, ...] = ()
+    mamba2_num_heads: Count | None = None
+    mamba2_head_dim: Count | None = None
+    mamba2_state_size: Count | None = None
+    mamba2_chunk_size: Count | None = None
+    mamba2_n_groups: Count | None = None
+    mamba2_conv_kernel: Count | None = None
+    mamba2_expand: Count | None = None
+    mamba3_enabled: Flag = False
+    mamba3_complex_rope: Flag | None = None
+    mamba3_mimo_rank: Natural | None = None
+    mamba3_use_conv: Flag | None = None
+
+    @property
+    def num_kv_heads(self) -> int:
+        """Heads that keys and values have: ``kv_heads``, or as many as queries where it is absent."""
+        return self.kv_heads or self.num_heads
+
+    @property
+    def head_dim(self) -> int:
+        """Channels of one attention head."""
+        return self.hidden_size // self.num_heads
+
+    @property
+    def feed_forward_size(self) -> int:
+        """``intermediate_size``, or 8/3 of the width, as Llama has it, rounded up to a multiple of 32."""
+        return self.intermediate_size or -(-self.hidden_size * 8 // (3 * 32)) * 32
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the keys that are not absent, as JSON-able values; `from_dict` reads them back."""
+        return self.model_dump(mode="json", exclude_none=True)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any], where: str = "model") -> ModelConfig:
+        """Return the config that ``data`` holds. Raises `ConfigError` that begins with ``where``."""
+        return validate(cls, data, where)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _null_is_absent(cls, data: Any) -> Any:
+        return without_nulls(data)
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> ModelConfig:
+        for index in self.mamba_layers:
+            if index >= self.num_layers:
+                raise BadValueError(
+                    f"mamba_layers names layer {index}, but there are {self.num_layers} layers",
+                    f"layers are counted from 0 to {self.num_layers - 1}",
+                )
+        mixers = mixer_names(self)
+        if "attention" in mixers or "mla" in mixers:
+            self._heads_fit()
+        if "mamba2" in mixers or "mamba3" in mixers:
+            self._mamba_heads_fit()
+        if self.num_experts and self.experts_per_tok and self.experts_per_tok > self.num_experts:
+            raise BadValueError(
+                f"experts_per_tok {self.experts_per_tok} is more than num_experts {self.num_experts}",
+                "a token can be sent to each expert once",
+            )
+        return self
+
+    def _heads_fit(self) -> None:
+        if "num_heads" not in self.model_fields_set:
+            raise BadValueError(
+                "num_heads is missing, and there are attention layers",
+                f"add num_heads; it must divide hidden_size {self.hidden_size}",
+            )
+        if self.hidden_size % self.num_heads:
+            raise BadValueError(
+                f"num_heads {self.num_heads} does not divide hidden_size {self.hidden_size}",
+                f"num_heads may be {_listed(_divisors(self.hidden_size))}",
+            )
+        if self.head_dim % 2:
+            raise BadValueError(
+                f"hidden_size {self.hidden_size} / num_heads {self.num_heads} gives {self.head_dim} channels "
+                "a head, an odd number; rotary positions turn them in pairs",
+                "choose num_heads so that hidden_size / num_heads is even",
+            )
+        if self.num_heads % self.num_kv_heads:
+            raise BadValueError(
+                f"kv_heads {self.kv_heads} does not divide num_heads {self.num_heads}",
+                f"kv_heads may be {_listed(_divisors(self.num_heads))}",
+            )
+
+    def _mamba_heads_fit(self) -> None:
+        heads, head_dim, expand = self.mamba2_num_heads, self.mamba2_head_dim, self.mamba2_expand or 2
+        if heads and head_dim and self.hidden_size * expand != heads * head_dim:
+            raise BadValueError(
+                f"hidden_size {self.hidden_size} × mamba2_expand {expand} is {self.hidden_size * expand}, "
+                f"but mamba2_num_heads {heads} × mamba2_head_dim {head_dim} is {heads * head_dim}",
+                "the two products must be equal",
+            )
+
+
+def mixer_names(config: ModelConfig) -> list[str]:
+    """Return the kind of mixer of each layer.
+
+    A layer named in ``mamba_layers`` is ``mamba3`` where ``mamba3_enabled``, else ``mamba2`` where its keys
+    are set, else ``mamba1``. The others are ``mixer`` where it is given, ``mla`` where ``kv_latent_dim`` is,
+    else ``attention``.
+    """
+    if config.mamba3_enabled:
+        mamba = "mamba3"
+    elif config.mamba2_num_heads or config.mamba2_head_dim or config.mamba2_state_size:
+        mamba = "mamba2"
+    else:
+        mamba = "mamba1"
+    other = config.mixer or ("mla" if config.kv_latent_dim else "attention")
+    chosen = set(config.mamba_layers)
+    return [mamba if index in chosen else other for index in range(config.num_layers)]
+
+
+def feed_forward_names(config: ModelConfig) -> list[str]:
+    """Return the kind of feed-forward of each layer, ``none`` where a layer has none.
+
+    ``feed_forward`` goes for every layer where it is given. Otherwise layers in ``mamba_layers`` have none,
+    an ``mla`` layer has ``moe`` where experts are configured, and all others have ``swiglu``.
+    """
+    if config.feed_forward:
+        return [config.feed_forward] * config.num_layers
+    mamba = set(config.mamba_layers)
+    return [
+        NO_FEED_FORWARD if index in mamba else "moe" if mixer == "mla" and config.num_experts else "swiglu"
+        for index, mixer in enumerate(mixer_names(config))
+    ]
+
+
+def check_kinds(config: ModelConfig, mixers: Registry[Any]) -> None:
+    """Raise `ConfigError` where a layer's kind is not registered, naming those that are."""
+    wanted = (("mixer", mixer_names(config)), ("feed_forward", feed_forward_names(config)))
+    for kind, names in wanted:
+        known = [entry.name for entry in mixers if entry.options.get("kind", "mixer") == kind]
+        if kind == "feed_forward":
+            known.append(NO_FEED_FORWARD)
+        for name in dict.fromkeys(names):
+            if name in known:
+                continue
+            layers = [index for index, other in enumerate(names) if other == name]
+            match = nearest(name, known)
+            label = kind.replace("_", "-")
+            raise ConfigError(
+                f"no {label} '{name}' is registered, and layer{'s'[: len(layers) > 1]} {_listed(layers)} of "
+                f"'{config.name}' need{'s'[: len(layers) == 1]} it"
+                + (f"; did you mean '{match}'?" if match else ""),
+                hint=f"registered {label}s: {', '.join(sorted(known)) or 'none'}; a plugin can bring others",
+            )
+
+
+def check_vocabulary(config: ModelConfig, tokenizer: Tokenizer) -> None:
+    """Raise `ConfigError` where the model has fewer rows than the tokenizer has ids."""
+    if config.vocab_size < tokenizer.vocab_size:
+        raise ConfigError(
+            f"vocab_size {config.vocab_size:,} of '{config.name}' is smaller than the vocabulary of "
+            f"tokenizer '{tokenizer.name}', {tokenizer.vocab_size:,}",
+            hint=f"set model.vocab_size to {tokenizer.vocab_size} or more",
+        )
+
+
+@dataclass(frozen=True)
+class ParameterSplit:
+    """How many parameters each part of a model has. A tied ``head`` counts as 0: it is the embedding.
+
+    ``mixers``, ``feed_forwards`` and with them ``total`` are None where a kind of layer is not ours to count.
+    """
+
+    embedding: int
+    mixers: int | None
+    feed_forwards: int | None
+    norms: int
+    head: int
+
+    @property
+    def total(self) -> int | None:
+        """All parameters, each counted once."""
+        if self.mixers is None or self.feed_forwards is None:
+            return None
+        return self.embedding + self.mixers + self.feed_forwards + self.norms + self.head
+
+
+def parameter_split(config: ModelConfig) -> ParameterSplit:
+    """Return the parameters of each part by formula, for ``attention`` and ``swiglu`` layers.
+
+    For other kinds the part is None; `nanoshell.model.transformer.count_parameters` asks the module itself.
+    """
+    hidden, layers = config.hidden_size, config.num_layers
+    mixers, feed_forwards = mixer_names(config), feed_forward_names(config)
+    with_feed_forward = sum(name != NO_FEED_FORWARD for name in feed_forwards)
+    keys_and_values = 2 * config.num_kv_heads * config.head_dim
+    attention = hidden * (2 * hidden + keys_and_values) + (2 * config.head_dim if config.qk_norm else 0)
+    return ParameterSplit(
+        embedding=config.vocab_size * hidden,
+        mixers=layers * attention if set(mixers) == {"attention"} else None,
+        feed_forwards=(
+            with_feed_forward * 3 * hidden * config.feed_forward_size
+            if set(feed_forwards) <= {"swiglu", NO_FEED_FORWARD}
+            else None
+        ),
+        norms=(layers + with_feed_forward + 1) * hidden,
+        head=0 if config.tie_embeddings else config.vocab_size * hidden,
+    )
+
+
+def check_format(data: Mapping[str, Any], where: str) -> None:
+    """Raise `CheckpointError` where a ``config.json`` is newer than this nanoshell reads."""
+    version = data.get("format", FORMAT)
+    if not isinstance(version, int) or version > FORMAT:
+        raise CheckpointError(
+            f"{where} has format {version!r}; this nanoshell reads formats up to {FORMAT}",
+            hint="it was written by a newer nanoshell: upgrade, and load it again",
+        )
+
+
+def _divisors(number: int) -> list[int]:
+    return [n for n in range(1, min(number, 4096) + 1) if number % n == 0]
+
+
+def _listed(numbers: list[int]) -> str:
+    shown = ", ".join(map(str, numbers[:12]))
+    return shown + (" …" if len(numbers) > 12 else "")
