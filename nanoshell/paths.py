@@ -42,10 +42,9 @@ def cache_dir() -> Path:
 
 
 def shipped_presets_dir() -> Path:
-    """The folder of the presets that come with nanoshell, in a wheel and in a checkout alike."""
-    package = Path(__file__).resolve().parent
-    in_wheel = package / "presets"
-    return in_wheel if in_wheel.is_dir() else package.parent / "models"
+    """The folder of the presets that come with nanoshell: a checkout's ``models``, else beside the package."""
+    beside = Path(__file__).resolve().parent.parent
+    return beside / ("models" if (beside / "pyproject.toml").is_file() else "nanoshell_presets")
 
 
 def preset_dirs() -> list[Path]:
