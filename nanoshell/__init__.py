@@ -1,7 +1,7 @@
 """nanoshell: take text, turn it into tokens, train a small language model, look inside it, and talk to it.
 
-This module is the public API: what plugins, ours included, may import. Names are loaded when they are first used, so
-that importing nanoshell costs nothing; what starts with an underscore or stands in a submodule may change at any time.
+This module is the public API: what plugins, ours included, may import. Names are loaded when they are first
+used, so that importing nanoshell costs nothing. What stands in a submodule alone may change at any time.
 """
 
 from __future__ import annotations

@@ -84,7 +84,7 @@ def nearest(name: str, choices: Iterable[str]) -> str | None:
 
 
 def unknown_name(kind: str, name: str, choices: Iterable[str], *, hint: str = "") -> UnknownNameError:
-    """Return the error for a ``name`` that is no ``kind`` ("preset", "run", …), naming the nearest valid one."""
+    """Return the error for a ``name`` that is no ``kind`` ("preset", "run", …), with the nearest one."""
     known = sorted(choices)
     match = nearest(name, known)
     message = f"unknown {kind} '{name}'" + (f"; did you mean '{match}'?" if match else "")

@@ -1,6 +1,6 @@
 """How long work tells a person about itself without knowing which face is listening.
 
-A face gives the session its own narrator: a progress bar in a terminal, plain lines elsewhere, silence in tests.
+A face gives the session its own narrator: bars in a terminal, plain lines elsewhere, silence in tests.
 """
 
 from __future__ import annotations

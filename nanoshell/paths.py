@@ -42,7 +42,7 @@ def cache_dir() -> Path:
 
 
 def shipped_presets_dir() -> Path:
-    """The folder of the presets that come with nanoshell: a checkout's ``models``, else beside the package."""
+    """The folder of the presets that nanoshell brings: a checkout's ``models``, else beside the package."""
     beside = Path(__file__).resolve().parent.parent
     return beside / ("models" if (beside / "pyproject.toml").is_file() else "nanoshell_presets")
 

@@ -1,7 +1,7 @@
 """What the faces share: settings, plugins, the chosen data and model, runs, the conversation.
 
-A face builds one `Session` and hands it to every command. It holds no widget and prints nothing; long work speaks
-through its `narrator`. torch is loaded by the first method that needs a model.
+A face builds one `Session` and hands it to every command. It holds no widget and prints nothing; long work
+speaks through its `narrator`. torch is loaded by the first method that needs a model.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class ModelLocation:
 
 
 class Reply:
-    """The assistant's next turn, token by token; when it ends, however it ends, the conversation has kept it."""
+    """The assistant's next turn, token by token; however it ends, the conversation has kept it."""
 
     def __init__(self, session: Session, generation: Generation, dropped: int) -> None:
         self._session = session
@@ -203,9 +203,10 @@ class Session:
     # Models
 
     def locate_model(self, reference: str) -> ModelLocation:
-        """Return the model directory that ``reference`` names: ``latest``, a run, ``RUN@STEP``, or a directory.
+        """Return the model directory that ``reference`` names: ``latest``, a run, ``RUN@STEP``, or a folder.
 
-        A run that is training is asked for a snapshot of its newest weights. Raises `RunError`, `CheckpointError`.
+        A run that is training is asked for a snapshot of its newest weights. Raises `RunError`,
+        `CheckpointError`.
         """
         directory = Path(reference).expanduser()
         if (directory / "config.json").is_file():
@@ -300,7 +301,7 @@ class Session:
     ) -> Generation:
         """Continue ``prompt`` with the chosen model; iterate over the result to run it.
 
-        ``prompt`` is ordinary text unless ``special``; ``start_of_document`` puts ``<|endoftext|>`` before it.
+        ``prompt`` is ordinary text unless ``special``; ``start_of_document`` puts ``<|endoftext|>`` first.
         """
         from nanoshell.generation.engine import GenerationRequest
 

@@ -78,7 +78,7 @@ CORE_SETTINGS = (
 class Settings:
     """Values by name over their defaults; `set` checks and `save` keeps them.
 
-    Names in the file that nothing here knows are kept as they are: the plugin that owns them may be absent today.
+    Names in the file that nothing here knows are kept as they are: their plugin may be absent today.
     """
 
     def __init__(self, path: Path | None) -> None:
@@ -118,7 +118,10 @@ class Settings:
         return float(value)
 
     def set(self, name: str, value: str) -> Value:
-        """Check ``value`` and keep it, in the file too. Raises `UnknownNameError`, `UsageError`, `StorageError`."""
+        """Check ``value``, keep it, in the file too, and return it.
+
+        Raises `UnknownNameError`, `UsageError`, `StorageError`.
+        """
         parsed = self._setting(name).parse(value)
         self._values[name] = parsed
         self._temporary.pop(name, None)

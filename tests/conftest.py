@@ -1,4 +1,4 @@
-"""What every test gets: a home of its own, no network client that waits for an answer, and a folder for runs."""
+"""What every test gets: a home of its own, and a folder for runs."""
 
 from __future__ import annotations
 

@@ -4,7 +4,8 @@ A command never prints its result. It returns one of
 
 - ``None``: nothing to show;
 - a ``str``: shown as text, ``{"text": …}`` in JSON;
-- a dataclass, or a list of dataclasses: shown by its ``__rich__`` where it has one, else as a table; in JSON its fields;
+- a dataclass, or a list of dataclasses: shown by its ``__rich__`` where it has one, else as a table; in JSON
+  its fields;
 - a `Stream`: things that happen while the command runs.
 """
 

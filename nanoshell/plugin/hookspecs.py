@@ -52,27 +52,27 @@ class RegisterCommand(Protocol):
     ) -> None:
         """Register a click command under its own name.
 
-        ``aliases`` are further names; ``faces`` says where it makes sense; ``group`` is its heading in the help;
-        a ``raw`` command gets the rest of the line as one argument, unquoted; ``examples`` are command lines
-        without the leading ``:`` or ``nanoshell``.
+        ``aliases`` are further names; ``faces`` says where it makes sense; ``group`` is its heading in the
+        help; a ``raw`` command gets the rest of the line as one argument, unquoted; ``examples`` are command
+        lines without the leading ``:`` or ``nanoshell``.
         """
 
 
 class RegisterSource(Protocol):
     def __call__(self, name: str, factory: Callable[[str], DataSource], *, summary: str = "") -> None:
-        """Register a data source: ``factory(rest)`` opens ``NAME:REST`` (``rest`` is empty for a bare name)."""
+        """Register a data source: ``factory(rest)`` opens ``NAME:REST`` (``rest`` may be empty)."""
 
 
 class RegisterBackend(Protocol):
     def __call__(
         self, name: str, factory: Callable[[], Backend], *, summary: str = "", rank: int = 0
     ) -> None:
-        """Register a device and its policy. ``--device auto`` takes the available one of highest ``rank``."""
+        """Register a device and its policy. ``auto`` takes the available one of highest ``rank``."""
 
 
 class RegisterTokenizer(Protocol):
     def __call__(self, name: str, factory: Callable[[], Tokenizer], *, summary: str = "") -> None:
-        """Register a tokenizer under the name that checkpoints and settings use."""
+        """Register a tokenizer under the name that checkpoints use."""
 
 
 class RegisterSampler(Protocol):
@@ -110,7 +110,7 @@ class RegisterMixer(Protocol):
         kind: Literal["mixer", "feed_forward"] = "mixer",
         summary: str = "",
     ) -> None:
-        """Register a layer kind: ``factory(model_config, layer_index)`` returns the module (see `nanoshell.Mixer`)."""
+        """Register a layer kind: ``factory(model_config, layer_index)`` builds it (`nanoshell.Mixer`)."""
 
 
 class RegisterChatTemplate(Protocol):
@@ -129,7 +129,7 @@ class RegisterPanel(Protocol):
 
 
 class Hooks:
-    """The specifications. Every hook is optional, and a plugin may take fewer arguments than a hook offers."""
+    """The specifications. Every hook is optional, and a plugin may take fewer arguments than it offers."""
 
     @hookspec
     def register_commands(self, register: RegisterCommand) -> None:

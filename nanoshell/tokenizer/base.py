@@ -41,7 +41,7 @@ class Tokenizer(Protocol):
         """Return the ids of ``text`` with the spellings of special tokens read as those tokens."""
 
     def decode(self, ids: Iterable[int]) -> str:
-        """Return the text of ``ids``; bytes that are no UTF-8 become U+FFFD. Raises `TokenizerError` for unknown ids."""
+        """Return the text of ``ids``; bytes that are no UTF-8 become U+FFFD. Raises `TokenizerError`."""
 
     def token_bytes(self, token_id: int) -> bytes:
         """Return the bytes that ``token_id`` stands for. Raises `TokenizerError` for unknown ids."""
