@@ -18,6 +18,7 @@ _REASONS = {
     errno.EROFS: ("the file system is read-only", "choose another folder"),
     errno.EACCES: ("permission denied", "choose a folder that you may write to"),
     errno.EPERM: ("permission denied", "choose a folder that you may write to"),
+    errno.EEXIST: ("a part of the path is a file, not a folder", "choose another folder"),
     errno.ENOTDIR: ("a part of the path is a file, not a folder", "choose another folder"),
 }
 
