@@ -1,0 +1,299 @@
+"""What a training run is configured with: the ``trainer:`` keys, presets by name or file, the plan of steps.
+
+The keys are those of the seed family, so that its files load unchanged, and a few of ours. No torch here.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from nanoshell import paths
+from nanoshell.errors import ConfigError, nearest, unknown_name
+from nanoshell.model.config import DtypeName, Fraction, ModelConfig
+from nanoshell.model.validation import BadValueError, Count, Flag, Natural, validate, without_nulls
+
+PRESET_SUFFIXES = (".yaml", ".yml")
+
+ScheduleName = Literal["constant", "linear", "cosine", "trapezoid"]
+SoftmaxName = Literal["auto", "full", "sampled"]
+
+
+def _number(value: Any) -> Any:
+    """Read ``2e-3``, which YAML 1.1 takes for text, as the number it is; refuse true and false."""
+    if isinstance(value, bool):
+        raise BadValueError(f"it must be a number, not {str(value).lower()}")
+    if isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    return value
+
+
+Number = Annotated[float, BeforeValidator(_number), Field(ge=0, allow_inf_nan=False)]
+PositiveNumber = Annotated[float, BeforeValidator(_number), Field(gt=0, allow_inf_nan=False)]
+
+
+class DistributedConfig(BaseModel):
+    """The ``distributed:`` section of the seed family. Read, and not used by a run of one process."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    enabled: Flag = False
+    backend: str = "nccl"
+    gpu_ids: tuple[Natural, ...] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _null_is_absent(cls, data: Any) -> Any:
+        return without_nulls(data)
+
+
+class TrainerConfig(BaseModel):
+    """The ``trainer:`` section of a preset. ``null`` means absent, and unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    # How long, and in which portions
+    max_steps: Natural = 0
+    """The schedule's horizon in optimizer steps; 0 leaves it to ``num_epochs``. The smaller one counts."""
+    num_epochs: PositiveNumber | None = None
+    """The horizon in passes over the data; one pass where neither is given."""
+    batch_size: Count = 4
+    """Windows in a micro-batch."""
+    gradient_accumulation: Count = 1
+    """Micro-batches in an optimizer step."""
+    seq_len: Count | None = None
+    """Positions in a window; ``model.max_seq_len`` where absent."""
+    seed: Natural = 1337
+
+    # The update
+    optimizer: str = "adamw"
+    optimizer_options: Mapping[str, Any] = Field(default_factory=dict)
+    """What a plugin's optimizer may want to know beyond these keys."""
+    learning_rate: PositiveNumber = 1e-3
+    schedule: ScheduleName = "cosine"
+    warmup_steps: Natural | None = None
+    """Steps over which the learning rate rises from 0; absent: a fiftieth of the horizon, at most 200."""
+    decay_ratio: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False), BeforeValidator(_number)] = 0.5
+    """The share of the horizon over which ``trapezoid`` falls, at its end."""
+    min_lr_ratio: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False), BeforeValidator(_number)] = 0.1
+    """Where the learning rate ends, as a share of its peak."""
+    betas: tuple[Fraction, Fraction] = (0.9, 0.95)
+    epsilon: PositiveNumber = 1e-8
+    weight_decay: Number = 0.1
+    """Decay of matrices; norms, biases, embeddings and the head have none."""
+    max_grad_norm: Number = 1.0
+    """Gradients are scaled down to this norm; 0 turns that off."""
+
+    # The loss over a large vocabulary
+    softmax: SoftmaxName = "auto"
+    sampled_negatives: Count = 1024
+    """How many ids that the data does not use each step draws for ``softmax: sampled``."""
+
+    # What is held back, written and kept
+    val_fraction: Fraction = 0.0
+    eval_interval: Natural = 0
+    """Steps between evaluations; 0 evaluates at the end alone."""
+    eval_tokens: Count = 65_536
+    """An evaluation reads at most about this many tokens of the validation split."""
+    log_interval: Count = 1
+    save_interval: Natural = 200
+    """Steps between checkpoints; 0 writes one at the end alone."""
+    max_checkpoints: Natural = 2
+    """How many checkpoints a run keeps; 0 keeps all."""
+
+    # Where it computes
+    device: str | None = None
+    target_device: Literal["gpu", "cpu"] | None = None
+    dtype: DtypeName = "auto"
+
+    # Keys of the seed family for other layers and methods, and for what the run directory decides
+    checkpoint_dir: str | None = None
+    load_balance_alpha: Number | None = None
+    distributed: DistributedConfig = DistributedConfig()
+    group_size: Count | None = None
+    beta_kl: Number | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _null_is_absent(cls, data: Any) -> Any:
+        return without_nulls(data)
+
+    @property
+    def device_name(self) -> str:
+        """The device that was asked for: ``device``, else ``target_device``, whose ``gpu`` leaves the choice."""
+        return self.device or ("cpu" if self.target_device == "cpu" else "auto")
+
+    def unused_keys(self) -> list[str]:
+        """Return the keys that were given and that a run of one process does not use."""
+        idle = ("checkpoint_dir", "group_size", "beta_kl")
+        given = [key for key in idle if getattr(self, key) is not None]
+        return given + (["distributed"] if self.distributed.enabled else [])
+
+
+class RunConfig(BaseModel):
+    """A preset: the model, and how it is trained."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: ModelConfig
+    trainer: TrainerConfig = TrainerConfig()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _null_is_absent(cls, data: Any) -> Any:
+        return without_nulls(data)
+
+    @model_validator(mode="after")
+    def _window_fits(self) -> RunConfig:
+        if self.seq_len > self.model.max_seq_len:
+            raise BadValueError(
+                f"trainer.seq_len {self.seq_len} is more than model.max_seq_len {self.model.max_seq_len}",
+                "lower the first or raise the second",
+            )
+        return self
+
+    @property
+    def seq_len(self) -> int:
+        """Positions in a training window."""
+        return self.trainer.seq_len or self.model.max_seq_len
+
+    @property
+    def dtype(self) -> str:
+        """The dtype asked for: the trainer's, else the model's; ``auto`` leaves it to the backend."""
+        return self.trainer.dtype if self.trainer.dtype != "auto" else self.model.dtype
+
+    @property
+    def tokens_per_step(self) -> int:
+        """Targets in one optimizer step."""
+        return self.trainer.batch_size * self.trainer.gradient_accumulation * self.seq_len
+
+    def horizon(self, windows_per_epoch: int) -> int:
+        """Return the optimizer steps over which the schedule runs: at least one."""
+        trainer = self.trainer
+        windows_per_step = trainer.batch_size * trainer.gradient_accumulation
+        epochs = trainer.num_epochs or (None if trainer.max_steps else 1.0)
+        limits = [trainer.max_steps] if trainer.max_steps else []
+        if epochs is not None:
+            limits.append(math.ceil(epochs * windows_per_epoch / windows_per_step))
+        return max(1, min(limits))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the config as JSON-able values; `from_dict` reads them back to an equal config."""
+        return {
+            "model": self.model.to_dict(),
+            "trainer": self.trainer.model_dump(mode="json", exclude_none=True),
+        }
+
+    @classmethod
+    def from_dict(cls, data: Any, where: str) -> RunConfig:
+        """Return the config that ``data`` holds. Raises `ConfigError` that begins with ``where``."""
+        return validate(cls, data, where)
+
+
+@dataclass(frozen=True)
+class PresetInfo:
+    """A preset that can be named: where it is, and the first line of its comments."""
+
+    name: str
+    path: Path
+    summary: str
+
+
+def list_presets() -> list[PresetInfo]:
+    """Return the presets of `nanoshell.paths.preset_dirs` by name; of two with one name, the first found."""
+    found: dict[str, PresetInfo] = {}
+    for folder in paths.preset_dirs():
+        if not folder.is_dir():
+            continue
+        for path in sorted(folder.iterdir()):
+            if path.suffix in PRESET_SUFFIXES and path.is_file() and path.stem not in found:
+                found[path.stem] = PresetInfo(path.stem, path, _first_comment(path))
+    return [found[name] for name in sorted(found)]
+
+
+def find_preset(reference: str | Path) -> Path:
+    """Return the file that ``reference`` names: a YAML file, or a preset.
+
+    Raises `ConfigError` for a file and `UnknownNameError` for a name that does not exist.
+    """
+    path = Path(reference).expanduser()
+    if path.is_file():
+        return path
+    is_file_name = isinstance(reference, Path) or path.suffix in PRESET_SUFFIXES or path.name != reference
+    presets = {preset.name: preset.path for preset in list_presets()}
+    if not is_file_name and str(reference) in presets:
+        return presets[str(reference)]
+    if is_file_name:
+        beside = path.parent.iterdir() if path.parent.is_dir() else ()
+        match = nearest(path.name, [p.name for p in beside if p.suffix in PRESET_SUFFIXES])
+        raise ConfigError(
+            f"there is no config file {path}" + (f"; did you mean '{path.parent / match}'?" if match else ""),
+            hint=f"presets that can be named: {', '.join(presets) or 'none'}",
+        )
+    raise unknown_name("preset", str(reference), presets)
+
+
+def load_config(reference: str | Path, overrides: Mapping[str, Any] | None = None) -> RunConfig:
+    """Return the config of a YAML file or a named preset, with ``overrides`` on top.
+
+    An override is named by its key, ``trainer.batch_size`` or plainly ``batch_size`` (the trainer's keys come
+    before the model's); None overrides nothing. Raises `ConfigError` naming file, key and line.
+    """
+    path = find_preset(reference)
+    data = _read_yaml(path)
+    for key, value in (overrides or {}).items():
+        if value is not None:
+            section, name = _section_of(key)
+            data[section] = {**(data.get(section) or {}), name: value}
+    return RunConfig.from_dict(data, str(path))
+
+
+def _section_of(key: str) -> tuple[str, str]:
+    section, _, name = key.rpartition(".")
+    if section:
+        return section, name
+    for section, keys in (("trainer", TrainerConfig.model_fields), ("model", ModelConfig.model_fields)):
+        if key in keys:
+            return section, key
+    raise unknown_name("config key", key, [*TrainerConfig.model_fields, *ModelConfig.model_fields])
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        data = yaml.safe_load(path.read_bytes().decode("utf-8"))
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is not UTF-8 text", hint="is this the file that you meant?") from error
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"{path}, line {mark.line + 1}" if mark else str(path)
+        problem = getattr(error, "problem", None) or "this is no YAML"
+        raise ConfigError(f"{where}: {problem}", hint="indent with spaces, and write 'key: value'") from error
+    if not isinstance(data, dict):
+        raise ConfigError(
+            f"{path} holds no config: it must have the sections 'model:' and 'trainer:'",
+            hint="look at a preset: model list",
+        )
+    for section in RunConfig.model_fields:
+        if not isinstance(data.get(section, {}), dict | None):
+            raise ConfigError(f"{path}: '{section}' must be a mapping of keys to values")
+    return data
+
+
+def _first_comment(path: Path) -> str:
+    try:
+        with path.open(encoding="utf-8", errors="replace") as file:
+            first = file.readline().strip()
+    except OSError:
+        return ""
+    return first.lstrip("# ").strip() if first.startswith("#") else ""
