@@ -1,0 +1,215 @@
+"""The process behind a run: its lock, who it is, whether it lives, how it is started and asked to end."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nanoshell.errors import RunError
+from nanoshell.files import explain_storage, write_text
+
+if TYPE_CHECKING:
+    from nanoshell.runs.directory import RunDirectory
+
+_LOCK_PATIENCE_SECONDS = 2.0
+
+
+@dataclass(frozen=True)
+class WorkerProcess:
+    """``process.json``: which process on which host writes the run.
+
+    ``start`` tells it from a later process of the same number: seconds after boot on Linux (setting the wall
+    clock changes nothing), and seconds since the epoch elsewhere. The offsets are the sizes in bytes that the
+    event log and the control file had when the process was started: what stands before them is not its own.
+    """
+
+    host: str
+    pid: int
+    start: float
+    events_offset: int = 0
+    control_offset: int = 0
+    format: int = 1
+
+
+def process_start(pid: int) -> float | None:
+    """Return when process ``pid`` started, or None where it is gone. A zombie is gone: it runs nothing."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+        return None if fields[0] in b"ZXx" else int(fields[19]) / os.sysconf("SC_CLK_TCK")
+    except (OSError, IndexError, ValueError):
+        if Path("/proc/self/stat").exists():
+            return None
+    import psutil
+
+    try:
+        process = psutil.Process(pid)
+        return None if process.status() == psutil.STATUS_ZOMBIE else process.create_time()
+    except psutil.Error:
+        return None
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+def read_process(run: RunDirectory) -> WorkerProcess | None:
+    """Return the newest worker of ``run``, or None where none was started yet (or the file is damaged)."""
+    try:
+        found = json.loads(run.process_path.read_bytes())
+        return WorkerProcess(
+            host=str(found["host"]),
+            pid=int(found["pid"]),
+            start=float(found["start"]),
+            events_offset=int(found.get("events_offset", 0)),
+            control_offset=int(found.get("control_offset", 0)),
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def _lives(process: WorkerProcess) -> bool:
+    start = process_start(process.pid)
+    return start is not None and abs(start - process.start) < 0.05
+
+
+def _record_process(run: RunDirectory, pid: int) -> WorkerProcess:
+    process = WorkerProcess(
+        host=socket.gethostname(),
+        pid=pid,
+        start=process_start(pid) or 0.0,
+        events_offset=_size(run.events_path),
+        control_offset=_size(run.control_path),
+    )
+    write_text(run.process_path, json.dumps(asdict(process)) + "\n")
+    return process
+
+
+def write_process(run: RunDirectory) -> WorkerProcess:
+    """Record this process as the worker of ``run`` and return the record.
+
+    To be called by the holder of the lock before its first event. What `start_worker` has recorded about this
+    process is kept, so that a request made while the worker was still starting is not taken for an old one.
+    """
+    known = read_process(run)
+    if known and known.host == socket.gethostname() and known.pid == os.getpid() and _lives(known):
+        return known
+    return _record_process(run, os.getpid())
+
+
+def worker_alive(run: RunDirectory) -> bool | None:
+    """Return whether the newest worker of ``run`` lives; None where it runs on another host."""
+    process = read_process(run)
+    if process is None:
+        return False
+    return _lives(process) if process.host == socket.gethostname() else None
+
+
+@contextlib.contextmanager
+def hold_lock(run: RunDirectory) -> Iterator[None]:
+    """Be the only writer of ``run`` while the block runs. The lock ends with the process, however it ends.
+
+    Raises `RunError`, naming the other writer, where the lock is taken.
+    """
+    with explain_storage(run.lock_path):
+        handle = os.open(run.lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        _take(run, handle)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _take(run: RunDirectory, handle: int) -> None:
+    # A launcher or a removal holds the lock for a moment; a writer holds it for as long as it lives.
+    deadline = time.monotonic() + _LOCK_PATIENCE_SECONDS
+    while True:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            process = read_process(run)
+            writing = process is not None and process.pid != os.getpid() and worker_alive(run) is not False
+            if writing or time.monotonic() > deadline:
+                raise _taken(run) from None
+            time.sleep(0.02)
+        except OSError as error:
+            raise RunError(
+                f"cannot lock {run.lock_path}: {error.strerror or error}",
+                hint="the file system has no locks; place the runs on another one with --runs-dir",
+            ) from error
+        else:
+            return
+
+
+def _taken(run: RunDirectory) -> RunError:
+    process = read_process(run)
+    who = f"process {process.pid} on {process.host}" if process else "another process"
+    return RunError(
+        f"run '{run.name}' is being written by {who}",
+        hint=f"watch it with 'runs show {run.name}', or end it with 'runs stop {run.name}'",
+    )
+
+
+def start_worker(run: RunDirectory, arguments: Sequence[str] = ()) -> int:
+    """Start the worker of ``run`` in a process session of its own and return its process id.
+
+    ``arguments`` are the program's options, which stand before the command (``--plugins-dir DIR``,
+    ``--safe``). The worker reads nothing and writes ``worker.log``; it outlives the caller. Raises `RunError`
+    where the run has a writer already.
+    """
+    # -P: a file named like a library in the current folder must not be imported in the library's place.
+    command = [sys.executable, "-P", "-u", "-m", "nanoshell"]
+    command += [*arguments, "train", "--run", str(run.path.resolve())]
+    with hold_lock(run):
+        if worker_alive(run) is not False and read_process(run) is not None and not run.status().ended:
+            raise _taken(run)
+        with explain_storage(run.log_path):
+            log = os.open(run.log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        try:
+            worker = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                env={**os.environ, "PYTHONFAULTHANDLER": "1"},
+            )
+        except OSError as error:
+            raise RunError(f"cannot start the worker of '{run.name}': {error}") from error
+        finally:
+            os.close(log)
+        _record_process(run, worker.pid)
+    # Whoever starts a process must collect it, or it stays as a zombie for as long as the starter lives.
+    threading.Thread(target=worker.wait, name=f"reap-{worker.pid}", daemon=True).start()
+    return worker.pid
+
+
+def signal_stop(run: RunDirectory) -> bool:
+    """Ask the worker by SIGTERM to save and stop. Returns False where it is gone or on another host."""
+    process = read_process(run)
+    if process is None or process.host != socket.gethostname() or not _lives(process):
+        return False
+    try:
+        os.kill(process.pid, signal.SIGTERM)
+    except ProcessLookupError:
+        return False
+    except PermissionError as error:
+        raise RunError(
+            f"process {process.pid} of run '{run.name}' belongs to another user",
+            hint=f"ask it through its folder instead: 'runs stop {run.name}'",
+        ) from error
+    return True

@@ -1,0 +1,213 @@
+"""How a run stands, read from the end of its event log and from whether its process lives."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, cast, get_args
+
+from nanoshell.runs.events import FINAL_STATES, FORMAT, Event, number, parse_line, read_lines
+from nanoshell.runs.process import WorkerProcess, read_process, worker_alive
+
+if TYPE_CHECKING:
+    from nanoshell.runs.directory import RunDirectory
+
+State = Literal[
+    "starting", "running", "paused", "stopping", "finished", "stopped", "failed", "crashed", "silent"
+]
+
+SILENT_AFTER_SECONDS = 20.0
+"""A worker says something at least every 5 seconds; the rest is for slow disks and clocks that differ."""
+
+_NEVER_STARTED_SECONDS = 60.0
+_TAIL_BYTES = 1 << 15
+_TAIL_LIMIT = 1 << 21
+
+
+@dataclass(frozen=True)
+class RunStatus:
+    """How a run stands. What is not known (yet) is None; times are seconds since the epoch.
+
+    ``reason`` says in words what the state does not: what failed, since when the run is silent.
+    """
+
+    state: State
+    reason: str = ""
+    step: int | None = None
+    total_steps: int | None = None
+    epoch: float | None = None
+    loss: float | None = None
+    val_loss: float | None = None
+    learning_rate: float | None = None
+    grad_norm: float | None = None
+    tokens_per_second: float | None = None
+    steps_per_second: float | None = None
+    eta_seconds: float | None = None
+    started: float | None = None
+    updated: float | None = None
+    pid: int | None = None
+    host: str | None = None
+
+    @property
+    def ended(self) -> bool:
+        """Whether no worker will write any more, unless the run is resumed."""
+        return self.state in FINAL_STATES
+
+
+@dataclass
+class _Tail:
+    """What the end of an event log tells: the newest of each kind, without what a resume made void."""
+
+    last: Event | None = None
+    state: Event | None = None
+    state_end: int = 0
+    step: Event | None = None
+    resumed_from: int | None = None
+    val_loss: float | None = None
+    total_steps: float | None = None
+    summarised: bool = False
+
+    @property
+    def complete(self) -> bool:
+        return self.state is not None and self.step is not None and self.summarised
+
+
+def _last_lines(path: Path, length: int) -> tuple[list[tuple[int, bytes]], bool]:
+    """Return ``(end, line)`` of the whole lines in the last ``length`` bytes, and whether that is all."""
+    try:
+        with path.open("rb") as file:
+            start = max(0, file.seek(0, os.SEEK_END) - length)
+            file.seek(start)
+            block = file.read(length)
+    except OSError:
+        return [], True
+    lines = []
+    end = start
+    for line in block.split(b"\n")[:-1]:
+        end += len(line) + 1
+        lines.append((end, line))
+    return lines[1 if start else 0 :], start == 0
+
+
+def _scan(lines: Iterable[tuple[int, bytes]]) -> _Tail:
+    """Return what ``lines``, newest first, tell; the oldest are not even parsed where the newer tell all."""
+    tail = _Tail()
+    limit = math.inf
+    for end, line in lines:
+        event = parse_line(line)
+        if event is None:
+            continue
+        kind = event.get("type")
+        step = number(event, "step")
+        valid = step is None or step <= limit
+        tail.last = tail.last or event
+        tail.total_steps = tail.total_steps or number(event, "total_steps")
+        if kind in ("state", "heartbeat"):
+            if tail.state is None and "state" in event:
+                tail.state, tail.state_end = event, end
+            tail.summarised = tail.summarised or step is not None
+        if kind in ("state", "heartbeat", "eval") and tail.val_loss is None and valid:
+            tail.val_loss = number(event, "val_loss")
+        if kind == "resume":
+            limit = min(limit, number(event, "from_step") or 0.0)
+            if tail.step is None and tail.resumed_from is None:
+                tail.resumed_from = int(limit)
+        if kind == "step" and tail.step is None and valid:
+            tail.step = event
+        if tail.complete:
+            break
+    return tail
+
+
+def _read_tail(path: Path) -> _Tail:
+    length = _TAIL_BYTES
+    while True:
+        lines, whole = _last_lines(path, length)
+        tail = _scan(reversed(lines))
+        if tail.complete or whole or length >= _TAIL_LIMIT:
+            return tail
+        length *= 4
+
+
+def read_status(run: RunDirectory) -> RunStatus:
+    """Return how ``run`` stands. Cheap: it reads the end of the event log, however long that is."""
+    # Liveness first: a worker that ends between the two looks has written its final state before the second.
+    process = read_process(run)
+    alive = worker_alive(run)
+    tail = _read_tail(run.events_path)
+    first = next((event for _, event in read_lines(run.events_path)), {})
+    step = tail.step or {}
+    updated = number(tail.last or {}, "t")
+    state, reason = _judge(run, tail, process, alive)
+    newest = int(number(step, "step") or 0) if tail.step else None
+    if tail.resumed_from is not None:
+        newest = tail.resumed_from
+    total = tail.total_steps or number(first, "total_steps")
+    speed = number(step, "it/s")
+    eta = (total - newest) / speed if total and speed and newest is not None else None
+    found = first.get("format")
+    if isinstance(found, int) and found > FORMAT:
+        reason = f"written by a newer nanoshell, in format {found}"
+    return RunStatus(
+        state=state,
+        reason=reason,
+        step=newest,
+        total_steps=int(total) if total else None,
+        epoch=number(step, "epoch"),
+        loss=number(step, "loss"),
+        val_loss=tail.val_loss,
+        learning_rate=number(step, "learning_rate"),
+        grad_norm=number(step, "grad_norm"),
+        tokens_per_second=number(step, "tokens/s"),
+        steps_per_second=speed,
+        eta_seconds=max(0.0, eta) if eta is not None and state == "running" else None,
+        started=number(first, "t"),
+        updated=updated,
+        pid=process.pid if process else None,
+        host=process.host if process else None,
+    )
+
+
+def _judge(
+    run: RunDirectory, tail: _Tail, process: WorkerProcess | None, alive: bool | None
+) -> tuple[State, str]:
+    """Return the state and the reason, from what the log says and from whether the worker is there."""
+    said, reason = None, ""
+    if tail.state is not None and tail.state_end > (process.events_offset if process else 0):
+        said = tail.state.get("state")
+        reason = str(tail.state.get("reason") or "")
+    if said in FINAL_STATES:
+        return cast(State, said), reason
+    quiet = time.time() - _last_sign(run, tail)
+    if process is None:
+        if said is None and quiet < _NEVER_STARTED_SECONDS:
+            return "starting", ""
+        if not run.path.is_dir():
+            return "crashed", "its folder is gone"
+        return "crashed", "its worker never started" if said is None else "it has no process.json"
+    if alive is False:
+        words = run.log_tail(1)
+        return "crashed", f"process {process.pid} is gone" + (f"; its last words: {words}" if words else "")
+    if alive is None and quiet > SILENT_AFTER_SECONDS:
+        since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(time.time() - quiet))
+        return "silent", f"silent since {since} on {process.host}"
+    fallback: State = "starting" if said is None else "running"
+    state = cast(State, said) if said in get_args(State) else fallback
+    if said is not None and quiet > SILENT_AFTER_SECONDS:
+        reason = f"no sign of life for {quiet:.0f} s"
+    return state, reason
+
+
+def _last_sign(run: RunDirectory, tail: _Tail) -> float:
+    """Return when the run last wrote: by its own clock or by the file system's, whichever is later."""
+    signs = [number(tail.last or {}, "t") or 0.0]
+    for path in (run.events_path, run.process_path, run.record_path):
+        try:
+            signs.append(path.stat().st_mtime)
+        except OSError:
+            continue
+    return max(signs)
