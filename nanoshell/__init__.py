@@ -59,10 +59,23 @@ if TYPE_CHECKING:
     )
     from nanoshell.model.config import ModelConfig as ModelConfig, parameter_split as parameter_split
     from nanoshell.model.layers import SwiGLU as SwiGLU
+    from nanoshell.model.mixer import FeedForward as FeedForward, Mixer as Mixer
     from nanoshell.model.weights import read_config as read_config
     from nanoshell.narrator import Narrator as Narrator, SilentNarrator as SilentNarrator
     from nanoshell.paths import cache_dir as cache_dir, config_dir as config_dir, data_dir as data_dir
-    from nanoshell.plugin.hookspecs import hookimpl as hookimpl
+    from nanoshell.plugin.hookspecs import (
+        RegisterBackend as RegisterBackend,
+        RegisterChatTemplate as RegisterChatTemplate,
+        RegisterCommand as RegisterCommand,
+        RegisterExporter as RegisterExporter,
+        RegisterMixer as RegisterMixer,
+        RegisterOptimizer as RegisterOptimizer,
+        RegisterPanel as RegisterPanel,
+        RegisterSampler as RegisterSampler,
+        RegisterSource as RegisterSource,
+        RegisterTokenizer as RegisterTokenizer,
+        hookimpl as hookimpl,
+    )
     from nanoshell.runs.control import request as request, wait_for as wait_for
     from nanoshell.runs.directory import (
         RunDirectory as RunDirectory,
@@ -100,6 +113,7 @@ _HOME = {
     "DataSource": "nanoshell.data.source",
     "DeviceError": "nanoshell.errors",
     "Document": "nanoshell.data.source",
+    "FeedForward": "nanoshell.model.mixer",
     "GeneratedToken": "nanoshell.generation.engine",
     "Generation": "nanoshell.generation.engine",
     "GroupedQueryAttention": "nanoshell.model.attention",
@@ -108,6 +122,7 @@ _HOME = {
     "LogitsProcessor": "nanoshell.generation.sampling",
     "MemoryFigures": "nanoshell.model.backend",
     "Message": "nanoshell.chat.template",
+    "Mixer": "nanoshell.model.mixer",
     "ModelConfig": "nanoshell.model.config",
     "ModelLocation": "nanoshell.session",
     "NanoshellError": "nanoshell.errors",
@@ -115,6 +130,16 @@ _HOME = {
     "NetworkError": "nanoshell.errors",
     "PluginError": "nanoshell.errors",
     "Reply": "nanoshell.session",
+    "RegisterBackend": "nanoshell.plugin.hookspecs",
+    "RegisterChatTemplate": "nanoshell.plugin.hookspecs",
+    "RegisterCommand": "nanoshell.plugin.hookspecs",
+    "RegisterExporter": "nanoshell.plugin.hookspecs",
+    "RegisterMixer": "nanoshell.plugin.hookspecs",
+    "RegisterOptimizer": "nanoshell.plugin.hookspecs",
+    "RegisterPanel": "nanoshell.plugin.hookspecs",
+    "RegisterSampler": "nanoshell.plugin.hookspecs",
+    "RegisterSource": "nanoshell.plugin.hookspecs",
+    "RegisterTokenizer": "nanoshell.plugin.hookspecs",
     "RoleTemplate": "nanoshell.chat.template",
     "RunDirectory": "nanoshell.runs.directory",
     "RunError": "nanoshell.errors",

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from nanoshell.errors import DeviceError, unknown_name
+
 if TYPE_CHECKING:
     import torch
+
+    from nanoshell.plugin.registry import Entry, Registry
 
 
 @dataclass(frozen=True)
@@ -45,3 +50,34 @@ class Backend(Protocol):
 
     def synchronize(self) -> None:
         """Wait until all work queued on the device is done."""
+
+
+def choose_backend(name: str, backends: Registry[Callable[[], Backend]]) -> Backend:
+    """Return the backend ``name``; for ``auto`` the available one of highest rank.
+
+    Raises `UnknownNameError` with the nearest name, or `DeviceError` with the reason and with what there is.
+    """
+    ranked = sorted(backends, key=lambda entry: -int(entry.options.get("rank", 0)))
+    if name == "auto":
+        for entry in ranked:
+            backend, reason = _try(entry)
+            if backend is not None and reason is None:
+                return backend
+        raise DeviceError("no device is available", hint="a plugin must bring one: see the list of plugins")
+    if name not in backends:
+        raise unknown_name("device", name, ["auto", *backends.names()])
+    backend, reason = _try(backends.entry(name))
+    if backend is None or reason is not None:
+        usable = [entry.name for entry in ranked if entry.name != name and _try(entry)[1] is None]
+        there = f"available here: {', '.join(usable)}" if usable else "no other device is available"
+        raise DeviceError(f"device '{name}' is not available: {reason}", hint=there)
+    return backend
+
+
+def _try(entry: Entry[Callable[[], Backend]]) -> tuple[Backend | None, str | None]:
+    """Return the backend and why it cannot be used. A plugin's failure is a reason, not a crash."""
+    try:
+        backend = entry.value()
+        return backend, backend.unavailable_reason()
+    except Exception as error:
+        return None, f"plugin '{entry.provider}' failed ({type(error).__name__}: {error})"

@@ -1,4 +1,4 @@
-"""How a pydantic validation error becomes one clear message: where, which key, what was wrong, what was meant."""
+"""Validation errors of pydantic as one clear message: which key, where, what was wrong, what was meant."""
 
 from __future__ import annotations
 

@@ -1,0 +1,79 @@
+"""Grouped-query attention."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from nanoshell.model.cache import KeyValueState
+from nanoshell.model.layers import RMSNorm, Rotary, initialise
+
+if TYPE_CHECKING:
+    from nanoshell.model.config import ModelConfig
+
+
+class GroupedQueryAttention(nn.Module):
+    """Causal attention in which several query heads share a key and value head (Ainslie et al. 2023).
+
+    Rotary positions; optionally queries and keys are normalised a head at a time (QK-norm, Dehghani et al.
+    2023, in the form of Qwen3). The mixer ``attention``.
+    """
+
+    name_in_layer = "self_attn"
+
+    def __init__(self, config: ModelConfig, layer_index: int = 0) -> None:
+        super().__init__()
+        self.num_heads, self.kv_heads, self.head_dim = config.num_heads, config.num_kv_heads, config.head_dim
+        hidden = config.hidden_size
+        self.q_proj = nn.Linear(hidden, self.num_heads * self.head_dim, bias=False)
+        self.k_proj = nn.Linear(hidden, self.kv_heads * self.head_dim, bias=False)
+        self.v_proj = nn.Linear(hidden, self.kv_heads * self.head_dim, bias=False)
+        self.o_proj = nn.Linear(self.num_heads * self.head_dim, hidden, bias=False)
+        self.q_norm = RMSNorm(self.head_dim, config.rms_norm_eps) if config.qk_norm else None
+        self.k_norm = RMSNorm(self.head_dim, config.rms_norm_eps) if config.qk_norm else None
+        self.rotary = Rotary(self.head_dim, config.max_seq_len, config.rope_theta)
+        for projection in (self.q_proj, self.k_proj, self.v_proj):
+            initialise(projection)
+        initialise(self.o_proj, output_of=config.num_layers)
+
+    def new_state(
+        self, batch: int, max_positions: int, dtype: torch.dtype, device: torch.device | str
+    ) -> KeyValueState:
+        """Return an empty cache of keys and values."""
+        return KeyValueState(batch, self.kv_heads, max_positions, self.head_dim, dtype, device)
+
+    def forward(self, x: Tensor, state: KeyValueState | None = None) -> Tensor:
+        """Return (batch, seq, hidden) for ``x`` of the same shape; see `nanoshell.Mixer` for ``state``."""
+        batch, count, _ = x.shape
+        queries = self.q_proj(x).view(batch, count, self.num_heads, self.head_dim).transpose(1, 2)
+        keys = self.k_proj(x).view(batch, count, self.kv_heads, self.head_dim).transpose(1, 2)
+        values = self.v_proj(x).view(batch, count, self.kv_heads, self.head_dim).transpose(1, 2)
+        if self.q_norm is not None and self.k_norm is not None:
+            queries, keys = self.q_norm(queries), self.k_norm(keys)
+        start = 0 if state is None else state.length
+        cos, sin = self.rotary.at(start, count)
+        queries, keys = self.rotary.turn(queries, cos, sin), self.rotary.turn(keys, cos, sin)
+        if state is not None:
+            keys, values = state.append(keys, values)
+        mixed = _attend(queries, keys, values, start)
+        output: Tensor = self.o_proj(mixed.transpose(1, 2).reshape(batch, count, -1))
+        return output
+
+
+def _attend(queries: Tensor, keys: Tensor, values: Tensor, start: int) -> Tensor:
+    """Attention of queries (batch, heads, count, head_dim), at positions from ``start``, over all keys."""
+    batch, heads, count, head_dim = queries.shape
+    kv_heads, length = keys.shape[1], keys.shape[2]
+    if count == 1:
+        # One position sees every key, so a group of heads can stand where positions do: no key is copied.
+        grouped = queries.view(batch, kv_heads, heads // kv_heads, head_dim)
+        return F.scaled_dot_product_attention(grouped, keys, values).view(batch, heads, 1, head_dim)
+    shared = heads != kv_heads
+    if start == 0:
+        return F.scaled_dot_product_attention(queries, keys, values, is_causal=True, enable_gqa=shared)
+    position = torch.arange(length, device=queries.device)
+    visible = position <= position[start:, None]
+    return F.scaled_dot_product_attention(queries, keys, values, attn_mask=visible, enable_gqa=shared)

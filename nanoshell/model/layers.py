@@ -1,0 +1,95 @@
+"""The small parts of a transformer: norm, rotary positions, the gated feed-forward, initialisation."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+if TYPE_CHECKING:
+    from nanoshell.model.config import ModelConfig
+
+INIT_STD = 0.02
+
+
+class RMSNorm(nn.Module):
+    """Root mean square norm over the last dimension (Zhang and Sennrich 2019), with a learnt scale."""
+
+    def __init__(self, size: int, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(size))
+        self.eps = eps
+        self.shape = (size,)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return ``x`` / sqrt(mean(x²) + eps) × weight, in the shape and dtype of ``x``."""
+        return F.rms_norm(x, self.shape, self.weight.to(x.dtype), self.eps)
+
+
+class Rotary(nn.Module):
+    """Rotary positions (Su et al. 2021), turning channel ``i`` together with channel ``i + head_dim / 2``.
+
+    The tables hold float32 rounded from float64 angles, and stay on the processor while a model is laid out
+    on the ``meta`` device. The sign of the turn is folded into the table of sines, so that turning takes a
+    roll, two products and a sum.
+    """
+
+    cos: Tensor
+    sin: Tensor
+
+    def __init__(self, head_dim: int, max_positions: int, theta: float) -> None:
+        super().__init__()
+        channel = torch.arange(0, head_dim, 2, dtype=torch.float64, device="cpu")
+        position = torch.arange(max_positions, dtype=torch.float64, device="cpu")
+        angle = torch.outer(position, theta ** (-channel / head_dim))
+        cos, sin = angle.cos(), angle.sin()
+        self.register_buffer("cos", torch.cat((cos, cos), -1).float(), persistent=False)
+        self.register_buffer("sin", torch.cat((-sin, sin), -1).float(), persistent=False)
+        self.half_dim = head_dim // 2
+
+    def at(self, start: int, count: int) -> tuple[Tensor, Tensor]:
+        """Return cosines and signed sines of ``count`` positions from ``start``, (count, head_dim) each."""
+        if start + count > len(self.cos):
+            raise ValueError(f"position {start + count - 1} is beyond the {len(self.cos)} of this model")
+        return self.cos[start : start + count], self.sin[start : start + count]
+
+    def turn(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        """Return ``x`` (…, count, head_dim) turned by the angles of its positions, in its own dtype."""
+        return (x * cos + x.roll(self.half_dim, -1) * sin).to(x.dtype)
+
+
+class SwiGLU(nn.Module):
+    """The gated feed-forward of Shazeer (2020): down(silu(gate(x)) × up(x)), without biases."""
+
+    name_in_layer = "mlp"
+
+    def __init__(self, config: ModelConfig, layer_index: int = 0) -> None:
+        super().__init__()
+        size = config.feed_forward_size
+        self.gate_proj = nn.Linear(config.hidden_size, size, bias=False)
+        self.up_proj = nn.Linear(config.hidden_size, size, bias=False)
+        self.down_proj = nn.Linear(size, config.hidden_size, bias=False)
+        initialise(self.gate_proj)
+        initialise(self.up_proj)
+        initialise(self.down_proj, output_of=config.num_layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (batch, seq, hidden) for ``x`` of the same shape."""
+        down: Tensor = self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
+        return down
+
+
+def initialise(module: nn.Linear | nn.Embedding, *, output_of: int | None = None) -> None:
+    """Draw the weight from N(0, 0.02²); biases become 0.
+
+    ``output_of`` is the number of layers, for a projection onto the residual stream: two of them add to it in
+    each layer, so they are scaled by 1/sqrt(2 × layers), as in GPT-2 (Radford et al. 2019).
+    """
+    std = INIT_STD if output_of is None else INIT_STD / math.sqrt(2 * output_of)
+    nn.init.normal_(module.weight, std=std)
+    bias = getattr(module, "bias", None)
+    if bias is not None:
+        nn.init.zeros_(bias)
