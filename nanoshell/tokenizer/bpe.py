@@ -52,9 +52,9 @@ _LONG_RUN = 4096
 class BpeTokenizer:
     """A tiktoken encoding that fulfils the `Tokenizer` contract.
 
-    ``rank_file`` is in tiktoken's format: a line for each token, its bytes in base64 and its rank, which is
-    its id. Raises `TokenizerError` where the file is missing or has another ``sha256``. Several threads may
-    encode and decode at once, and do so side by side. Pickling stores the arguments, not the tables.
+    ``rank_file`` is in tiktoken's format: line n holds, in base64, the bytes of the token whose rank and id are
+    n, and then n. Raises `TokenizerError` where the file is missing or has another ``sha256``. Several threads
+    may encode and decode at once, and do so side by side. Pickling stores the arguments, not the tables.
     """
 
     def __init__(
@@ -75,8 +75,8 @@ class BpeTokenizer:
         self.end_of_text = special_tokens[end_of_text]
         ranks = _read_ranks(rank_file, sha256)
         ids = self.special_tokens.values()
-        self.vocab_size = 1 + max(max(ranks.values()), *ids)
-        self.unused_ids = frozenset(range(self.vocab_size)).difference(ranks.values(), ids)
+        self.vocab_size = 1 + max(len(ranks) - 1, *ids)
+        self.unused_ids = frozenset(range(len(ranks), self.vocab_size)).difference(ids)
         definition = json.dumps([sha256, pattern, sorted(special_tokens.items())])
         self.fingerprint = hashlib.sha256(definition.encode()).hexdigest()
         self._special_pattern = re.compile(
@@ -170,7 +170,7 @@ def _rebuild(
 
 
 def _read_ranks(path: Path, sha256: str) -> dict[bytes, int]:
-    """Return the bytes of each token with its rank."""
+    """Return the bytes of each token with its rank, which is the number of its line from 0."""
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -184,7 +184,7 @@ def _read_ranks(path: Path, sha256: str) -> dict[bytes, int]:
             hint="install nanoshell anew",
         )
     fields = content.split()
-    return dict(zip(map(binascii.a2b_base64, fields[::2]), map(int, fields[1::2]), strict=True))
+    return dict(zip(map(binascii.a2b_base64, fields[::2]), range(len(fields) // 2), strict=True))
 
 
 def _cut_long_spaces(text: str) -> Iterator[str]:

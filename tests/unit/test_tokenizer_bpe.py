@@ -46,6 +46,11 @@ def test_the_rank_file_is_the_one_tiktoken_pins() -> None:
     assert PINNED in (pinned_by_tiktoken / "tiktoken_ext" / "openai_public.py").read_text()
 
 
+def test_ranks_are_the_numbers_of_the_lines() -> None:
+    ranks = [int(line.split()[1]) for line in RANK_FILE.read_bytes().splitlines()]
+    assert ranks == list(range(100_256))
+
+
 def test_the_notice_names_the_file_and_its_licence() -> None:
     notice = (RANK_FILE.parent / "NOTICE").read_text()
     assert PINNED in notice
