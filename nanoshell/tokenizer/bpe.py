@@ -52,9 +52,10 @@ _LONG_RUN = 4096
 class BpeTokenizer:
     """A tiktoken encoding that fulfils the `Tokenizer` contract.
 
-    ``rank_file`` is in tiktoken's format: line n holds, in base64, the bytes of the token whose rank and id are
-    n, and then n. Raises `TokenizerError` where the file is missing or has another ``sha256``. Several threads
-    may encode and decode at once, and do so side by side. Pickling stores the arguments, not the tables.
+    ``rank_file`` is in tiktoken's format: line n holds, in base64, the bytes of the token whose rank and id
+    are n, and then n. Raises `TokenizerError` where the file is missing or has another ``sha256``. Several
+    threads may encode and decode at once, and do so side by side. Pickling stores the arguments, not the
+    tables.
     """
 
     def __init__(
