@@ -110,14 +110,14 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
             with path.open("rb+") as file:
                 os.fsync(file.fileno())
         except SafetensorError as error:
-            path.unlink(missing_ok=True)
+            _remove(path)
             code = re.search(r"code: (\d+)|os error (\d+)", str(error))
             if code is None:
                 raise
             number = int(code[1] or code[2])
             raise storage_error(path, OSError(number, os.strerror(number))) from error
         except OSError:
-            path.unlink(missing_ok=True)
+            _remove(path)
             raise
 
 
@@ -139,6 +139,11 @@ def read_tensors(path: Path, expected: Mapping[str, tuple[int, ...]] | None = No
             f"{path} is damaged or truncated ({error})",
             hint="take another checkpoint of the run, or copy the file again",
         ) from error
+
+
+def _remove(path: Path) -> None:
+    if path.is_file():  # and never a device such as /dev/full
+        path.unlink()
 
 
 _IDENTITY = ("format", "tokenizer_fingerprint", "layer_providers")

@@ -1,4 +1,4 @@
-"""The devices that PyTorch computes on, each with its dtypes and memory figures. torch is imported when asked."""
+"""The devices that PyTorch computes on, with their dtypes and memory figures. torch is imported late."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class CudaBackend:
         import torch
 
         if dtype == "bfloat16":
-            return torch.cuda.is_bf16_supported(including_emulation=False)
+            return bool(torch.cuda.is_bf16_supported(including_emulation=False))
         return dtype in DTYPES
 
     def memory(self) -> MemoryFigures:
@@ -143,7 +143,7 @@ class MpsBackend:
 
 
 def processor_name() -> str:
-    """Return the processor's own name ("AMD EPYC 9454", "Apple M3"), or the architecture where it is unknown."""
+    """Return the processor's own name ("AMD EPYC", "Apple M3"), or the architecture where it is unknown."""
     import subprocess
     from pathlib import Path
 
