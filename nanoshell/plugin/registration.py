@@ -1,0 +1,211 @@
+"""What each registration hook is handed: the ``register`` functions, with their checks."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from nanoshell.errors import PluginError
+from nanoshell.plugin.hookspecs import (
+    EVERY_FACE,
+    FaceName,
+    RegisterBackend,
+    RegisterCommand,
+    RegisterMixer,
+    RegisterSampler,
+)
+from nanoshell.plugin.registry import Registry
+
+if TYPE_CHECKING:
+    import click
+
+_NAME = re.compile(r"[^\s:,=/\\]+")
+
+
+class Add(Protocol):
+    """Puts one thing into the registry of its kind, in the name of the plugin that is being loaded."""
+
+    def __call__(self, name: str, value: Any, summary: str, **options: Any) -> None: ...
+
+
+class Registrar:
+    """Adds to one registry for one plugin, until the plugin's hook has returned."""
+
+    def __init__(self, registry: Registry[Any], provider: str) -> None:
+        self._registry = registry
+        self._provider = provider
+        self._open = True
+
+    def close(self) -> None:
+        """Refuse what comes later: what was registered must not change under the faces that show it."""
+        self._open = False
+
+    def __call__(self, name: str, value: Any, summary: str, **options: Any) -> None:
+        kind = self._registry.kind
+        if not self._open:
+            raise PluginError(f"plugin '{self._provider}' registered a {kind} after its hook had returned")
+        if not isinstance(name, str) or not _NAME.fullmatch(name):
+            raise PluginError(
+                f"{name!r} cannot be the name of a {kind}",
+                hint="use a word without spaces and without : , = / \\",
+            )
+        if not callable(value):
+            raise PluginError(
+                f"{kind} '{name}': {type(value).__name__} is no factory",
+                hint="register a function that builds it",
+            )
+        self._registry.add(name, value, provider=self._provider, summary=str(summary), **options)
+
+
+def command_register(add: Add, commands: Registry[click.Command]) -> RegisterCommand:
+    """Return the ``register`` of commands. Aliases share one space with the names of ``commands``."""
+
+    def register(
+        command: click.Command,
+        *,
+        aliases: Sequence[str] = (),
+        faces: Collection[FaceName] = EVERY_FACE,
+        group: str = "Other",
+        raw: bool = False,
+        examples: Sequence[str] = (),
+    ) -> None:
+        import click
+
+        if not isinstance(command, click.Command):
+            raise PluginError(
+                f"register_commands was handed {command!r}, which is no click command",
+                hint="decorate the function with @click.command()",
+            )
+        if not command.name:
+            raise PluginError("a command without a name was registered", hint='@click.command("name")')
+        names = _texts("aliases", aliases)
+        wrong = sorted(set(_texts("faces", faces)) - set(EVERY_FACE))
+        if wrong:
+            raise PluginError(f"command '{command.name}' names the unknown face '{wrong[0]}'")
+        for alias in names:
+            if not _NAME.fullmatch(alias):
+                raise PluginError(f"{alias!r} cannot be an alias of command '{command.name}'")
+        add(
+            command.name,
+            command,
+            command.get_short_help_str(limit=100),
+            aliases=names,
+            faces=tuple(face for face in EVERY_FACE if face in faces),
+            group=group,
+            raw=bool(raw),
+            examples=_texts("examples", examples),
+        )
+        _refuse_taken_words(command.name, commands)
+
+    return register
+
+
+def _texts(what: str, found: Collection[str]) -> tuple[str, ...]:
+    if isinstance(found, str) or not all(isinstance(item, str) for item in found):
+        raise PluginError(f"'{what}' takes a list of texts, not {found!r}")
+    return tuple(found)
+
+
+def _refuse_taken_words(name: str, commands: Registry[click.Command]) -> None:
+    new = commands.entry(name)
+    words = [name, *new.options["aliases"]]
+    if len(set(words)) < len(words):
+        raise PluginError(f"command '{name}' has the same alias twice")
+    for other in commands:
+        taken = {other.name, *other.options["aliases"]}.intersection(words)
+        if other is not new and taken:
+            raise PluginError(
+                f"command '{min(taken)}' is registered twice: by '{other.provider}' and by '{new.provider}'",
+                hint="rename one of them, or disable one of the two plugins",
+            )
+
+
+def factory_register(add: Add) -> Callable[..., None]:
+    """Return the ``register`` of the kinds that are a name, a factory and a summary."""
+
+    def register(name: str, factory: Callable[..., Any], *, summary: str = "") -> None:
+        add(name, factory, summary)
+
+    return register
+
+
+def backend_register(add: Add) -> RegisterBackend:
+    """Return the ``register`` of backends."""
+
+    def register(name: str, factory: Callable[[], Any], *, summary: str = "", rank: int = 0) -> None:
+        add(name, factory, summary, rank=int(rank))
+
+    return register
+
+
+def sampler_register(add: Add) -> RegisterSampler:
+    """Return the ``register`` of samplers. Default and neutral value must lie within the bounds."""
+
+    def register(
+        name: str,
+        factory: Callable[[float], Any],
+        *,
+        order: int,
+        default: float,
+        neutral: float,
+        minimum: float | None = None,
+        maximum: float | None = None,
+        integer: bool = False,
+        summary: str = "",
+    ) -> None:
+        low = -math.inf if minimum is None else minimum
+        high = math.inf if maximum is None else maximum
+        for what, value in (("default", default), ("neutral value", neutral)):
+            if not low <= value <= high:
+                raise PluginError(f"sampler '{name}': its {what} {value:g} is not within {low:g} … {high:g}")
+        add(
+            name,
+            factory,
+            summary,
+            order=int(order),
+            default=default,
+            neutral=neutral,
+            minimum=minimum,
+            maximum=maximum,
+            integer=bool(integer),
+        )
+
+    return register
+
+
+def mixer_register(add: Add) -> RegisterMixer:
+    """Return the ``register`` of layer kinds."""
+
+    def register(
+        name: str,
+        factory: Callable[..., Any],
+        *,
+        kind: Literal["mixer", "feed_forward"] = "mixer",
+        summary: str = "",
+    ) -> None:
+        if kind not in ("mixer", "feed_forward"):
+            raise PluginError(f"layer kind '{name}': kind is 'mixer' or 'feed_forward', not {kind!r}")
+        add(name, factory, summary, kind=kind)
+
+    return register
+
+
+SPECIAL: Mapping[str, Callable[[Add], Callable[..., None]]] = MappingProxyType(
+    {
+        "register_backends": backend_register,
+        "register_samplers": sampler_register,
+        "register_mixers": mixer_register,
+    }
+)
+"""The hooks whose ``register`` takes more than a name, a factory and a summary; commands aside."""
+
+
+def register_for(hook: str, add: Add, registry: Registry[Any]) -> Callable[..., None]:
+    """Return what the hook named ``hook`` is handed as ``register``; ``add`` adds to ``registry``."""
+    if hook == "register_commands":
+        return command_register(add, registry)
+    build = SPECIAL.get(hook, factory_register)
+    return build(add)
