@@ -150,7 +150,7 @@ class TokenLoader:
         self._order, self._start = self._lay_out(epoch)
 
     def _lay_out(self, epoch: int) -> tuple[NDArray[np.uint32], int]:
-        """Return the order of the windows of ``epoch``, and where on the ring the first of the grid starts."""
+        """Return the order of the windows of ``epoch``, and where on the ring the grid starts."""
         random = _random(self.seed, _EPOCH, epoch)
         start = int(random.integers(self.num_train_tokens))
         order = np.arange(self.windows_per_epoch, dtype=np.uint32)
