@@ -5,17 +5,25 @@ A command never prints its result. It returns one of
 - ``None``: nothing to show;
 - a ``str``: shown as text, ``{"text": …}`` in JSON;
 - a dataclass, or a list of dataclasses: shown by its ``__rich__`` where it has one, else as a table; in JSON
-  its fields;
+  its fields, or what its ``to_json()`` returns where it has that method;
+- a ``dict`` or a list of anything: shown as a table or line by line; in JSON as it is;
 - a `Stream`: things that happen while the command runs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
+
+import click
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+JSON_WANTED = "nanoshell.json"
+STAY = "nanoshell.stay"
+INVOKED = "nanoshell.invoked"
+AnyCallable = TypeVar("AnyCallable", bound=Callable[..., Any])
 
 
 class Screen(Protocol):
@@ -23,11 +31,11 @@ class Screen(Protocol):
 
     @property
     def out(self) -> Console:
-        """Data, on stdout."""
+        """Data, on stdout. Markup is off: text is shown as it is; hand over `rich.text.Text` for styles."""
 
     @property
     def err(self) -> Console:
-        """Narration, on stderr."""
+        """Narration, on stderr. Markup is off here too."""
 
     @property
     def live(self) -> bool:
@@ -44,8 +52,9 @@ class Screen(Protocol):
         """Say one quiet line on stderr."""
 
 
+@runtime_checkable
 class Stream(Protocol):
-    """A result that arrives over time. Exactly one of the three methods is called, once."""
+    """A result that arrives over time: `show` it to people; for ``--json`` `document`, after None `lines`."""
 
     def show(self, screen: Screen) -> None:
         """Show the events to a person as they come."""
@@ -55,3 +64,38 @@ class Stream(Protocol):
 
     def document(self) -> Any:
         """Return everything as one JSON-able value, or None where ``--json`` should print `lines`."""
+
+
+class LeaveShell(Exception):
+    """Raised by a command to end the shell: the prompt leaves, a script stops, both well."""
+
+
+def stay_at_prompt() -> None:
+    """Ask the ``nanoshell`` program to go on at the prompt when the running command has ended well.
+
+    It does so on a terminal only, and not with ``--json``; elsewhere and at the prompt this changes nothing.
+    """
+    click.get_current_context().meta[STAY] = True
+
+
+def want_json(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
+    """Note in ``ctx`` that the result is to be printed as JSON (the callback of every ``--json``)."""
+    if value:
+        ctx.meta[JSON_WANTED] = True
+
+
+def json_option(*aliases: str) -> Callable[[AnyCallable], AnyCallable]:
+    """Return a decorator that gives a command ``--json`` under further spellings too (``--headless``).
+
+    Every command has ``--json`` without asking; this is only for those that want another name for it.
+    """
+    return click.option(
+        "--json",
+        *aliases,
+        "json_wanted",
+        is_flag=True,
+        expose_value=False,
+        is_eager=True,
+        callback=want_json,
+        help="Print the result as JSON on stdout.",
+    )

@@ -1,0 +1,184 @@
+"""The ``nanoshell`` program: its options, its subcommands, and the way into the prompt or a script."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+from nanoshell.command.group import HELP_OPTION_NAMES, CommandGroup
+from nanoshell.command.invoke import fail, perform, silence_stdout
+from nanoshell.command.render import TerminalScreen
+from nanoshell.errors import UsageError
+from nanoshell.version import __version__
+
+if TYPE_CHECKING:
+    from nanoshell.session import Session
+
+ABOUT = """Tokenize text, train a small language model, look inside it, and chat with it.
+
+Without a command it opens a prompt, where the same commands start with a colon."""
+
+
+class Program(CommandGroup):
+    """The root: global options, then a command, or lines, or the prompt."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        options = ctx.params
+        has_command = bool(getattr(ctx, "_protected_args", None) or ctx.args)
+        if options["help"]:
+            click.echo(ctx.get_help())
+            return None
+        if options["lines"] or options["files"]:
+            if has_command:
+                raise UsageError("-c and -f do not go together with a command", hint="see: nanoshell --help")
+            ctx.exit(_run_scripts(self.session(ctx), options))
+        if has_command:
+            return super().invoke(ctx)
+        return ctx.exit(_enter(self.session(ctx), debug=options["debug"]))
+
+
+def build() -> Program:
+    """Return the program's click command. Plugins are loaded when a command is first looked up."""
+    option = click.Option
+    return Program(
+        "cli",
+        _open_session,
+        name="nanoshell",
+        help=ABOUT,
+        invoke_without_command=True,
+        add_help_option=False,
+        context_settings={"help_option_names": HELP_OPTION_NAMES, "max_content_width": 110},
+        params=[
+            option(["-c", "lines"], multiple=True, metavar="LINE", help="Carry out a line of the prompt."),
+            option(
+                ["-f", "files"],
+                multiple=True,
+                metavar="FILE",
+                help="Carry out a file's lines (- is stdin).",
+            ),
+            option(["--model"], metavar="MODEL", help="A run, a checkpoint directory, or 'latest'."),
+            option(["--data"], metavar="SOURCE", help="The data source to work with."),
+            option(["--device"], metavar="DEVICE", help="Where to compute: auto, cpu, cuda, mps."),
+            option(
+                ["--plugins-dir"], type=click.Path(file_okay=False, path_type=Path), help="Load DIR/*.py too."
+            ),
+            option(["--safe"], is_flag=True, help="Load only the plugins that come with nanoshell."),
+            option(["--no-history"], is_flag=True, help="Keep no conversation, history or state."),
+            option(["--debug"], is_flag=True, help="Show where an unexpected error happened."),
+            option(
+                ["--version"],
+                is_flag=True,
+                expose_value=False,
+                is_eager=True,
+                callback=_print_version,
+                help="Print the version.",
+            ),
+            option([*HELP_OPTION_NAMES], is_flag=True, help="Show this page."),
+        ],
+    )
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Carry out the program's ``arguments`` and return its exit code."""
+    args = list(sys.argv[1:] if arguments is None else arguments)
+    _speak_utf8()
+    debug = "--debug" in args
+    try:
+        screen = TerminalScreen()
+        program = build()
+        if _completes_for_a_shell():
+            program.main(args, "nanoshell")  # answers bash, zsh or fish and exits
+        outcome = perform(program, "nanoshell", args, screen, debug=debug)
+        if outcome.stay and program.opened is not None and _attended():
+            return _enter(program.opened, debug=debug)
+        return outcome.code
+    except BaseException as error:
+        return fail(error, debug=debug)
+    finally:
+        _flush()
+
+
+def main() -> NoReturn:
+    """Run the program and leave with its exit code."""
+    sys.exit(run())
+
+
+def _open_session(ctx: click.Context) -> Session:
+    from nanoshell.command.narrate import ScreenNarrator
+    from nanoshell.session import open_session
+
+    options = ctx.params
+    session = open_session(
+        plugins_dir=options.get("plugins_dir"),
+        safe=bool(options.get("safe")),
+        history=not options.get("no_history"),
+        narrator=ScreenNarrator(TerminalScreen()),
+    )
+    if device := options.get("device"):
+        session.settings.override("device", device)
+    session.model_name = options.get("model") or session.model_name
+    session.data = options.get("data") or session.data
+    return session
+
+
+def _run_scripts(session: Session, options: dict[str, Any]) -> int:
+    from nanoshell.command import script
+
+    if options["lines"] and options["files"]:
+        raise UsageError("-c and -f do not go together", hint="put all lines into the file")
+    screen = TerminalScreen()
+    lines = [script.argument_lines(options["lines"])]
+    lines += [
+        script.stdin_lines() if name == "-" else script.file_lines(Path(name)) for name in options["files"]
+    ]
+    for part in lines:
+        if code := script.run_lines(session, part, screen, debug=options["debug"]):
+            return code
+    return 0
+
+
+def _enter(session: Session, *, debug: bool) -> int:
+    """Open the prompt on a terminal; elsewhere carry out the lines of standard input."""
+    if _attended():
+        from nanoshell.repl.loop import run_prompt
+
+        return run_prompt(session, debug=debug)
+    from nanoshell.command.script import run_lines, stdin_lines
+
+    return run_lines(session, stdin_lines(), TerminalScreen(), debug=debug)
+
+
+def _attended() -> bool:
+    """Return whether a person types and reads on a terminal."""
+    return all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stdout))
+
+
+def _print_version(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
+    if value and not ctx.resilient_parsing:
+        click.echo(f"nanoshell {__version__}")
+        ctx.exit()
+
+
+def _completes_for_a_shell() -> bool:
+    return bool(os.environ.get("_NANOSHELL_COMPLETE"))
+
+
+def _speak_utf8() -> None:
+    """Write UTF-8 where the locale knows only ASCII; never fail over a character that it lacks."""
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None and hasattr(stream, "reconfigure"):
+            ascii_only = stream.encoding.lower() in ("ascii", "us-ascii", "ansi_x3.4-1968")
+            stream.reconfigure(encoding="utf-8" if ascii_only else None, errors="backslashreplace")
+
+
+def _flush() -> None:
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except (OSError, ValueError):
+        silence_stdout()

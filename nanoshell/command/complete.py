@@ -1,0 +1,138 @@
+"""Types for the parameters of commands: a value stays text, and completion offers the names that exist.
+
+Every face completes through click's ``shell_complete``, so a command that says ``type=RUN`` completes at the
+prompt and in bash, zsh and fish. A completer never fails: what cannot be listed is not offered.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import click
+from click.shell_completion import CompletionItem
+
+if TYPE_CHECKING:
+    from nanoshell.session import Session
+
+if TYPE_CHECKING:
+    TextType = click.ParamType[str]
+else:
+    TextType = click.ParamType  # generic only in newer releases of click
+
+Offer = tuple[str, str]
+"""A name and one line about it."""
+
+MOST_RUNS = 40
+"""Newest runs that are offered: the status of each is read from its files."""
+
+
+class NameType(TextType):
+    """A name among those that ``names(session, incomplete)`` yields now; ``files`` offers paths as well."""
+
+    def __init__(
+        self, name: str, names: Callable[[Session, str], Iterable[Offer]], *, files: str | None = None
+    ) -> None:
+        self.name = name
+        self._names = names
+        self._files = files
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str | None:
+        return None if isinstance(param, click.Argument) else self.name.upper()
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """Return the names that begin with ``incomplete``, each with its line as help."""
+        found = [
+            CompletionItem(name, help=summary or None)
+            for name, summary in _quietly(self._names, ctx.obj, incomplete)
+            if name.startswith(incomplete)
+        ]
+        return [*found, CompletionItem(incomplete, type=self._files)] if self._files else found
+
+    def __repr__(self) -> str:
+        return self.name.upper()
+
+
+def _quietly(names: Callable[[Session, str], Iterable[Offer]], session: Any, incomplete: str) -> list[Offer]:
+    if session is None:
+        return []
+    try:
+        return list(names(session, incomplete))
+    except Exception:  # whatever a plugin or a folder does: no completion is better than a broken prompt
+        return []
+
+
+def _presets(_session: Session, _incomplete: str) -> Iterator[Offer]:
+    from nanoshell.paths import preset_dirs
+
+    seen: set[str] = set()
+    for folder in preset_dirs():
+        for path in sorted(folder.glob("*.yaml")):
+            if path.stem not in seen:
+                seen.add(path.stem)
+                first = path.read_text("utf-8", "replace").partition("\n")[0]
+                yield path.stem, first.lstrip("# ") if first.startswith("#") else str(path)
+
+
+def _runs(session: Session, _incomplete: str) -> Iterator[Offer]:
+    from nanoshell.runs.directory import list_runs
+
+    runs = list_runs(session.runs_dir)
+    if runs:
+        yield "latest", f"the newest: {runs[0].name}"
+    for run in runs[:MOST_RUNS]:
+        status = run.status()
+        yield run.name, f"{status.state}, step {status.step}"
+
+
+def _models(session: Session, incomplete: str) -> Iterator[Offer]:
+    name, at, _ = incomplete.partition("@")
+    if at:
+        run = session.find_run(name)
+        for checkpoint in reversed(run.checkpoints()):
+            yield f"{name}@{checkpoint.step}", f"{checkpoint.num_bytes / 1e6:.0f} MB"
+    else:
+        yield from _runs(session, incomplete)
+
+
+def _sources(session: Session, _incomplete: str) -> Iterator[Offer]:
+    return ((entry.name, entry.summary) for entry in session.plugins.sources if entry.name != "file")
+
+
+def _devices(session: Session, _incomplete: str) -> Iterator[Offer]:
+    yield "auto", "the best that this machine has"
+    yield from ((entry.name, entry.summary) for entry in session.plugins.backends)
+
+
+def _settings(session: Session, _incomplete: str) -> Iterator[Offer]:
+    return ((setting.name, setting.summary) for setting in session.settings)
+
+
+def _commands(session: Session, _incomplete: str) -> Iterator[Offer]:
+    return (
+        (entry.name, entry.value.get_short_help_str())
+        for entry in session.plugins.commands
+        if not entry.value.hidden
+    )
+
+
+def _conversations(session: Session, _incomplete: str) -> Iterator[Offer]:
+    return ((summary.name, summary.title) for summary in session.store.list())
+
+
+def _registered(kind: str, session: Session, _incomplete: str) -> Iterator[Offer]:
+    return ((entry.name, entry.summary) for entry in getattr(session.plugins, kind))
+
+
+PRESET = NameType("preset", _presets, files="file")
+RUN = NameType("run", _runs)
+MODEL = NameType("model", _models, files="dir")
+SOURCE = NameType("source", _sources, files="file")
+DEVICE = NameType("device", _devices)
+SETTING = NameType("setting", _settings)
+COMMAND = NameType("command", _commands)
+CONVERSATION = NameType("conversation", _conversations)
+OPTIMIZER = NameType("optimizer", functools.partial(_registered, "optimizers"))

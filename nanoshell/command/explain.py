@@ -1,0 +1,113 @@
+"""Errors of every origin (click, Python, the pipe, the keyboard) as a message, a hint and an exit code."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+
+import click
+
+from nanoshell.command.render import colour, harmless
+from nanoshell.errors import Interrupted, NanoshellError, UsageError, nearest
+
+BROKEN_PIPE = 141
+"""Exit code when the reader of stdout has gone: what a shell reports for a program that SIGPIPE ended."""
+
+
+def explain(error: BaseException, spelled: str = "") -> NanoshellError | None:
+    """Return ``error``, raised by the command ``spelled``, in our words, or None with nothing to say."""
+    match error:
+        case NanoshellError():
+            return error
+        case click.exceptions.Exit():
+            return None
+        case BrokenPipeError() if not sys.stdout.isatty():
+            return None
+        case KeyboardInterrupt():
+            return Interrupted()
+        case click.Abort():
+            return _explain_abort(error)
+        case click.ClickException():
+            return _explain_click(error)
+        case SystemExit():
+            return NanoshellError(error.code) if isinstance(error.code, str) else None
+        case MemoryError():
+            return NanoshellError("there is not enough memory", hint="try a smaller model or batch")
+    what = f"{type(error).__name__}: {error}".strip().removesuffix(":")
+    where = f" in {spelled}" if spelled else ""
+    return NanoshellError(f"unexpected error{where}: {what}", hint="--debug shows where it happened")
+
+
+def exit_code(error: BaseException, explained: NanoshellError | None) -> int:
+    """Return the exit code of the program for ``error``."""
+    match error:
+        case BrokenPipeError() if explained is None:
+            return BROKEN_PIPE
+        case click.exceptions.Exit():
+            return error.exit_code
+        case SystemExit():
+            return error.code if isinstance(error.code, int) else int(error.code is not None)
+        case click.ClickException():
+            return error.exit_code
+    return explained.exit_code if explained else 0
+
+
+def report(error: NanoshellError, *, where: str = "") -> None:
+    """Print ``error`` on stderr: the message, ``where`` (``file:line``) before it, and the hint below."""
+    terminal, coloured = sys.stderr.isatty(), colour(sys.stderr)
+    label = "\x1b[1;31merror:\x1b[0m" if coloured else "error:"
+    text = f"{label} {where + ': ' if where else ''}{_clean(error.message, terminal)}\n"
+    if error.hint:
+        hint = "\n".join("  " + line for line in _clean(error.hint, terminal).splitlines())
+        text += f"\x1b[2m{hint}\x1b[0m\n" if coloured else f"{hint}\n"
+    sys.stderr.write(text)
+    sys.stderr.flush()
+
+
+def report_traceback(error: BaseException) -> None:
+    """Print the traceback of ``error`` on stderr."""
+    traceback.print_exception(error)
+
+
+def _clean(text: str, terminal: bool) -> str:
+    return harmless(text) if terminal else text
+
+
+def _explain_abort(error: click.Abort) -> NanoshellError:
+    if isinstance(error.__context__, EOFError):
+        return NanoshellError(
+            "the command asks a question and there is no one to answer",
+            hint="answer with an option, or run it in a terminal without --json",
+        )
+    return Interrupted()
+
+
+def _explain_click(error: click.ClickException) -> NanoshellError:
+    ctx = getattr(error, "ctx", None)
+    kind = UsageError if isinstance(error, click.UsageError) else NanoshellError
+    if ctx is None:
+        return kind(_in_our_words(error.format_message()))
+    hint = f"see: {_help_line(ctx)}"
+    if isinstance(error, click.NoSuchOption):
+        known = [
+            name for param in ctx.command.get_params(ctx) for name in (*param.opts, *param.secondary_opts)
+        ]
+        match = nearest(error.option_name, [name for name in known if name.startswith("-")])
+        suggestion = f"; did you mean '{match}'?" if match else ""
+        return kind(f"{ctx.command_path} has no option '{error.option_name}'{suggestion}", hint=hint)
+    return kind(f"{ctx.command_path}: {_in_our_words(error.format_message())}", hint=hint)
+
+
+def _help_line(ctx: click.Context) -> str:
+    from nanoshell.command.group import CommandGroup
+
+    root = ctx.find_root().command
+    if not isinstance(root, CommandGroup):
+        return f"{ctx.command_path} --help"
+    path = ctx.command_path.lstrip(":").removeprefix("nanoshell").strip()
+    return f"{root.prefix}help {path}".strip()
+
+
+def _in_our_words(message: str) -> str:
+    text = message.strip().removesuffix(".")
+    return text[:1].lower() + text[1:] if not text[:2].isupper() else text

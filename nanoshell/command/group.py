@@ -1,0 +1,168 @@
+"""The click group of a face: every registered command under its name and aliases, each with ``--json``.
+
+The commands themselves stay as their plugins made them; a face works on copies.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from nanoshell.command import words
+from nanoshell.command.help import write_command_groups
+from nanoshell.command.result import INVOKED, json_option
+from nanoshell.errors import UnknownNameError, UsageError, nearest, unknown_name
+
+if TYPE_CHECKING:
+    from nanoshell.plugin.hookspecs import FaceName
+    from nanoshell.plugin.registry import Entry, Registry
+    from nanoshell.session import Session
+
+HELP_OPTION_NAMES = ["-h", "--help"]
+
+
+class CommandGroup(click.Group):
+    """The commands that make sense in one face, read from the session's plugins whenever they are needed.
+
+    ``open_session(ctx)`` is called when the first command is looked up, so that building the group costs
+    nothing; ``opened`` is what it returned.
+    """
+
+    def __init__(
+        self, face: FaceName, open_session: Callable[[click.Context], Session], **attributes: Any
+    ) -> None:
+        super().__init__(**attributes)
+        self.face = face
+        self.opened: Session | None = None
+        self._open_session = open_session
+
+    @property
+    def prefix(self) -> str:
+        """What stands before a command's name in this face."""
+        return "nanoshell " if self.face == "cli" else ":"
+
+    def session(self, ctx: click.Context) -> Session:
+        """Return the session of ``ctx``, opened once and handed to the commands as ``obj``."""
+        root = ctx.find_root()
+        if self.opened is None:
+            self.opened = self._open_session(root)
+        root.obj = self.opened
+        return self.opened
+
+    def entries(self, ctx: click.Context) -> Iterator[Entry[click.Command]]:
+        """Yield the registered commands of this face."""
+        for entry in self.session(ctx).plugins.commands:
+            if self.face in entry.options["faces"]:
+                yield entry
+
+    def entry(self, ctx: click.Context, name: str) -> Entry[click.Command]:
+        """Return the command of that name or alias. Raises `UnknownNameError` with the nearest."""
+        commands = self.session(ctx).plugins.commands
+        found = find_entry(commands, name)
+        if found is None:
+            raise self._unknown(name, all_names(self.entries(ctx)))
+        if self.face not in found.options["faces"]:
+            where = "at the prompt" if self.face == "cli" else "on the command line"
+            raise UsageError(
+                f"'{name}' works only {where}",
+                hint="start it with: nanoshell" if self.face == "cli" else f"nanoshell {name}",
+            )
+        return found
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [entry.name for entry in self.entries(ctx)]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        try:
+            entry = self.entry(ctx, cmd_name)
+        except UsageError:
+            if ctx.resilient_parsing:
+                return None
+            raise
+        return dress(entry.value, self._example_lines(entry))
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name, rest = args[0], args[1:]
+        command = self.get_command(ctx, name)
+        if command is None:
+            return None, None, rest
+        entry = self.entry(ctx, name)
+        ctx.meta[INVOKED] = f"'{entry.name}' of plugin '{entry.provider}'"
+        if entry.options["raw"] and not ctx.resilient_parsing:
+            rest = words.join_words(command, rest)
+        spelled = entry.name if self.face == "cli" else f":{entry.name}"
+        return spelled, command, rest
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        write_command_groups(list(self.entries(ctx)), formatter, self.prefix if self.face != "cli" else "")
+
+    def _example_lines(self, entry: Entry[click.Command]) -> list[str]:
+        return [self.prefix + example for example in entry.options["examples"]]
+
+    def _unknown(self, name: str, names: Sequence[str]) -> UnknownNameError:
+        match = nearest(name, names)
+        message = f"unknown command '{name}'" + (f"; did you mean '{match}'?" if match else "")
+        return UnknownNameError(message, hint=f"see all of them with: {self.prefix}help")
+
+
+def find_entry(commands: Registry[click.Command], name: str) -> Entry[click.Command] | None:
+    """Return the command registered as ``name``, or under it as an alias, or None."""
+    if name in commands:
+        return commands.entry(name)
+    return next((entry for entry in commands if name in entry.options["aliases"]), None)
+
+
+def all_names(entries: Iterable[Entry[click.Command]]) -> list[str]:
+    """Return the names and aliases of ``entries``."""
+    return [name for entry in entries for name in (entry.name, *entry.options["aliases"])]
+
+
+def dress(command: click.Command, examples: Sequence[str] = ()) -> click.Command:
+    """Return a copy of ``command`` for a face: ``--json`` on every leaf, ``examples`` in its help."""
+    dressed = copy.copy(command)
+    dressed.params = list(command.params)
+    dressed.context_settings = {
+        "show_default": True,
+        "help_option_names": HELP_OPTION_NAMES,
+        **command.context_settings,
+    }
+    if examples:
+        lines = "\b\nExamples:\n" + "\n".join(f"  {line}" for line in examples)
+        dressed.epilog = f"{command.epilog}\n\n{lines}" if command.epilog else lines
+    if isinstance(dressed, click.Group):
+        _dress_members(dressed)
+        if not dressed.invoke_without_command:
+            return dressed
+    if "--json" not in _spellings(command):
+        dressed.params.append(_json_flag())
+    return dressed
+
+
+def _dress_members(group: click.Group) -> None:
+    """Make ``group``, a copy, hand out dressed subcommands; a subclass may look them up as it likes."""
+    look_up = group.get_command
+
+    def get_command(ctx: click.Context, name: str) -> click.Command | None:
+        found = look_up(ctx, name)
+        if found is not None:
+            return dress(found)
+        if not ctx.resilient_parsing and name not in (known := group.list_commands(ctx)):
+            raise unknown_name(f"{ctx.command_path} command", name, known)
+        return None
+
+    group.get_command = get_command  # type: ignore[method-assign, assignment]
+
+
+def _spellings(command: click.Command) -> set[str]:
+    return {spelling for param in command.params for spelling in (*param.opts, *param.secondary_opts)}
+
+
+def _json_flag() -> click.Parameter:
+    holder: Any = json_option()(lambda: None)
+    flag: click.Parameter = holder.__click_params__[0]
+    return flag

@@ -1,0 +1,135 @@
+"""Carry out one command for a face: parse, run, show; what goes wrong becomes a message and a code."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+from nanoshell.command.explain import exit_code, explain, report, report_traceback
+from nanoshell.command.render import TerminalScreen, show, show_json
+from nanoshell.command.result import INVOKED, JSON_WANTED, STAY, LeaveShell
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a command ended: its exit code, whether it asks to leave the shell, or to stay in it."""
+
+    code: int = 0
+    leave: bool = False
+    stay: bool = False
+
+
+def perform(
+    group: click.Group,
+    name: str,
+    args: Sequence[str],
+    screen: TerminalScreen,
+    *,
+    obj: Any = None,
+    debug: bool = False,
+    where: str = "",
+) -> Outcome:
+    """Run ``args`` through ``group`` as the program ``name`` and show the result. No exception leaves it.
+
+    ``obj`` is what the commands are handed where the group does not make it itself; ``where`` (``file:line``)
+    stands before an error's message.
+    """
+    meta: dict[str, Any] = {}
+    try:
+        with _context(group, name, args, obj) as ctx:
+            meta = ctx.meta
+            _run(group, ctx, args, screen)
+    except LeaveShell:
+        return Outcome(leave=True)
+    except BaseException as error:
+        return Outcome(fail(error, meta.get(INVOKED, ""), debug=debug, where=where))
+    return Outcome(stay=bool(meta.get(STAY)) and not meta.get(JSON_WANTED))
+
+
+def fail(error: BaseException, spelled: str = "", *, debug: bool = False, where: str = "") -> int:
+    """Report ``error`` on stderr and return its exit code. A reader who has gone is told nothing."""
+    explained = explain(error, spelled)
+    if isinstance(error, BrokenPipeError) and explained is None:
+        silence_stdout()
+    if isinstance(error, (click.Abort, KeyboardInterrupt)) and sys.stderr.isatty():
+        click.echo(err=True)  # the cursor stands behind a question, or behind ^C
+    if type(error).__name__ == "NoArgsIsHelpError":
+        click.echo(str(error), err=True)
+    elif explained is not None:
+        if debug and not isinstance(error, (KeyboardInterrupt, click.ClickException)):
+            report_traceback(error)
+        report(explained, where=where)
+    return exit_code(error, explained)
+
+
+def silence_stdout() -> None:
+    """Point stdout to nowhere, so that flushing what is left at exit cannot fail."""
+    with contextlib.suppress(OSError, ValueError, io.UnsupportedOperation):
+        import os
+
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+
+
+@contextlib.contextmanager
+def _context(group: click.Group, name: str, args: Sequence[str], obj: Any) -> Iterator[click.Context]:
+    with group.make_context(name, list(args), obj=obj) as ctx:
+        yield ctx
+
+
+def _run(group: click.Group, ctx: click.Context, args: Sequence[str], screen: TerminalScreen) -> None:
+    """Invoke and show. With ``--json`` what the command writes itself is held back: it may be the result."""
+    if "--json" not in _before_double_dash(args):
+        value = group.invoke(ctx)
+        _present(value, "", ctx, screen)
+        return
+    held = io.TextIOWrapper(io.BytesIO(), "utf-8", newline="")
+    try:
+        with contextlib.redirect_stdout(held), _unattended():
+            value = group.invoke(ctx)
+    except click.exceptions.Exit:
+        _present(None, _text(held), ctx, screen)
+        raise
+    except BaseException:
+        sys.stdout.write(_text(held))
+        raise
+    _present(value, _text(held), ctx, screen)
+
+
+def _present(value: Any, echoed: str, ctx: click.Context, screen: TerminalScreen) -> None:
+    if ctx.meta.get(JSON_WANTED):
+        show_json(value, echoed)
+    else:
+        sys.stdout.write(echoed)  # the command has a --json of its own, and wrote what it means by it
+        show(value, screen)
+    sys.stdout.flush()
+
+
+@contextlib.contextmanager
+def _unattended() -> Iterator[None]:
+    """Let no command wait for an answer to a question that ``--json`` hides. Piped input stays readable."""
+    if sys.stdin is None or not sys.stdin.isatty():
+        yield
+        return
+    attended, sys.stdin = sys.stdin, io.TextIOWrapper(io.BytesIO(), "utf-8")
+    try:
+        yield
+    finally:
+        sys.stdin = attended
+
+
+def _text(held: io.TextIOWrapper) -> str:
+    held.flush()
+    buffer = held.buffer
+    assert isinstance(buffer, io.BytesIO)
+    return buffer.getvalue().decode("utf-8", "replace")
+
+
+def _before_double_dash(args: Sequence[str]) -> Sequence[str]:
+    return args[: args.index("--")] if "--" in args else args

@@ -1,0 +1,118 @@
+"""Lines of the prompt carried out one after another without one: ``-c``, ``-f`` and piped standard input."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from nanoshell.command import words
+from nanoshell.command.group import CommandGroup, all_names, find_entry
+from nanoshell.command.invoke import Outcome, fail, perform
+from nanoshell.command.render import TerminalScreen, show
+from nanoshell.command.turn import reply_to
+from nanoshell.errors import DataError, NanoshellError, UsageError, nearest
+from nanoshell.session import Session
+
+
+@dataclass(frozen=True)
+class ScriptLine:
+    """One line of a script, and ``where`` it stands (``FILE:LINE``)."""
+
+    text: str
+    where: str
+
+
+def run_line(
+    session: Session, text: str, screen: TerminalScreen, *, debug: bool = False, where: str = ""
+) -> Outcome:
+    """Carry out one line: ``:command …``, or a turn of chat. No exception leaves this function."""
+    try:
+        line = words.parse_line(text)
+        if isinstance(line, words.CommandLine):
+            group = prompt_group(session)
+            found = find_entry(session.plugins.commands, line.name)
+            raw = found is not None and found.options["raw"]
+            args = words.split_raw(found.value, line.rest) if found and raw else words.split(line.rest)
+            return perform(group, "", [line.name, *args], screen, obj=session, debug=debug, where=where)
+        if line:
+            _chat(session, line, screen)
+    except BaseException as error:
+        return Outcome(fail(error, "chat", debug=debug, where=where))
+    return Outcome()
+
+
+def run_lines(
+    session: Session, lines: Iterable[ScriptLine], screen: TerminalScreen, *, debug: bool = False
+) -> int:
+    """Carry out ``lines`` until one fails, and return its exit code; comments and blanks are passed over."""
+    try:
+        for line in lines:
+            if not line.text.strip() or line.text.lstrip().startswith("#"):
+                continue
+            outcome = run_line(session, line.text, screen, debug=debug, where=line.where)
+            if outcome.code or outcome.leave:
+                return outcome.code
+    except (NanoshellError, OSError, KeyboardInterrupt) as error:
+        return fail(error, debug=debug)
+    return 0
+
+
+def prompt_group(session: Session) -> CommandGroup:
+    """Return the commands as the prompt spells them."""
+    return CommandGroup("prompt", lambda _ctx: session, name="", add_help_option=True)
+
+
+def argument_lines(texts: Iterable[str]) -> Iterator[ScriptLine]:
+    """Yield the lines of ``-c`` options."""
+    for number, text in enumerate(texts, 1):
+        for line in text.splitlines():
+            yield ScriptLine(line, f"-c {number}")
+
+
+def file_lines(path: Path) -> Iterator[ScriptLine]:
+    """Yield the lines of a script file. Raises `DataError` where it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            yield from _decoded(file, str(path))
+    except OSError as error:
+        raise DataError(f"cannot read the script {path}: {error.strerror}") from None
+
+
+def stdin_lines() -> Iterator[ScriptLine]:
+    """Yield the lines of standard input as they come. The commands between them find it empty."""
+    script = sys.stdin.buffer
+    for line in _decoded(script, "standard input"):
+        with _empty_stdin():
+            yield line
+
+
+@contextlib.contextmanager
+def _empty_stdin() -> Iterator[None]:
+    whole, sys.stdin = sys.stdin, io.TextIOWrapper(io.BytesIO(), "utf-8")
+    try:
+        yield
+    finally:
+        sys.stdin = whole
+
+
+def _decoded(file: BinaryIO, name: str) -> Iterator[ScriptLine]:
+    for number, line in enumerate(iter(file.readline, b""), 1):
+        try:
+            yield ScriptLine(line.decode("utf-8-sig" if number == 1 else "utf-8"), f"{name}:{number}")
+        except UnicodeDecodeError:
+            raise DataError(f"{name}:{number}: this line is not UTF-8") from None
+
+
+def _chat(session: Session, text: str, screen: TerminalScreen) -> None:
+    if session.model_name is None:
+        first = text.split()[0]
+        names = all_names(session.plugins.commands)
+        near = first if first in names else nearest(first, names) if " " not in text else None
+        hint = f"for the command type :{near}; " if near else ""
+        raise UsageError("no model is loaded to chat with", hint=f"{hint}to get one, type :demo")
+    show(reply_to(session, text), screen)

@@ -1,0 +1,64 @@
+"""A turn of chat as a command's result: the reply as it comes, then one quiet line about it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from nanoshell.errors import Interrupted
+
+if TYPE_CHECKING:
+    from nanoshell.command.result import Screen
+    from nanoshell.session import Reply, Session
+
+
+class ReplyStream:
+    """A `Stream` of the assistant's next turn; ``start`` begins it and returns its `Reply`."""
+
+    def __init__(self, start: Callable[[], Reply]) -> None:
+        self._start = start
+
+    def show(self, screen: Screen) -> None:
+        """Write the reply token by token. Ctrl-C keeps what has come, and ends a script."""
+        reply = self._start()
+        if reply.dropped:
+            screen.note(
+                f"the context is full: the oldest {reply.dropped} messages are no longer seen by the model"
+            )
+        written = ""
+        for token in reply:
+            screen.write(token.text)
+            written = token.text or written
+        if not written.endswith("\n"):
+            screen.write("\n")
+        generation = reply.generation
+        stopped = generation.finish_reason == "interrupted"
+        why = {"interrupted": " · stopped", "length": " · cut at max_tokens", "context": " · context is full"}
+        speed = f" · {generation.tokens_per_second:.0f} tokens/s" if generation.ids else ""
+        screen.note(f"{len(generation.ids)} tokens{speed}{why.get(generation.finish_reason, '')}")
+        if stopped and not screen.prompt:
+            raise Interrupted
+
+    def lines(self) -> Iterator[Any]:
+        yield self.document()
+
+    def document(self) -> Any:
+        """Return the reply's text, why it ended, and its figures."""
+        reply = self._start()
+        for _ in reply:
+            pass
+        generation = reply.generation
+        if generation.finish_reason == "interrupted":
+            raise Interrupted
+        return {
+            "text": generation.text,
+            "finish_reason": generation.finish_reason,
+            "tokens": len(generation.ids),
+            "tokens_per_second": generation.tokens_per_second,
+            "dropped_messages": reply.dropped,
+        }
+
+
+def reply_to(session: Session, text: str) -> ReplyStream:
+    """Return the turn that answers ``text`` in the session's conversation."""
+    return ReplyStream(lambda: session.reply(text))

@@ -1,0 +1,141 @@
+"""From a line to words: shell-like splitting, and the raw rest of a line for the commands that want it."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import click
+
+from nanoshell.errors import UsageError
+
+_FIRST_WORD = re.compile(r"\s*(\S+)\s?")
+
+
+@dataclass(frozen=True)
+class CommandLine:
+    """A ``:command`` line: the command's ``name`` and the ``rest`` of the line exactly as typed."""
+
+    name: str
+    rest: str
+
+
+def parse_line(line: str) -> CommandLine | str:
+    """Return a line that starts with ``:`` as a `CommandLine` (``:`` alone asks for help), others as text.
+
+    A backslash before a leading ``:`` or ``#`` makes the line ordinary text.
+    """
+    stripped = line.strip()
+    if not stripped.startswith(":"):
+        return stripped[1:] if stripped.startswith(("\\:", "\\#")) else stripped
+    match = _FIRST_WORD.match(stripped[1:])
+    if match is None:
+        return CommandLine("help", "")
+    return CommandLine(match[1], stripped[1:][match.end() :])
+
+
+def split(rest: str) -> list[str]:
+    """Return the words of ``rest``, quoted as in a POSIX shell. Raises `UsageError` for an unclosed quote."""
+    try:
+        return shlex.split(rest)
+    except ValueError:
+        raise UsageError(
+            f"a quote is not closed in: {rest}", hint="close it, or put a backslash before it"
+        ) from None
+
+
+def split_raw(command: click.Command, rest: str) -> list[str]:
+    r"""Return the arguments of a raw command: leading options as words, all that follows as one argument.
+
+    ``--`` ends the options. ``:system --json You're "kind"`` gives ``["--json", "--", "You're \"kind\""]``.
+    """
+    options: list[str] = []
+    takes_value = _options(command)
+    while (match := _FIRST_WORD.match(rest)) and match[1].startswith("-"):
+        word, after = match[1], rest[match.end() :]
+        if word == "--":
+            return [*options, "--", after.strip()] if after.strip() else options
+        spelling = word.partition("=")[0]
+        if spelling not in takes_value:
+            break
+        options.append(word)
+        rest = after
+        if takes_value[spelling] and "=" not in word:
+            value, rest = _take_value(rest)
+            options.extend(value)
+    text = rest.strip()
+    return [*options, "--", text] if text else options
+
+
+def join_words(command: click.Command, args: Sequence[str]) -> list[str]:
+    """Return ``args`` of a raw command, split by a shell, with its plain words joined into one argument."""
+    takes_value = _options(command)
+    options: list[str] = []
+    plain: list[str] = []
+    rest = list(args)
+    while rest:
+        word = rest.pop(0)
+        if word == "--":
+            plain.extend(rest)
+            break
+        if not word.startswith("-") or word == "-":
+            plain.append(word)
+            continue
+        options.append(word)
+        if takes_value.get(word) and rest:
+            options.append(rest.pop(0))
+    return [*options, "--", " ".join(plain)] if plain else options
+
+
+def open_word(text: str) -> tuple[list[str], str, int]:
+    """Split ``text``, a line being typed, into its complete words, the open word, and where that begins.
+
+    Quotes may be open. ``'data use na'`` gives ``(["data", "use"], "na", 9)``.
+    """
+    complete: list[str] = []
+    value, start, quote, escaped, inside = "", 0, "", False, False
+    for position, char in enumerate(text):
+        if not inside and not char.isspace():
+            inside, start, value = True, position, ""
+        if not inside:
+            continue
+        if escaped:
+            value, escaped = value + char, False
+        elif char == "\\" and quote != "'":
+            escaped = True
+        elif quote:
+            quote, value = ("", value) if char == quote else (quote, value + char)
+        elif char in "'\"":
+            quote = char
+        elif char.isspace():
+            complete.append(value)
+            inside = False
+        else:
+            value += char
+    return (complete, value, start) if inside else (complete, "", len(text))
+
+
+def _options(command: click.Command) -> dict[str, bool]:
+    """Map each spelling of an option of ``command`` to whether it takes a value."""
+    found = {"--help": False, "-h": False}
+    for param in command.params:
+        if isinstance(param, click.Option):
+            takes_value = not (param.is_flag or param.count)
+            found.update(dict.fromkeys((*param.opts, *param.secondary_opts), takes_value))
+    return found
+
+
+def _take_value(rest: str) -> tuple[list[str], str]:
+    """Return the first word of ``rest``, which may be quoted, and what follows it."""
+    for end in range(1, len(rest) + 1):
+        if end < len(rest) and not rest[end].isspace():
+            continue
+        try:
+            taken = shlex.split(rest[:end])
+        except ValueError:
+            continue
+        if taken:
+            return taken, rest[end:]
+    return split(rest), ""
