@@ -7,7 +7,7 @@ import datetime as dt
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -102,13 +102,13 @@ class RunDirectory:
 
     def size_bytes(self) -> int:
         """Return the bytes of all files in the folder."""
-        return _folder_bytes(self.path)
+        return folder_bytes(self.path)
 
     def checkpoints(self) -> list[Checkpoint]:
         """Return the complete checkpoints by rising step; one that is being written has another name."""
         found = [
-            Checkpoint(int(match[1]), path, _folder_bytes(path))
-            for path in _folders(self.checkpoints_dir)
+            Checkpoint(int(match[1]), path, folder_bytes(path))
+            for path in folders(self.checkpoints_dir)
             if (match := _CHECKPOINT.fullmatch(path.name))
         ]
         return sorted(found, key=lambda checkpoint: checkpoint.step)
@@ -183,7 +183,7 @@ def create_run(runs_dir: Path, name: str, record: Mapping[str, Any]) -> RunDirec
 def list_runs(runs_dir: Path) -> list[RunDirectory]:
     """Return the runs in ``runs_dir``, newest first by creation. A folder that is not there holds no runs."""
     dated = []
-    for path in _folders(runs_dir):
+    for path in folders(runs_dir):
         run = RunDirectory(path)
         created = _created(run)
         if created is not None and not path.name.startswith("."):
@@ -254,16 +254,17 @@ def remove_run(run: RunDirectory, *, force: bool = False) -> int:
     return num_bytes
 
 
-def _folders(folder: Path) -> Iterator[Path]:
+def folders(folder: Path) -> list[Path]:
+    """Return the folders in ``folder``, sorted by name; none where it is not there."""
     try:
         with os.scandir(folder) as entries:
-            found = [Path(entry.path) for entry in entries if entry.is_dir()]
+            return sorted(Path(entry.path) for entry in entries if entry.is_dir())
     except OSError:
-        return
-    yield from found
+        return []
 
 
-def _folder_bytes(folder: Path) -> int:
+def folder_bytes(folder: Path) -> int:
+    """Return the bytes of all files in and below ``folder``."""
     total = 0
     for root, _, files in os.walk(folder):
         for name in files:

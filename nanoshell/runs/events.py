@@ -50,6 +50,8 @@ def _jsonable(value: Any, name: str, not_finite: dict[str, str]) -> Any:
         return [_jsonable(item, f"{name}.{index}", not_finite) for index, item in enumerate(value)]
     if isinstance(value, Path):
         return str(value)
+    if hasattr(value, "item"):  # a number of an array library
+        return _jsonable(value.item(), name, not_finite)
     return value
 
 
@@ -236,11 +238,9 @@ def follow(run: RunDirectory, *, from_start: bool = True, poll: float = 0.1) -> 
             ended_at = _ended_at(event, end, ended_at)
             offset = end
             yield event
-        if offset != before:
-            continue
         if ended_at is not None and ended_at > worker_offset(run):
             return
-        if gone:
+        if gone and offset == before:
             status = run.status()
             if status.state == "crashed":
                 yield {

@@ -142,7 +142,7 @@ def _take(run: RunDirectory, handle: int) -> None:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             process = read_process(run)
-            writing = process is not None and process.pid != os.getpid() and worker_alive(run) is not False
+            writing = process is not None and process.pid != os.getpid() and worker_alive(run) is True
             if writing or time.monotonic() > deadline:
                 raise _taken(run) from None
             time.sleep(0.02)
@@ -158,10 +158,20 @@ def _take(run: RunDirectory, handle: int) -> None:
 def _taken(run: RunDirectory) -> RunError:
     process = read_process(run)
     who = f"process {process.pid} on {process.host}" if process else "another process"
+    if worker_alive(run) is False and process is not None:
+        who = f"a process that its worker {process.pid} left behind"
     return RunError(
         f"run '{run.name}' is being written by {who}",
         hint=f"watch it with 'runs show {run.name}', or end it with 'runs stop {run.name}'",
     )
+
+
+def _refuse_live(run: RunDirectory) -> None:
+    """Raise `RunError` where a worker may still write ``run``, even if the file system did not tell by its lock."""
+    if read_process(run) is not None and worker_alive(run) is not False:
+        status = run.status()
+        if not status.ended and status.state != "silent":
+            raise _taken(run)
 
 
 def start_worker(run: RunDirectory, arguments: Sequence[str] = ()) -> int:
@@ -175,8 +185,7 @@ def start_worker(run: RunDirectory, arguments: Sequence[str] = ()) -> int:
     command = [sys.executable, "-P", "-u", "-m", "nanoshell"]
     command += [*arguments, "train", "--run", str(run.path.resolve())]
     with hold_lock(run):
-        if worker_alive(run) is not False and read_process(run) is not None and not run.status().ended:
-            raise _taken(run)
+        _refuse_live(run)
         with explain_storage(run.log_path):
             log = os.open(run.log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:

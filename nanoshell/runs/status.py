@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast, get_args
 
-from nanoshell.runs.events import FINAL_STATES, FORMAT, Event, number, parse_line, read_lines
+from nanoshell.runs.events import FINAL_STATES, FORMAT, Event, number, parse_line
 from nanoshell.runs.process import WorkerProcess, read_process, worker_alive
 
 if TYPE_CHECKING:
@@ -133,13 +133,21 @@ def _read_tail(path: Path) -> _Tail:
         length *= 4
 
 
+def _first_event(path: Path) -> Event:
+    try:
+        with path.open("rb") as file:
+            return parse_line(file.readline(_TAIL_BYTES)) or {}
+    except OSError:
+        return {}
+
+
 def read_status(run: RunDirectory) -> RunStatus:
     """Return how ``run`` stands. Cheap: it reads the end of the event log, however long that is."""
     # Liveness first: a worker that ends between the two looks has written its final state before the second.
     process = read_process(run)
     alive = worker_alive(run)
     tail = _read_tail(run.events_path)
-    first = next((event for _, event in read_lines(run.events_path)), {})
+    first = _first_event(run.events_path)
     step = tail.step or {}
     updated = number(tail.last or {}, "t")
     state, reason = _judge(run, tail, process, alive)
