@@ -167,7 +167,7 @@ def _taken(run: RunDirectory) -> RunError:
 
 
 def _refuse_live(run: RunDirectory) -> None:
-    """Raise `RunError` where a worker may still write ``run``, even if the file system did not tell by its lock."""
+    """Raise `RunError` where a worker may still write ``run`` though its lock could be taken."""
     if read_process(run) is not None and worker_alive(run) is not False:
         status = run.status()
         if not status.ended and status.state != "silent":
@@ -201,9 +201,13 @@ def start_worker(run: RunDirectory, arguments: Sequence[str] = ()) -> int:
             raise RunError(f"cannot start the worker of '{run.name}': {error}") from error
         finally:
             os.close(log)
-        _record_process(run, worker.pid)
-    # Whoever starts a process must collect it, or it stays as a zombie for as long as the starter lives.
-    threading.Thread(target=worker.wait, name=f"reap-{worker.pid}", daemon=True).start()
+        # Whoever starts a process must collect it, or it stays as a zombie for as long as the starter lives.
+        threading.Thread(target=worker.wait, name=f"reap-{worker.pid}", daemon=True).start()
+        try:
+            _record_process(run, worker.pid)
+        except BaseException:
+            worker.kill()
+            raise
     return worker.pid
 
 
