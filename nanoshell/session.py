@@ -184,6 +184,10 @@ class Session:
 
         return find_run(self.runs_dir, reference)
 
+    def follow(self, run: RunDirectory) -> None:
+        """Count ``run``, started by an earlier session, among those of this one."""
+        self._started[run.name] = run
+
     def runs_in_progress(self) -> list[tuple[RunDirectory, RunStatus]]:
         """Return the runs that this session started and that have not ended, with their status."""
         return [(run, status) for run in self._started.values() if not (status := run.status()).ended]

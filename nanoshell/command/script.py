@@ -18,6 +18,8 @@ from nanoshell.command.turn import reply_to
 from nanoshell.errors import DataError, NanoshellError, UsageError, nearest
 from nanoshell.session import Session
 
+OFFER = "there is no model to answer yet: :demo trains a small one in a minute or two"
+
 
 @dataclass(frozen=True)
 class ScriptLine:
@@ -109,6 +111,9 @@ def _decoded(file: BinaryIO, name: str) -> Iterator[ScriptLine]:
 
 
 def _chat(session: Session, text: str, screen: TerminalScreen) -> None:
+    if session.model_name is None and screen.prompt:
+        screen.note(OFFER)
+        return
     if session.model_name is None:
         first = text.split()[0]
         names = all_names(session.plugins.commands)

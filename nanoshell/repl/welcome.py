@@ -1,0 +1,97 @@
+"""What the prompt says when it starts: what it can do, or where the last session left off."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from nanoshell.errors import NanoshellError
+from nanoshell.session import Session, last_state
+from nanoshell.version import __version__
+
+FIRST_WORDS = f"""\
+nanoshell {__version__}: train a small language model, look inside it, and talk to it.
+  :demo            trains one on built-in texts and shows what it learnt
+  :data use FILE   takes text of your own; then :train
+  :tokens TEXT     shows how a text splits into tokens
+  :help            lists every command, Tab completes; :quit or Ctrl-D leaves"""
+
+
+def greeting(session: Session) -> list[str]:
+    """Take up the last model, data and conversation, and return the lines to say.
+
+    Nothing is loaded: only names are looked up. What a command line has chosen stays chosen.
+    """
+    chosen = session.model_name is not None
+    lost = [] if chosen else _take_up(session)
+    if session.model_name is None:
+        return [*FIRST_WORDS.splitlines(), *lost]
+    parts = [f"model {Path(session.model_name).name}"]
+    if session.data:
+        parts.append(f"data {session.data}")
+    if talk := _take_up_conversation(session):
+        parts.append(talk)
+    start = "using" if chosen else "as last time:"
+    return [f"nanoshell {__version__} · :help lists the commands", f"{start} {', '.join(parts)}", *lost]
+
+
+def _take_up(session: Session) -> list[str]:
+    """Choose the last session's model and data where they exist; return what to say of the rest."""
+    if not session.history:
+        return []
+    state = last_state()
+    lost = []
+    if isinstance(model := state.get("model"), str):
+        session.model_name = _existing_model(session, model, str(state.get("runs_dir", "")))
+        if session.model_name is None:
+            lost.append(f"the last model is gone: {model}")
+    if session.data is None and isinstance(data := state.get("data"), str):
+        if _data_exists(session, data):
+            session.data = data
+        else:
+            lost.append(f"the last data is gone: {data}")
+    if lost:
+        session.remember()
+    return lost
+
+
+def _existing_model(session: Session, reference: str, runs_dir: str) -> str | None:
+    """Return ``reference``, or the path that it stood for in the last session's ``runs_dir``, or None."""
+    from nanoshell.runs.directory import RunDirectory, find_run
+
+    path = Path(reference)
+    if path.is_absolute():
+        if not path.exists():
+            return None
+        run = RunDirectory(path)
+    else:
+        name, at, step = reference.partition("@")
+        try:
+            run = find_run(Path(runs_dir), name)
+        except NanoshellError:
+            return None
+        path = run.path.resolve()
+        if at:
+            path = path / "checkpoints" / f"step-{step:0>6}"
+        if not path.exists():
+            return None
+        reference = str(path)
+    if run.record_path.is_file() and not run.status().ended:
+        session.follow(run)
+    return reference
+
+
+def _data_exists(session: Session, spec: str) -> bool:
+    named = spec.partition(":")[0] in session.plugins.sources
+    return named or any(mark in spec for mark in "*?[") or Path(spec).expanduser().exists()
+
+
+def _take_up_conversation(session: Session) -> str:
+    """Make the last conversation the current one, and return a few words about it."""
+    try:
+        last = session.store.last()
+    except NanoshellError:
+        return ""  # the first turn of chat will say what is wrong with the history
+    if last is None or not last.messages:
+        return ""
+    session.conversation = last
+    return f"conversation {last.name} ({len(last.messages)} messages; :reset starts afresh)"
