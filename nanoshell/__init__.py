@@ -69,8 +69,20 @@ if TYPE_CHECKING:
         nearest as nearest,
         unknown_name as unknown_name,
     )
-    from nanoshell.generation.engine import GeneratedToken as GeneratedToken, Generation as Generation
-    from nanoshell.generation.sampling import LogitsProcessor as LogitsProcessor
+    from nanoshell.generation.engine import (
+        GeneratedToken as GeneratedToken,
+        Generation as Generation,
+        GenerationRequest as GenerationRequest,
+    )
+    from nanoshell.generation.sampling import (
+        LogitsProcessor as LogitsProcessor,
+        greedy as greedy,
+        min_p as min_p,
+        repeat_penalty as repeat_penalty,
+        temperature as temperature,
+        top_k as top_k,
+        top_p as top_p,
+    )
     from nanoshell.model.attention import GroupedQueryAttention as GroupedQueryAttention
     from nanoshell.model.backend import (
         Backend as Backend,
@@ -139,6 +151,7 @@ _HOME = {
     "FeedForward": "nanoshell.model.mixer",
     "GeneratedToken": "nanoshell.generation.engine",
     "Generation": "nanoshell.generation.engine",
+    "GenerationRequest": "nanoshell.generation.engine",
     "GroupedQueryAttention": "nanoshell.model.attention",
     "Interrupted": "nanoshell.errors",
     "LeaveShell": "nanoshell.command.result",
@@ -199,6 +212,7 @@ _HOME = {
     "export_conversation": "nanoshell.chat.transfer",
     "find_run": "nanoshell.runs.directory",
     "follow": "nanoshell.runs.events",
+    "greedy": "nanoshell.generation.sampling",
     "help_text": "nanoshell.command.help",
     "hookimpl": "nanoshell.plugin.hookspecs",
     "import_conversation": "nanoshell.chat.transfer",
@@ -207,6 +221,7 @@ _HOME = {
     "list_presets": "nanoshell.training.config",
     "list_runs": "nanoshell.runs.directory",
     "load_config": "nanoshell.training.config",
+    "min_p": "nanoshell.generation.sampling",
     "nearest": "nanoshell.errors",
     "open_session": "nanoshell.session",
     "open_source": "nanoshell.data.source",
@@ -216,11 +231,15 @@ _HOME = {
     "read_config": "nanoshell.model.weights",
     "read_events": "nanoshell.runs.events",
     "remove_run": "nanoshell.runs.directory",
+    "repeat_penalty": "nanoshell.generation.sampling",
     "request": "nanoshell.runs.control",
     "run_worker": "nanoshell.training.worker",
     "start_run": "nanoshell.training.launch",
     "stay_at_prompt": "nanoshell.command.result",
+    "temperature": "nanoshell.generation.sampling",
     "tokenize": "nanoshell.data.corpus",
+    "top_k": "nanoshell.generation.sampling",
+    "top_p": "nanoshell.generation.sampling",
     "unknown_name": "nanoshell.errors",
     "wait_for": "nanoshell.runs.control",
 }

@@ -18,6 +18,11 @@ class StreamingDecoder:
         self._tokenizer = tokenizer
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
 
+    @property
+    def pending(self) -> bool:
+        """Whether the beginning of a character is held back."""
+        return self._decoder.getstate()[0] != b""
+
     def push(self, token_id: int) -> str:
         """Return the characters that ``token_id`` completes, '' where it completes none.
 

@@ -1,0 +1,172 @@
+"""From logits to a token: the steps that reshape a distribution, in a stated order, and the draw itself.
+
+Each step is a plain callable from logits (batch, vocab) and the ids so far (batch, seq) to logits, and
+removes a token by setting its logit to minus infinity. Ours run as repeat_penalty (10), temperature (20),
+top_k (30), top_p (40), min_p (50), greedy (90), so that every cut sees the tempered distribution. They are
+written for vocabularies of 100,000: a full sort takes longer than the rest of a small model's step.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from nanoshell.errors import NanoshellError, UsageError
+from nanoshell.plugin.registry import Entry, Registry
+
+PENALTY_WINDOW = 64
+_TOP_P_CANDIDATES = (256, 4096)
+_NOTHING = -math.inf
+
+
+class LogitsProcessor(Protocol):
+    """One step. It returns new logits and leaves its arguments alone."""
+
+    def __call__(self, logits: Tensor, history: Tensor) -> Tensor:
+        """Return the logits (batch, vocab) after it; ``history`` (batch, seq) holds prompt and reply."""
+
+
+SamplerFactory = Callable[[float], LogitsProcessor]
+
+
+def build_chain(settings: Mapping[str, float], samplers: Registry[SamplerFactory]) -> list[LogitsProcessor]:
+    """Return the steps for ``settings``, by rising order; an absent setting has its default.
+
+    A step whose value is neutral is left out. Raises `UnknownNameError` for a setting that no sampler has,
+    and `UsageError` naming the range for a value outside of it.
+    """
+    for name in settings:
+        samplers.entry(name)
+    ordered = sorted(samplers, key=lambda entry: int(entry.options["order"]))
+    values = [(entry, _checked(entry, settings)) for entry in ordered]
+    return [entry.value(value) for entry, value in values if value != entry.options["neutral"]]
+
+
+def _checked(entry: Entry[SamplerFactory], settings: Mapping[str, float]) -> float:
+    value = settings.get(entry.name, entry.options["default"])
+    low, high = entry.options.get("minimum"), entry.options.get("maximum")
+    integer = bool(entry.options.get("integer"))
+    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    inside = number and (low is None or value >= low) and (high is None or value <= high)
+    if inside and not (integer and value != int(value)):
+        return float(value)
+    kind = "a whole number" if integer else "a number"
+    if low is not None and high is not None:
+        bounds = f" from {low:g} to {high:g}"
+    elif low is not None or high is not None:
+        bounds = f" of at least {low:g}" if low is not None else f" of at most {high:g}"
+    else:
+        bounds = ""
+    raise UsageError(
+        f"{entry.name} is {value}, but it must be {kind}{bounds}",
+        hint=f"{entry.options['neutral']:g} leaves it out, {entry.options['default']:g} is the default",
+    )
+
+
+def temperature(value: float) -> LogitsProcessor:
+    """Return a step that divides the logits by ``value``; at 0 it is `greedy`."""
+    if value == 0:
+        return greedy(1)
+
+    def temper(logits: Tensor, history: Tensor) -> Tensor:
+        # Relative to the largest, so that a tiny temperature overflows to minus infinity, never to NaN.
+        return (logits - logits.amax(-1, keepdim=True)) / value
+
+    return temper
+
+
+def top_k(value: float) -> LogitsProcessor:
+    """Return a step that keeps the ``value`` largest logits, exactly that many also among equals."""
+
+    def keep_largest(logits: Tensor, history: Tensor) -> Tensor:
+        count = int(value)
+        if count >= logits.shape[-1]:
+            return logits
+        kept, ids = logits.topk(count, dim=-1)
+        return torch.full_like(logits, _NOTHING).scatter_(-1, ids, kept)
+
+    return keep_largest
+
+
+def top_p(value: float) -> LogitsProcessor:
+    """Return a step that keeps the fewest most likely tokens whose probabilities sum to ``value`` or more.
+
+    Nucleus sampling (Holtzman et al. 2019). At least one token is kept.
+    """
+
+    def keep_nucleus(logits: Tensor, history: Tensor) -> Tensor:
+        probabilities = logits.softmax(-1)
+        vocab = logits.shape[-1]
+        # The nucleus is nearly always among a few hundred tokens; sorting all would cost milliseconds.
+        for count in (*(size for size in _TOP_P_CANDIDATES if size < vocab), vocab):
+            likely, ids = probabilities.topk(count, dim=-1)
+            mass = likely.cumsum(-1, dtype=torch.float64)
+            if count == vocab or bool((mass[..., -1] >= value).all()):
+                break
+        outside = mass - likely >= value
+        outside[..., 0] = False
+        kept = logits.gather(-1, ids).masked_fill_(outside, _NOTHING)
+        return torch.full_like(logits, _NOTHING).scatter_(-1, ids, kept)
+
+    return keep_nucleus
+
+
+def min_p(value: float) -> LogitsProcessor:
+    """Return a step that drops tokens less likely than ``value`` times the likeliest (Nguyen et al. 2024)."""
+    margin = math.log(value) if value > 0 else -math.inf
+
+    def drop_unlikely(logits: Tensor, history: Tensor) -> Tensor:
+        floor = logits.amax(-1, keepdim=True) + margin
+        return torch.where(logits < floor, _NOTHING, logits)
+
+    return drop_unlikely
+
+
+def repeat_penalty(value: float) -> LogitsProcessor:
+    """Return a step that makes the tokens of the last 64 positions less likely.
+
+    As in CTRL (Keskar et al. 2019): a positive logit is divided by ``value``, a negative one multiplied, once
+    however often the token occurs.
+    """
+
+    def penalise(logits: Tensor, history: Tensor) -> Tensor:
+        recent = history[:, -PENALTY_WINDOW:]
+        scores = logits.gather(-1, recent)
+        scores = torch.where(scores > 0, scores / value, scores * value)
+        return logits.scatter(-1, recent, scores)
+
+    return penalise
+
+
+class Greedy:
+    """Keeps the largest logit alone, the first of equals. The engine then has nothing left to draw."""
+
+    def __call__(self, logits: Tensor, history: Tensor) -> Tensor:
+        best = logits.argmax(-1, keepdim=True)
+        return torch.full_like(logits, _NOTHING).scatter_(-1, best, logits.gather(-1, best))
+
+
+def greedy(value: float) -> LogitsProcessor:
+    """Return a step that keeps the largest logit alone."""
+    return Greedy()
+
+
+def draw(logits: Tensor, uniform: float) -> int:
+    """Return a token for logits (1, vocab), where ``uniform`` from [0, 1) is the draw.
+
+    The inverse of the cumulative distribution: one number a token, the same token on every device up to
+    rounding, and a tenth of the time of `torch.multinomial`. Raises `NanoshellError` where nothing is left.
+    """
+    mass = logits[0].float().softmax(-1).cumsum(-1, dtype=torch.float64)
+    total = float(mass[-1])
+    if not total > 0:
+        raise NanoshellError(
+            "the samplers left no token to choose from", hint="reset their settings: one of them removes all"
+        )
+    point = min(uniform * total, math.nextafter(total, 0.0))
+    wanted = torch.tensor([point], dtype=torch.float64, device=mass.device)
+    return int(torch.searchsorted(mass, wanted, right=True))
