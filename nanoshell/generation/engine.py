@@ -33,7 +33,7 @@ FinishReason = Literal["", "stop", "length", "context", "interrupted"]
 class GenerationRequest:
     """What to generate.
 
-"""Prompt tokens that go through the model at once: bounds memory, and the wait for an interrupt."""
+    ``sampling`` holds settings of samplers, the absent ones at their defaults; without ``seed`` one is drawn.
     The reply ends before the first of ``stop_ids``, before the first of the texts ``stop``, after
     ``max_tokens``, or where the model has no more positions. Ids without a token are never sampled; special
     tokens, other than those that stop, only with ``allow_special``.
