@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from nanoshell.command.explain import exit_code, explain, report, report_traceback
+from nanoshell.command.interrupt import interruptible
 from nanoshell.command.render import TerminalScreen, show, show_json
 from nanoshell.command.result import INVOKED, JSON_WANTED, STAY, LeaveShell
 
@@ -42,7 +43,7 @@ def perform(
     """
     meta: dict[str, Any] = {}
     try:
-        with _context(group, name, args, obj) as ctx:
+        with interruptible(), group.make_context(name, list(args), obj=obj) as ctx:
             meta = ctx.meta
             _run(group, ctx, args, screen)
     except LeaveShell:
@@ -75,12 +76,6 @@ def silence_stdout() -> None:
 
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, sys.stdout.fileno())
-
-
-@contextlib.contextmanager
-def _context(group: click.Group, name: str, args: Sequence[str], obj: Any) -> Iterator[click.Context]:
-    with group.make_context(name, list(args), obj=obj) as ctx:
-        yield ctx
 
 
 def _run(group: click.Group, ctx: click.Context, args: Sequence[str], screen: TerminalScreen) -> None:

@@ -12,6 +12,7 @@ from typing import BinaryIO
 
 from nanoshell.command import words
 from nanoshell.command.group import CommandGroup, all_names, find_entry
+from nanoshell.command.interrupt import interruptible
 from nanoshell.command.invoke import Outcome, fail, perform
 from nanoshell.command.render import TerminalScreen, show
 from nanoshell.command.turn import reply_to
@@ -42,7 +43,8 @@ def run_line(
             args = words.split_raw(found.value, line.rest) if found and raw else words.split(line.rest)
             return perform(group, "", [line.name, *args], screen, obj=session, debug=debug, where=where)
         if line:
-            _chat(session, line, screen)
+            with interruptible():
+                _chat(session, line, screen)
     except BaseException as error:
         return Outcome(fail(error, "chat", debug=debug, where=where))
     return Outcome()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from nanoshell.command.interrupt import on_interrupt
 from nanoshell.errors import Interrupted
 
 if TYPE_CHECKING:
@@ -26,9 +27,10 @@ class ReplyStream:
                 f"the context is full: the oldest {reply.dropped} messages are no longer seen by the model"
             )
         written = ""
-        for token in reply:
-            screen.write(token.text)
-            written = token.text or written
+        with on_interrupt(reply.generation.interrupt):
+            for token in reply:
+                screen.write(token.text)
+                written = token.text or written
         if not written.endswith("\n"):
             screen.write("\n")
         generation = reply.generation
@@ -45,8 +47,9 @@ class ReplyStream:
     def document(self) -> Any:
         """Return the reply's text, why it ended, and its figures."""
         reply = self._start()
-        for _ in reply:
-            pass
+        with on_interrupt(reply.generation.interrupt):
+            for _ in reply:
+                pass
         generation = reply.generation
         if generation.finish_reason == "interrupted":
             raise Interrupted

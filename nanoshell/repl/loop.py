@@ -15,7 +15,6 @@ from nanoshell.command.script import run_line
 from nanoshell.repl import toolbar, welcome
 from nanoshell.repl.completer import CommandCompleter
 from nanoshell.repl.history import open_history
-from nanoshell.repl.interrupt import interruptible
 
 if TYPE_CHECKING:
     from nanoshell.session import Session
@@ -35,8 +34,7 @@ def run_prompt(session: Session, *, debug: bool = False) -> int:
         if text is None:
             break
         if text.strip():
-            with interruptible():
-                outcome = run_line(session, text, TerminalScreen(prompt=True), debug=debug)
+            outcome = run_line(session, text, TerminalScreen(prompt=True), debug=debug)
             if outcome.leave:
                 break
     for run, _status in session.runs_in_progress():

@@ -87,6 +87,8 @@ def _data_exists(session: Session, spec: str) -> bool:
 
 def _take_up_conversation(session: Session) -> str:
     """Make the last conversation the current one, and return a few words about it."""
+    if "conversation" in vars(session):
+        return ""  # the command that led here has begun one
     try:
         last = session.store.last()
     except NanoshellError:

@@ -1,4 +1,4 @@
-"""Ctrl-C while a command runs, except where it would break a module that is being imported."""
+"""Ctrl-C while a command runs: it never breaks a module that is being imported, nor a line half written."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
 
 HEAVY = ("torch", "numpy")
@@ -25,11 +25,8 @@ def importing_heavy() -> bool:
 @contextlib.contextmanager
 def interruptible() -> Iterator[None]:
     """Let Ctrl-C raise `KeyboardInterrupt` in the block, a moment late where a heavy import is under way."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
 
-    def on_interrupt(number: int, frame: FrameType | None) -> None:
+    def act(number: int, frame: FrameType | None) -> None:
         if importing_heavy():
             timer = threading.Timer(_RETRY_SECONDS, os.kill, (os.getpid(), signal.SIGINT))
             timer.daemon = True
@@ -37,7 +34,28 @@ def interruptible() -> Iterator[None]:
         else:
             signal.default_int_handler(number, frame)
 
-    before = signal.signal(signal.SIGINT, on_interrupt)
+    with _handling(act):
+        yield
+
+
+@contextlib.contextmanager
+def on_interrupt(action: Callable[[], None]) -> Iterator[None]:
+    """Call ``action`` for each Ctrl-C in the block, instead of raising wherever the program happens to be."""
+    with _handling(lambda _number, _frame: action()):
+        yield
+
+
+@contextlib.contextmanager
+def _handling(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Make ``handler`` answer SIGINT in the block, where it is ours: in the main thread, and not while ignored.
+
+    A shell starts the jobs behind ``&`` with SIGINT ignored, and so it stays.
+    """
+    ours = threading.current_thread() is threading.main_thread()
+    if not ours or signal.getsignal(signal.SIGINT) in (signal.SIG_IGN, None):
+        yield
+        return
+    before = signal.signal(signal.SIGINT, handler)
     try:
         yield
     finally:
