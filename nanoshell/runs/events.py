@@ -104,6 +104,7 @@ class EventLog:
             self._summary.update({key: fields[key] for key in _SUMMARY if fields.get(key) is not None})
             if type == "resume":
                 self._summary["step"] = fields.get("from_step")
+                self._summary.pop("val_loss", None)
             if type in ("state", "heartbeat"):
                 for key, value in self._summary.items():
                     event.setdefault(key, value)

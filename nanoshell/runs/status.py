@@ -63,6 +63,7 @@ class _Tail:
     """What the end of an event log tells: the newest of each kind, without what a resume made void."""
 
     last: Event | None = None
+    last_end: int = 0
     state: Event | None = None
     state_end: int = 0
     step: Event | None = None
@@ -104,7 +105,8 @@ def _scan(lines: Iterable[tuple[int, bytes]]) -> _Tail:
         kind = event.get("type")
         step = number(event, "step")
         valid = step is None or step <= limit
-        tail.last = tail.last or event
+        if tail.last is None:
+            tail.last, tail.last_end = event, end
         tail.total_steps = tail.total_steps or number(event, "total_steps")
         if kind in ("state", "heartbeat"):
             if tail.state is None and "state" in event:
@@ -185,9 +187,12 @@ def _judge(
 ) -> tuple[State, str]:
     """Return the state and the reason, from what the log says and from whether the worker is there."""
     said, reason = None, ""
-    if tail.state is not None and tail.state_end > (process.events_offset if process else 0):
+    began = process.events_offset if process else 0
+    if tail.state is not None and tail.state_end > began:
         said = tail.state.get("state")
         reason = str(tail.state.get("reason") or "")
+    elif tail.state is None and tail.last_end > began:
+        said = "running"  # so many events since it said so that the beginning is out of sight
     if said in FINAL_STATES:
         return cast(State, said), reason
     quiet = time.time() - _last_sign(run, tail)
