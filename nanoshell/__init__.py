@@ -69,6 +69,7 @@ if TYPE_CHECKING:
         nearest as nearest,
         unknown_name as unknown_name,
     )
+    from nanoshell.files import write_text as write_text
     from nanoshell.generation.engine import (
         GeneratedToken as GeneratedToken,
         Generation as Generation,
@@ -242,6 +243,7 @@ _HOME = {
     "top_p": "nanoshell.generation.sampling",
     "unknown_name": "nanoshell.errors",
     "wait_for": "nanoshell.runs.control",
+    "write_text": "nanoshell.files",
 }
 
 __all__ = ["API_VERSION", "__version__", *_HOME]
