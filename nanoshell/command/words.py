@@ -102,7 +102,8 @@ def open_word(text: str) -> tuple[list[str], str, int]:
         if not inside:
             continue
         if escaped:
-            value, escaped = value + char, False
+            kept = "\\" if quote and char not in ('"', "\\") else ""  # as a POSIX shell has it
+            value, escaped = value + kept + char, False
         elif char == "\\" and quote != "'":
             escaped = True
         elif quote:

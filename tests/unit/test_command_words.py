@@ -1,0 +1,112 @@
+"""Splitting lines: like a POSIX shell, with raw rests left alone, and open words found while typing."""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+
+import click
+import pytest
+from hypothesis import given, strategies as st
+
+from nanoshell.command import words
+from nanoshell.errors import UsageError
+
+LINES = st.text(alphabet="ab '\"\\\t-=é", max_size=24)
+
+
+@click.command()
+@click.option("--times", "-n", type=int)
+@click.option("--loud/--quiet")
+@click.option("-v", "verbose", count=True)
+@click.argument("text")
+def raw(times: int, loud: bool, verbose: int, text: str) -> None:
+    """A raw command with every sort of option."""
+
+
+def test_a_colon_makes_a_command_and_its_rest_is_exact() -> None:
+    assert words.parse_line(":system  You're  kind ") == words.CommandLine("system", " You're  kind")
+    assert words.parse_line("  :train") == words.CommandLine("train", "")
+    assert words.parse_line(": train --help") == words.CommandLine("train", "--help")
+
+
+def test_a_colon_alone_asks_for_help() -> None:
+    assert words.parse_line(":") == words.CommandLine("help", "")
+
+
+def test_other_lines_are_chat_and_a_backslash_keeps_a_first_mark() -> None:
+    assert words.parse_line(" Hello: you ") == "Hello: you"
+    assert words.parse_line(r"\:not a command") == ":not a command"
+    assert words.parse_line(r"\# no comment") == "# no comment"
+    assert words.parse_line(r"\alpha") == r"\alpha"
+
+
+def test_an_open_quote_is_a_usage_error_that_shows_the_line() -> None:
+    with pytest.raises(UsageError, match="not closed in: say 'hello"):
+        words.split("say 'hello")
+
+
+@given(LINES)
+def test_complete_words_are_those_of_the_shell(line: str) -> None:
+    try:
+        expected = shlex.split(line)
+    except ValueError:
+        return
+    complete, word, start = words.open_word(line + " ")
+    assert (complete, word, start) == (expected, "", len(line) + 1)
+
+
+@given(LINES)
+def test_the_open_word_starts_where_a_completion_must_replace_it(line: str) -> None:
+    complete, word, start = words.open_word(line)
+    assert 0 <= start <= len(line)
+    again, nothing, _ = words.open_word(line[:start])
+    assert (again, nothing) == (complete, "")
+    with contextlib.suppress(ValueError):  # a quote or an escape is open, which is why the function exists
+        assert shlex.split(line[start:]) == ([word] if start < len(line) else [])
+
+
+@pytest.mark.parametrize(
+    ("rest", "expected"),
+    [
+        ('You\'re "kind"', ["--", 'You\'re "kind"']),
+        ("--times 3 two  words", ["--times", "3", "--", "two  words"]),
+        ("-n 3 x", ["-n", "3", "--", "x"]),
+        ("--times='3' x", ["--times='3'", "--", "x"]),
+        ('--times "3" x y', ["--times", "3", "--", "x y"]),
+        ("--loud --quiet -v x", ["--loud", "--quiet", "-v", "--", "x"]),
+        ("--unknown stays text", ["--", "--unknown stays text"]),
+        ("-5 degrees", ["--", "-5 degrees"]),
+        ("-- --times 3", ["--", "--times 3"]),
+        ("text --times 3", ["--", "text --times 3"]),
+        ("--help", ["--help"]),
+        ("", []),
+        ("--", []),
+    ],
+)
+def test_raw_commands_take_leading_options_and_one_text(rest: str, expected: list[str]) -> None:
+    assert words.split_raw(raw, rest) == expected
+
+
+@pytest.mark.parametrize(
+    ("args", "expected"),
+    [
+        (["two", "words", "--times", "3"], ["--times", "3", "--", "two words"]),
+        (["--", "--times", "3"], ["--", "--times 3"]),
+        (["-", "x"], ["--", "- x"]),
+        (["--nonsense", "x"], ["--nonsense", "--", "x"]),
+        (["--loud"], ["--loud"]),
+        ([], []),
+    ],
+)
+def test_words_split_by_a_shell_are_joined_again(args: list[str], expected: list[str]) -> None:
+    assert words.join_words(raw, args) == expected
+
+
+@given(LINES)
+def test_joining_what_was_split_raw_changes_nothing(rest: str) -> None:
+    try:
+        args = words.split_raw(raw, rest)
+    except UsageError:
+        return
+    assert words.join_words(raw, args) == args
