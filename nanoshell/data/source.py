@@ -95,7 +95,7 @@ def open_source(spec: str, sources: Registry[Callable[[str], DataSource]]) -> Da
     if PATH_SOURCE in sources and _is_path(spec):
         return sources.get(PATH_SOURCE)(spec)
     choices = sources.names() if colon else [*sources.names(), *_files_here()]
-    raise unknown_name("data source", name, choices, hint=_known(sources))
+    raise unknown_name("data source or file", name, choices, hint=_known(sources))
 
 
 def _is_path(spec: str) -> bool:

@@ -93,6 +93,7 @@ class Client:
                 local_files_only=self.offline,
                 **extra,
             ),
+            name,
         )
         bar.finish(listing.files[name])
         return Path(path)
@@ -118,14 +119,14 @@ class Client:
             info.sha or address.revision, {file.rfilename: file.size for file in info.siblings or ()}
         )
 
-    def _call(self, address: Address, request: Callable[[], Any]) -> Any:
+    def _call(self, address: Address, request: Callable[[], Any], name: str = "") -> Any:
         """Return what ``request`` returns, with every failure of the client in our words."""
         try:
             return request()
         except Exception as error:
-            raise self._explained(address, error) from error
+            raise self._explained(address, error, name) from error
 
-    def _explained(self, address: Address, error: Exception) -> NanoshellError:
+    def _explained(self, address: Address, error: Exception, name: str) -> NanoshellError:
         from huggingface_hub import errors
 
         where = f"{self.endpoint}/datasets/{address.repository}"
@@ -138,7 +139,8 @@ class Client:
                 f"{address.repository} has no revision '{address.revision}'", hint=f"see {where}/refs"
             )
         if isinstance(error, errors.LocalEntryNotFoundError):
-            return self.unreachable(address, "a file")
+            self.reason = self.reason or _first_line(error)
+            return self.unreachable(address, name)
         if isinstance(error, errors.RepositoryNotFoundError):
             return DataError(
                 f"{self.endpoint} has no dataset repository '{address.repository}', or it is private",
