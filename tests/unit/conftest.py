@@ -1,0 +1,76 @@
+"""Plugins as real files and real distributions, for the tests of the plugin host."""
+
+from __future__ import annotations
+
+import sys
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+HELLO = """
+import click
+from nanoshell import hookimpl
+
+@click.command()
+def {name}():
+    "Say {name}."
+    click.echo("{name}")
+
+@hookimpl
+def register_commands(register):
+    register({name})
+"""
+
+
+@pytest.fixture
+def hello() -> Callable[[str], str]:
+    """Return a function that gives the code of a plugin with one command: ``hello("name")``."""
+    return lambda name: HELLO.format(name=name)
+
+
+@pytest.fixture
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+    """Return a function that installs: ``install("nanoshell-x", "1.0", {"x": "nanoshell_x"}, code)``."""
+    site = tmp_path / "site"
+    site.mkdir()
+    monkeypatch.syspath_prepend(str(site))
+
+    def install(
+        distribution: str, version: str, points: dict[str, str], code: str, metadata: bool = True
+    ) -> Path:
+        info = site / f"{distribution.replace('-', '_')}-{version}.dist-info"
+        info.mkdir()
+        if metadata:
+            (info / "METADATA").write_text(
+                f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}\n\nText"
+            )
+        lines = "".join(f"{name} = {value}\n" for name, value in points.items())
+        (info / "entry_points.txt").write_text(f"[nanoshell]\n{lines}")
+        for value in points.values():
+            module = value.partition(":")[0]
+            monkeypatch.delitem(sys.modules, module, raising=False)
+            (site / f"{module}.py").write_text(textwrap.dedent(code))
+        return site
+
+    return install
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "my-plugins"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def write(folder: Path) -> Callable[[str, str], Path]:
+    """Return a function that writes a plugin file: ``write("name", code)``."""
+
+    def write(name: str, code: str) -> Path:
+        path = folder / f"{name}.py"
+        path.write_text(textwrap.dedent(code))
+        return path
+
+    return write
