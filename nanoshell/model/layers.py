@@ -83,12 +83,17 @@ class SwiGLU(nn.Module):
 
 
 def initialise(module: nn.Linear | nn.Embedding, *, output_of: int | None = None) -> None:
-    """Draw the weight from N(0, 0.02²); biases become 0.
+    """Draw the weight from N(0, 0.02²), that of an embedding from N(0, 1/hidden); biases become 0.
+
+    Where the embedding is the head too, the logits of a new model then have variance 1, and a small model on
+    little data learns far faster than from rows of 0.02.
 
     ``output_of`` is the number of layers, for a projection onto the residual stream: two of them add to it in
     each layer, so they are scaled by 1/sqrt(2 × layers), as in GPT-2 (Radford et al. 2019).
     """
     std = INIT_STD if output_of is None else INIT_STD / math.sqrt(2 * output_of)
+    if isinstance(module, nn.Embedding):
+        std = module.embedding_dim**-0.5
     nn.init.normal_(module.weight, std=std)
     bias = getattr(module, "bias", None)
     if bias is not None:

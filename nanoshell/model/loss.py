@@ -13,23 +13,29 @@ CHUNK_ELEMENTS = 1 << 25
 
 
 def full_loss(
-    hidden: Tensor, head_weight: Tensor, targets: Tensor, ignore_index: int = -100
+    hidden: Tensor,
+    head_weight: Tensor,
+    targets: Tensor,
+    ignore_index: int = -100,
+    *,
+    bias: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Return the summed cross-entropy (nats, float32 scalar) and the number of targets that count.
 
     ``hidden`` is (…, hidden), ``head_weight`` (vocab, hidden), ``targets`` (…); targets equal to
     ``ignore_index`` count for nothing. Divide the sum by the number of counting targets of the whole batch,
-    over all its micro-batches. The logits of a few hundred tokens at a time are made, turned into loss and
-    gradient, and dropped. Under autocast the products run in its dtype, the softmax in float32.
+    over all its micro-batches. A ``bias`` (vocab,) is added to the logits and gets no gradient. The logits of
+    a few hundred tokens at a time are made, turned into loss and gradient, and dropped. Under autocast the
+    products run in its dtype, the softmax in float32.
     """
     flat = hidden.reshape(-1, hidden.shape[-1])
     labels = targets.reshape(-1)
     counting = labels != ignore_index
     if torch.is_grad_enabled() and (hidden.requires_grad or head_weight.requires_grad):
         apply: Callable[..., Tensor] = _ChunkedCrossEntropy.apply  # torch leaves it untyped
-        total = apply(flat, head_weight, labels, counting)
+        total = apply(flat, head_weight, labels, counting, bias)
     else:
-        total, _, _ = _sum_over_chunks(flat, head_weight, labels, counting, want=(False, False))
+        total, _, _ = _sum_over_chunks(flat, head_weight, labels, counting, bias, want=(False, False))
     return total, counting.sum()
 
 
@@ -37,14 +43,16 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
     """Makes the gradients in the forward pass, while a chunk's logits exist, so that none is made twice."""
 
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, weight: Tensor, labels: Tensor, counting: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, hidden: Tensor, weight: Tensor, labels: Tensor, counting: Tensor, bias: Tensor | None
+    ) -> Tensor:
         want = (ctx.needs_input_grad[0], ctx.needs_input_grad[1])
-        total, hidden_grad, weight_grad = _sum_over_chunks(hidden, weight, labels, counting, want=want)
+        total, hidden_grad, weight_grad = _sum_over_chunks(hidden, weight, labels, counting, bias, want=want)
         ctx.hidden_grad, ctx.weight_grad = hidden_grad, weight_grad
         return total
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None, None, None]:
         scale = grads[0]
         hidden_grad, weight_grad = ctx.hidden_grad, ctx.weight_grad
         ctx.hidden_grad = ctx.weight_grad = None
@@ -53,11 +61,18 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
             None if weight_grad is None else weight_grad.mul_(scale),
             None,
             None,
+            None,
         )
 
 
 def _sum_over_chunks(
-    hidden: Tensor, weight: Tensor, labels: Tensor, counting: Tensor, *, want: tuple[bool, bool]
+    hidden: Tensor,
+    weight: Tensor,
+    labels: Tensor,
+    counting: Tensor,
+    bias: Tensor | None,
+    *,
+    want: tuple[bool, bool],
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """Return the summed loss and, where wanted, its gradients for ``hidden`` and ``weight``."""
     kind = hidden.device.type
@@ -73,6 +88,8 @@ def _sum_over_chunks(
             part = slice(start, start + rows)
             states, label, keep = operand[part], labels[part, None], counting[part, None]
             logits = (states @ table.t()).to(total.dtype)
+            if bias is not None:
+                logits = logits.add_(bias)
             normaliser = logits.logsumexp(-1, keepdim=True)
             total += ((normaliser - logits.gather(1, label)) * keep).sum()
             if not any(want):
