@@ -129,7 +129,7 @@ class TrainerConfig(BaseModel):
 
     @property
     def device_name(self) -> str:
-        """The device that was asked for: ``device``, else ``target_device``, whose ``gpu`` leaves the choice."""
+        """The device asked for: ``device``, else ``target_device``, whose ``gpu`` leaves the choice."""
         return self.device or ("cpu" if self.target_device == "cpu" else "auto")
 
     def unused_keys(self) -> list[str]:

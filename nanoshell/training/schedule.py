@@ -1,4 +1,4 @@
-"""The learning rate as a function of the step. No torch here: a face can draw the curve that a run follows."""
+"""The learning rate as a function of the step. No torch here: a face can draw what a run will follow."""
 
 from __future__ import annotations
 
