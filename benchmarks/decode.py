@@ -20,6 +20,7 @@ from nanoshell.generation.engine import Engine, GenerationRequest
 from nanoshell.model.config import ModelConfig
 from nanoshell.model.transformer import Transformer, build_model
 from nanoshell.plugin.manager import load_plugins
+from nanoshell.tokenizer.bpe import cl100k_base
 
 SHAPES = {
     "nano": ModelConfig(
@@ -66,7 +67,7 @@ def seconds(work: Callable[[], Any]) -> float:
 def compare(config: ModelConfig, tokens: int, rounds: int) -> None:
     """Time both in turn and print tokens a second and their ratio."""
     plugins = load_plugins(safe=True)
-    tokenizer = plugins.tokenizers.get("cl100k_base")()
+    tokenizer = cl100k_base()
     model = build_model(config, plugins.mixers, seed=0)
     llama = llama_of(model)
     engine = Engine(model, tokenizer, plugins.samplers)

@@ -16,7 +16,7 @@ import torch
 
 from nanoshell.errors import NanoshellError, UsageError
 from nanoshell.generation.layout import arrange_for_decoding
-from nanoshell.generation.sampling import Greedy, SamplerFactory, build_chain, draw
+from nanoshell.generation.sampling import Greedy, SamplerFactory, build_chain, draw, likeliest
 from nanoshell.generation.stopping import StopText
 from nanoshell.model.transformer import Transformer
 from nanoshell.plugin.registry import Registry
@@ -268,7 +268,7 @@ class Generation:
         history = self._history[:, : self._length]
         for step in self._chain:
             allowed = step(allowed, history)
-        token_id = int(allowed.argmax(-1)) if self._greedy else draw(allowed, self._random.random())
+        token_id = likeliest(allowed) if self._greedy else draw(allowed, self._random.random())
         return token_id, float(logits[0, token_id]) - normaliser
 
     def _queue_held(self) -> None:

@@ -43,19 +43,19 @@ class Layer(nn.Module):
         self.dropout = config.dropout
 
     @property
-    def mixer(self) -> nn.Module:
+    def mixer_module(self) -> nn.Module:
         """The module that mixes positions."""
-        return self.get_submodule(self.mixer_name)
+        return cast(nn.Module, self._modules[self.mixer_name])
 
     @property
-    def feed_forward(self) -> nn.Module | None:
+    def feed_forward_module(self) -> nn.Module | None:
         """The module that mixes channels."""
-        return self.get_submodule(self.feed_forward_name) if self.has_feed_forward else None
+        return self._modules[self.feed_forward_name] if self.has_feed_forward else None
 
     def forward(self, x: Tensor, state: Any = None) -> Tensor:
         """Return (batch, seq, hidden) for ``x`` of the same shape; see `nanoshell.Mixer` for ``state``."""
-        x = x + self._drop(self.mixer(self.input_layernorm(x), state))
-        feed_forward = self.feed_forward
+        x = x + self._drop(self.mixer_module(self.input_layernorm(x), state))
+        feed_forward = self.feed_forward_module
         if feed_forward is not None:
             x = x + self._drop(feed_forward(self.post_attention_layernorm(x)))
         return x
@@ -129,15 +129,17 @@ class Transformer(nn.Module):
         weight = self.embed_tokens.weight
         positions = max_positions or self.config.max_seq_len
         states = [
-            cast(Any, layer.mixer).new_state(batch, positions, weight.dtype, weight.device)
+            cast(Any, layer.mixer_module).new_state(batch, positions, weight.dtype, weight.device)
             for layer in self._layers()
         ]
         return Cache(states, batch, positions)
 
     def parameter_split(self) -> ParameterSplit:
         """Return how many parameters each part has, counted on the modules."""
-        mixers = sum(_count(layer.mixer) for layer in self._layers())
-        feed_forwards = sum(_count(layer.feed_forward) for layer in self._layers() if layer.feed_forward)
+        mixers = sum(_count(layer.mixer_module) for layer in self._layers())
+        feed_forwards = sum(
+            _count(part) for layer in self._layers() if (part := layer.feed_forward_module) is not None
+        )
         embedding = self.embed_tokens.weight.numel()
         head = 0 if self.lm_head is None else self.lm_head.weight.numel()
         norms = _count(self) - embedding - mixers - feed_forwards - head
