@@ -58,18 +58,18 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Pa
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def plugins_folder(tmp_path: Path) -> Path:
     folder = tmp_path / "my-plugins"
     folder.mkdir()
     return folder
 
 
 @pytest.fixture
-def write(folder: Path) -> Callable[[str, str], Path]:
-    """Return a function that writes a plugin file: ``write("name", code)``."""
+def write_plugin(plugins_folder: Path) -> Callable[[str, str], Path]:
+    """Return a function that writes a plugin file: ``write_plugin("name", code)``."""
 
     def write(name: str, code: str) -> Path:
-        path = folder / f"{name}.py"
+        path = plugins_folder / f"{name}.py"
         path.write_text(textwrap.dedent(code))
         return path
 

@@ -51,12 +51,12 @@ def test_the_environment_restricts_to_a_list(
 
 
 def test_an_empty_list_means_only_ours(
-    install: Install, write: Write, folder: Path, monkeypatch: pytest.MonkeyPatch, hello: Hello
+    install: Install, write_plugin: Write, plugins_folder: Path, monkeypatch: pytest.MonkeyPatch, hello: Hello
 ) -> None:
     install("nanoshell-one", "1", {"one": "plugin_one"}, hello("one"))
-    write("two", hello("two"))
+    write_plugin("two", hello("two"))
     monkeypatch.setenv("NANOSHELL_PLUGINS", "")
-    plugins = load_plugins(plugins_dir=folder)
+    plugins = load_plugins(plugins_dir=plugins_folder)
     assert {plugin.origin for plugin in plugins.infos if plugin.state == "active"} == {"built-in"}
     assert {"one", "two"}.isdisjoint(plugins.commands.names())
 
@@ -72,12 +72,12 @@ def test_a_listed_plugin_that_is_not_there_is_told(
 
 
 def test_safe_loads_only_ours_and_all_of_ours(
-    install: Install, write: Write, folder: Path, monkeypatch: pytest.MonkeyPatch, hello: Hello
+    install: Install, write_plugin: Write, plugins_folder: Path, monkeypatch: pytest.MonkeyPatch, hello: Hello
 ) -> None:
     install("nanoshell-one", "1", {"one": "plugin_one"}, "raise SystemExit")
-    write("two", hello("two"))
+    write_plugin("two", hello("two"))
     monkeypatch.setenv("NANOSHELL_PLUGINS", "one,two")
-    plugins = load_plugins(plugins_dir=folder, safe=True, disabled=["samplers"], strict=True)
+    plugins = load_plugins(plugins_dir=plugins_folder, safe=True, disabled=["samplers"], strict=True)
     assert {plugin.name for plugin in plugins.infos if plugin.state == "active"} >= {"samplers", "torch"}
     assert info(plugins, "one").reason == "--safe loads only nanoshell's own plugins"
     assert info(plugins, "two").state == "disabled"
@@ -106,31 +106,35 @@ def test_strict_raises(install: Install, monkeypatch: pytest.MonkeyPatch) -> Non
     assert isinstance(caught.value.__cause__, ValueError)
 
 
-def test_a_folder_is_loaded_in_the_order_of_its_names(write: Write, folder: Path, hello: Hello) -> None:
+def test_a_folder_is_loaded_in_the_order_of_its_names(
+    write_plugin: Write, plugins_folder: Path, hello: Hello
+) -> None:
     for name in ("b-second", "c", "a_first"):
-        write(name, f"__version__ = '7'\n{hello(name.replace('-', '_'))}")
-    write("_helper", "raise ValueError")
-    write(".hidden", "raise ValueError")
-    (folder / "notes.txt").write_text("no plugin")
-    (folder / "package").mkdir()
-    plugins = load_plugins(plugins_dir=folder, strict=True)
+        write_plugin(name, f"__version__ = '7'\n{hello(name.replace('-', '_'))}")
+    write_plugin("_helper", "raise ValueError")
+    write_plugin(".hidden", "raise ValueError")
+    (plugins_folder / "notes.txt").write_text("no plugin")
+    (plugins_folder / "package").mkdir()
+    plugins = load_plugins(plugins_dir=plugins_folder, strict=True)
     files = [plugin for plugin in plugins.infos if plugin.origin == "file"]
     assert [plugin.name for plugin in files] == ["a_first", "b-second", "c"]
-    assert files[0].provider == str(folder / "a_first.py")
+    assert files[0].provider == str(plugins_folder / "a_first.py")
     assert files[0].version == "7"
     assert {"a-first", "b-second", "c"} <= set(plugins.commands.names())
 
 
-def test_a_file_named_like_a_library_takes_no_library_away(write: Write, folder: Path, hello: Hello) -> None:
+def test_a_file_named_like_a_library_takes_no_library_away(
+    write_plugin: Write, plugins_folder: Path, hello: Hello
+) -> None:
     import json
 
-    write("json", hello("json") + "\nimport json as library\nassert library.dumps\n")
-    plugins = load_plugins(plugins_dir=folder, strict=True)
+    write_plugin("json", hello("json") + "\nimport json as library\nassert library.dumps\n")
+    plugins = load_plugins(plugins_dir=plugins_folder, strict=True)
     assert "json" in plugins.commands
     assert sys.modules["json"] is json
 
 
-def test_a_file_may_define_dataclasses(write: Write, folder: Path, hello: Hello) -> None:
+def test_a_file_may_define_dataclasses(write_plugin: Write, plugins_folder: Path, hello: Hello) -> None:
     """They look their module up in sys.modules."""
     code = """
         from __future__ import annotations
@@ -140,15 +144,15 @@ def test_a_file_may_define_dataclasses(write: Write, folder: Path, hello: Hello)
         class A:
             x: int
         """
-    write("shapes", textwrap.dedent(code) + hello("shapes"))
-    assert "shapes" in load_plugins(plugins_dir=folder, strict=True).commands
+    write_plugin("shapes", textwrap.dedent(code) + hello("shapes"))
+    assert "shapes" in load_plugins(plugins_dir=plugins_folder, strict=True).commands
 
 
 def test_the_current_folder_is_not_searched(
-    write: Write, folder: Path, monkeypatch: pytest.MonkeyPatch, hello: Hello
+    write_plugin: Write, plugins_folder: Path, monkeypatch: pytest.MonkeyPatch, hello: Hello
 ) -> None:
-    write("here", hello("here"))
-    monkeypatch.chdir(folder)
+    write_plugin("here", hello("here"))
+    monkeypatch.chdir(plugins_folder)
     assert "here" not in load_plugins().commands
 
 
@@ -174,10 +178,10 @@ def test_a_plugins_folder_that_is_none_is_a_usage_error(tmp_path: Path) -> None:
     ],
 )
 def test_the_interface_version_is_checked(
-    write: Write, folder: Path, line: str, reason: str, hello: Hello
+    write_plugin: Write, plugins_folder: Path, line: str, reason: str, hello: Hello
 ) -> None:
-    write("versioned", f"{line}\n{hello('versioned')}")
-    plugins = load_plugins(plugins_dir=folder, report=lambda line: None)
+    write_plugin("versioned", f"{line}\n{hello('versioned')}")
+    plugins = load_plugins(plugins_dir=plugins_folder, report=lambda line: None)
     assert info(plugins, "versioned").reason == reason
     assert ("versioned" in plugins.commands) == (reason == "")
 

@@ -72,9 +72,9 @@ def test_a_plugin_that_cannot_be_imported_costs_one_line_and_nothing_else(
 
 
 def test_a_plugin_that_fails_to_register_is_rolled_back_whole(
-    write: Write, folder: Path, capfd: pytest.CaptureFixture[str], hello: Hello
+    write_plugin: Write, plugins_folder: Path, capfd: pytest.CaptureFixture[str], hello: Hello
 ) -> None:
-    write(
+    write_plugin(
         "half",
         """
         from nanoshell import hookimpl
@@ -93,8 +93,8 @@ def test_a_plugin_that_fails_to_register_is_rolled_back_whole(
             raise AssertionError("a quarantined plugin gets no notice")
         """,
     )
-    write("zzz", hello("after"))
-    plugins = load_plugins(plugins_dir=folder)
+    write_plugin("zzz", hello("after"))
+    plugins = load_plugins(plugins_dir=plugins_folder)
     assert "half-source" not in plugins.sources
     assert "half-tokenizer" not in plugins.tokenizers
     assert "after" in plugins.commands
@@ -117,13 +117,15 @@ def test_a_failing_import_leaves_no_module_behind(install: Install, hello: Hello
     assert info(load_plugins(), "pack").state == "active"
 
 
-def test_names_registered_twice_are_refused_naming_both(write: Write, folder: Path, hello: Hello) -> None:
-    write("first", hello("greet"))
-    write(
+def test_names_registered_twice_are_refused_naming_both(
+    write_plugin: Write, plugins_folder: Path, hello: Hello
+) -> None:
+    write_plugin("first", hello("greet"))
+    write_plugin(
         "second",
         hello("greet") + "\n@hookimpl\ndef register_panels(register): register('p', dict)\n",
     )
-    plugins = load_plugins(plugins_dir=folder, report=lambda line: None)
+    plugins = load_plugins(plugins_dir=plugins_folder, report=lambda line: None)
     assert plugins.commands.entry("greet").provider == "first"
     second = info(plugins, "second")
     assert second.state == "quarantined"
@@ -142,13 +144,13 @@ def test_a_plugin_cannot_take_the_name_of_one_of_ours(install: Install, hello: H
 
 
 def test_a_plugin_cannot_take_the_command_or_alias_of_another(
-    write: Write, folder: Path, hello: Hello
+    write_plugin: Write, plugins_folder: Path, hello: Hello
 ) -> None:
-    write("a", hello("a").replace("register(a)", "register(a, aliases=['aa', 'also'])"))
-    write("b", hello("also"))
-    write("c", hello("c").replace("register(c)", "register(c, aliases=('aa',))"))
-    write("d", hello("d").replace("register(d)", "register(d, aliases=('d',))"))
-    plugins = load_plugins(plugins_dir=folder, report=lambda line: None)
+    write_plugin("a", hello("a").replace("register(a)", "register(a, aliases=['aa', 'also'])"))
+    write_plugin("b", hello("also"))
+    write_plugin("c", hello("c").replace("register(c)", "register(c, aliases=('aa',))"))
+    write_plugin("d", hello("d").replace("register(d)", "register(d, aliases=('d',))"))
+    plugins = load_plugins(plugins_dir=plugins_folder, report=lambda line: None)
     assert [info(plugins, name).reason for name in "abcd"] == [
         "",
         "command 'also' is registered twice: by 'a' and by 'b'",
@@ -159,10 +161,10 @@ def test_a_plugin_cannot_take_the_command_or_alias_of_another(
 
 
 def test_a_mistyped_hook_is_told_with_the_nearest_and_the_rest_of_the_plugin_works(
-    write: Write, folder: Path, capfd: pytest.CaptureFixture[str], hello: Hello
+    write_plugin: Write, plugins_folder: Path, capfd: pytest.CaptureFixture[str], hello: Hello
 ) -> None:
-    write("typo", hello("typo") + "\n@hookimpl\ndef register_backend(register): pass\n")
-    plugins = load_plugins(plugins_dir=folder)
+    write_plugin("typo", hello("typo") + "\n@hookimpl\ndef register_backend(register): pass\n")
+    plugins = load_plugins(plugins_dir=plugins_folder)
     (line,) = capfd.readouterr().err.splitlines()
     assert (
         "implements 'register_backend', which is no hook of this nanoshell; did you mean 'register_backends'?"
@@ -174,19 +176,19 @@ def test_a_mistyped_hook_is_told_with_the_nearest_and_the_rest_of_the_plugin_wor
 
 
 def test_what_a_plugin_prints_while_loading_is_no_data(
-    write: Write, folder: Path, capfd: pytest.CaptureFixture[str], hello: Hello
+    write_plugin: Write, plugins_folder: Path, capfd: pytest.CaptureFixture[str], hello: Hello
 ) -> None:
-    write("loud", "print('LOUD IMPORT')\n" + hello("loud") + "    print('LOUD HOOK')\n")
-    load_plugins(plugins_dir=folder, strict=True)
+    write_plugin("loud", "print('LOUD IMPORT')\n" + hello("loud") + "    print('LOUD HOOK')\n")
+    load_plugins(plugins_dir=plugins_folder, strict=True)
     out, err = capfd.readouterr()
     assert out == ""
     assert err.splitlines() == ["LOUD IMPORT", "LOUD HOOK"]
 
 
-def test_ctrl_c_while_loading_is_not_a_plugins_failure(write: Write, folder: Path) -> None:
-    write("slow", "raise KeyboardInterrupt")
+def test_ctrl_c_while_loading_is_not_a_plugins_failure(write_plugin: Write, plugins_folder: Path) -> None:
+    write_plugin("slow", "raise KeyboardInterrupt")
     with pytest.raises(KeyboardInterrupt):
-        load_plugins(plugins_dir=folder)
+        load_plugins(plugins_dir=plugins_folder)
 
 
 def test_loading_imports_nothing_heavy() -> None:
