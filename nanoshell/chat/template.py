@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Literal, Protocol
 
+from nanoshell.errors import TokenizerError, unknown_name
 from nanoshell.tokenizer.base import Tokenizer
+from nanoshell.tokenizer.special import ASSISTANT, SYSTEM, USER
 
 Role = Literal["system", "user", "assistant"]
 ROLES: tuple[Role, ...] = ("system", "user", "assistant")
@@ -36,3 +39,47 @@ class ChatTemplate(Protocol):
 
     def stop_ids(self, tokenizer: Tokenizer) -> frozenset[int]:
         """Return the ids at which a reply ends."""
+
+
+_ROLE_TOKENS: Mapping[str, str] = MappingProxyType({"system": SYSTEM, "user": USER, "assistant": ASSISTANT})
+
+
+class RoleTemplate:
+    """A role's token, then the content; ``<|endoftext|>`` after each turn of the assistant.
+
+    The roles' tokens are ``<|system|>``, ``<|user|>`` and ``<|assistant|>``; nothing stands between one and
+    the content. A reply that was interrupted ends like any other, so that the next turn begins where the
+    model expects one.
+    """
+
+    name = "roles"
+
+    def encode(self, messages: Sequence[Message], tokenizer: Tokenizer, *, reply: bool = False) -> list[int]:
+        """Return the ids of ``messages``; with ``reply``, the assistant's role token at the end.
+
+        Contents are encoded as ordinary text. Raises `TokenizerError` where ``tokenizer`` has no role tokens.
+        """
+        ids: list[int] = []
+        for message in messages:
+            ids.append(self._role_id(message.role, tokenizer))
+            ids += tokenizer.encode(message.content)
+            if message.role == "assistant":
+                ids.append(tokenizer.end_of_text)
+        if reply:
+            ids.append(self._role_id("assistant", tokenizer))
+        return ids
+
+    def stop_ids(self, tokenizer: Tokenizer) -> frozenset[int]:
+        """Return the id of ``<|endoftext|>`` and those of the three roles."""
+        return frozenset({tokenizer.end_of_text, *(self._role_id(role, tokenizer) for role in ROLES)})
+
+    def _role_id(self, role: str, tokenizer: Tokenizer) -> int:
+        spelling = _ROLE_TOKENS.get(role)
+        if spelling is None:
+            raise unknown_name("role", role, ROLES)
+        if spelling not in tokenizer.special_tokens:
+            raise TokenizerError(
+                f"tokenizer '{tokenizer.name}' has no {spelling} token; chat template '{self.name}' needs it",
+                hint="choose another chat template, or a model with the tokenizer cl100k_base",
+            )
+        return tokenizer.special_tokens[spelling]

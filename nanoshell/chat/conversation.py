@@ -1,0 +1,134 @@
+"""One conversation in memory: its messages, taking turns back, and what of it fits into a model's context."""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from nanoshell.chat.template import ChatTemplate, Message, Role
+from nanoshell.errors import NanoshellError
+from nanoshell.tokenizer.base import Tokenizer
+
+_TITLE_LENGTH = 60
+
+
+@dataclass
+class Conversation:
+    """Messages under a name. The system message, where there is one, is the first.
+
+    ``id`` and ``revision`` belong to the store: None and 0 until the conversation is saved.
+    """
+
+    name: str
+    messages: list[Message] = field(default_factory=list)
+    id: int | None = None
+    revision: int = 0
+
+    @property
+    def system(self) -> str | None:
+        """The system message's text, None without one."""
+        first = self.messages[0] if self.messages else None
+        return first.content if first is not None and first.role == "system" else None
+
+    def set_system(self, text: str | None) -> None:
+        """Set or replace the system message; None or '' removes it. The turns stay."""
+        if self.system is not None:
+            del self.messages[0]
+        if text:
+            self.messages.insert(0, Message("system", text))
+
+    def add(self, role: Role, content: str, interrupted: bool = False) -> Message:
+        """Append a message and return it."""
+        message = Message(role, content, interrupted)
+        self.messages.append(message)
+        return message
+
+    def undo(self) -> list[Message]:
+        """Take back the last user message and all that follows it; return them in order.
+
+        Raises `NanoshellError` where the user has said nothing yet.
+        """
+        starts = _turn_starts(self.messages)
+        if not starts or self.messages[starts[-1]].role != "user":
+            raise NanoshellError(
+                f"there is no turn to take back in '{self.name}'", hint="say something first"
+            )
+        taken = self.messages[starts[-1] :]
+        del self.messages[starts[-1] :]
+        return taken
+
+    def last_user(self) -> Message | None:
+        """Return the last message of the user, None where there is none."""
+        return next((message for message in reversed(self.messages) if message.role == "user"), None)
+
+    def reset(self) -> None:
+        """Forget all turns; the system message stays."""
+        self.messages = self.messages[: int(self.system is not None)]
+
+    def fit(
+        self, template: ChatTemplate, tokenizer: Tokenizer, max_positions: int, reserve: int
+    ) -> FittedPrompt:
+        """Return the prompt for the next reply, as `fit` does for the messages."""
+        return fit(self.messages, template, tokenizer, max_positions, reserve)
+
+    @property
+    def title(self) -> str:
+        """The beginning of the first user message on one line, '' where there is none."""
+        first = next((message.content for message in self.messages if message.role == "user"), "")
+        line = " ".join(first.split())
+        return line if len(line) <= _TITLE_LENGTH else line[: _TITLE_LENGTH - 1] + "…"
+
+
+@dataclass(frozen=True)
+class FittedPrompt:
+    """The ``ids`` of what fits of a conversation, and how many of its oldest turns were ``dropped``."""
+
+    ids: list[int]
+    dropped: int
+
+
+def fit(
+    messages: Sequence[Message],
+    template: ChatTemplate,
+    tokenizer: Tokenizer,
+    max_positions: int,
+    reserve: int,
+) -> FittedPrompt:
+    """Return the prompt for the next reply: ``<|endoftext|>``, the messages, the opened assistant turn.
+
+    A turn is a user message with what follows it. The oldest turns are left out until the prompt and
+    ``reserve`` tokens of reply fit into ``max_positions``; system messages never are. Raises `NanoshellError`
+    with the sizes where not even the last turn fits.
+    """
+    starts = _turn_starts(messages)
+
+    def is_system(message: Message) -> bool:
+        return message.role == "system"
+
+    def prompt(dropped: int) -> list[int]:
+        first = starts[dropped] if dropped else 0
+        kept = [message for index, message in enumerate(messages) if index >= first or is_system(message)]
+        return [tokenizer.end_of_text, *template.encode(kept, tokenizer, reply=True)]
+
+    # A prompt only becomes shorter as turns are dropped, so few of the possible prompts need to be encoded.
+    candidates = range(max(len(starts), 1))
+    dropped = bisect.bisect_left(candidates, True, key=lambda n: len(prompt(n)) + reserve <= max_positions)
+    if dropped == len(candidates):
+        system = "the system message and " if any(map(is_system, messages)) else ""
+        raise NanoshellError(
+            f"{system}the last message need {len(prompt(candidates[-1]))} tokens; with {reserve} kept for the"
+            f" reply that is more than the {max_positions} positions of the model",
+            hint="shorten what you said or the system message, or load a model with a longer context",
+        )
+    return FittedPrompt(prompt(dropped), dropped)
+
+
+def _turn_starts(messages: Sequence[Message]) -> list[int]:
+    """Return where turns begin: at each user message, and at an assistant message before the first of
+    them."""
+    starts: list[int] = []
+    for index, message in enumerate(messages):
+        if message.role == "user" or (message.role == "assistant" and not starts):
+            starts.append(index)
+    return starts

@@ -1,0 +1,88 @@
+"""A conversation as a file: one line of ``{"messages": […]}``, which is also a shape that training data may
+have."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from nanoshell.chat.conversation import Conversation
+from nanoshell.chat.template import ROLES, Message
+from nanoshell.errors import DataError, nearest
+from nanoshell.files import write_text
+
+_SHAPE = 'expected {"messages": [{"role": "user", "content": …}, …]}, as save writes it'
+
+
+def export_conversation(conversation: Conversation, path: Path) -> None:
+    """Write ``conversation`` to ``path``, readable for its owner alone; an existing file is replaced whole.
+
+    A reply that was interrupted has ``"interrupted": true`` beside its content. Raises `StorageError`.
+    """
+    messages = [
+        {"role": message.role, "content": message.content}
+        | ({"interrupted": True} if message.interrupted else {})
+        for message in conversation.messages
+    ]
+    line = json.dumps({"messages": messages}, ensure_ascii=False)
+    # A lone surrogate cannot be written as UTF-8; the tokenizer and the store read it as U+FFFD, too.
+    whole = line.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    write_text(path, whole + "\n", private=True)
+
+
+def import_conversation(path: Path) -> Conversation:
+    """Return the one conversation in the file ``path``, under the file's name without its ending.
+
+    The JSON may be spread over several lines. Raises `DataError` that says what is wrong and where.
+    """
+    value = _one_value(path, _text(path))
+    messages = value.get("messages") if isinstance(value, dict) else None
+    if not isinstance(messages, list) or not messages:
+        raise DataError(f"{path} holds no conversation", hint=_SHAPE)
+    return Conversation(path.stem, [_message(path, number, item) for number, item in enumerate(messages, 1)])
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise DataError(
+            f"cannot read {path}: {error.strerror}", hint="name a file that save wrote"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{path} is not UTF-8 (byte {error.start})", hint="convert it to UTF-8, or name another file"
+        ) from error
+
+
+def _one_value(path: Path, text: str) -> Any:
+    """Return the JSON value that ``text`` holds, as one document or as the only line of JSON lines."""
+    decoder = json.JSONDecoder()
+    begin = len(text) - len(text.lstrip())
+    try:
+        value, end = decoder.raw_decode(text, begin)
+    except json.JSONDecodeError as error:
+        raise DataError(f"{path}:{error.lineno}: broken JSON: {error.msg}", hint=_SHAPE) from error
+    except RecursionError as error:
+        raise DataError(f"{path}: JSON nested too deeply", hint=_SHAPE) from error
+    if text[end:].strip():
+        raise DataError(
+            f"{path} holds more than one conversation", hint="keep the line of one; train reads them all"
+        )
+    return value
+
+
+def _message(path: Path, number: int, item: Any) -> Message:
+    where = f"{path}, message {number}"
+    if not isinstance(item, dict) or not isinstance(item.get("content"), str):
+        raise DataError(f"{where}: no role with a content of text", hint=_SHAPE)
+    role = item.get("role")
+    for known in ROLES:
+        if role == known:
+            return Message(known, item["content"], item.get("interrupted") is True)
+    match = nearest(role, ROLES) if isinstance(role, str) else None
+    raise DataError(
+        f"{where}: unknown role {role!r}" + (f"; did you mean '{match}'?" if match else ""),
+        hint="a role is " + ", ".join(ROLES),
+    )

@@ -1,0 +1,378 @@
+"""The store of conversations: nothing lost between shells, by interruption or by a damaged file."""
+
+from __future__ import annotations
+
+import sqlite3
+import stat
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings, strategies as st
+
+from nanoshell.chat.conversation import Conversation
+from nanoshell.chat.history import ConversationStore
+from nanoshell.chat.template import ROLES, Message, Role
+from nanoshell.errors import DataError, NanoshellError, StorageError, UnknownNameError, UsageError
+
+any_text = st.text(st.characters(categories=["L", "N", "P", "S", "Z", "Cc", "Cf"]), max_size=20)
+any_messages = st.lists(st.builds(Message, st.sampled_from(ROLES), any_text, st.booleans()), max_size=6)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "home" / "conversations.db"
+
+
+@pytest.fixture
+def store(path: Path) -> Iterator[ConversationStore]:
+    store = ConversationStore(path)
+    yield store
+    store.close()
+
+
+def said(name: str, *contents: str) -> Conversation:
+    roles: tuple[Role, Role] = ("user", "assistant")
+    return Conversation(name, [Message(roles[n % 2], content) for n, content in enumerate(contents)])
+
+
+def test_what_is_saved_is_loaded_again_by_another_shell(store: ConversationStore, path: Path) -> None:
+    conversation = Conversation("chat-1")
+    conversation.set_system("You are kind.")
+    conversation.add("user", "Hello!\n\0 <|user|> \U0001f99c")
+    conversation.add("assistant", "Hi th", interrupted=True)
+    store.save(conversation)
+    other = ConversationStore(path)
+    assert other.load("chat-1") == conversation
+    assert other.last() == conversation
+    assert other.load("chat-1").messages[-1].interrupted
+    other.close()
+
+
+@settings(deadline=None)
+@given(any_messages, any_messages)
+def test_any_messages_come_back(first: list[Message], second: list[Message]) -> None:
+    store = ConversationStore(None)
+    conversation = Conversation("chat-1", list(first))
+    store.save(conversation)
+    assert store.load("chat-1").messages == first
+    conversation.messages = list(second)
+    store.save(conversation)
+    assert store.load("chat-1") == conversation
+    assert len(store.list()) == 1
+    store.close()
+
+
+def test_lone_surrogates_are_stored_as_replacement_characters(store: ConversationStore) -> None:
+    store.save(said("chat-1", "caf\udce9", "\ud83d\ude00"))
+    assert [message.content for message in store.load("chat-1").messages] == ["caf\ufffd", "\U0001f600"]
+
+
+def test_list_and_last_begin_with_the_newest_change(store: ConversationStore) -> None:
+    assert store.last() is None
+    assert list(store.list()) == []
+    first, second = said("first", "What is\na token?", "A piece of text."), said("second", "Hello")
+    store.save(first)
+    store.save(second)
+    assert [summary.name for summary in store.list()] == ["second", "first"]
+    first.add("user", "And an epoch?")
+    store.save(first)
+    summaries = store.list()
+    assert [(s.name, s.messages, s.title) for s in summaries] == [
+        ("first", 3, "What is a token?"),
+        ("second", 1, "Hello"),
+    ]
+    assert summaries[0].updated >= summaries[1].updated > 1_000_000_000
+    assert store.last() == first
+
+
+def test_new_names_are_free_and_taken_names_are_left_alone(store: ConversationStore) -> None:
+    assert store.new_name() == "chat-1"
+    store.save(said("chat-1", "mine"))
+    assert store.new_name() == "chat-2"
+    store.save(said("chat-7", "later"))
+    assert store.new_name() == "chat-8"
+    late = said("chat-1", "another shell chose the same name")
+    store.save(late)
+    assert late.name == "chat-8"
+    named = said("notes", "one")
+    store.save(named)
+    again = said("notes", "two")
+    store.save(again)
+    assert again.name == "notes-2"
+    assert store.load("chat-1").messages == [Message("user", "mine")]
+    assert store.load("notes").messages == [Message("user", "one")]
+
+
+def test_a_conversation_changed_elsewhere_is_never_overwritten(store: ConversationStore, path: Path) -> None:
+    store.save(said("chat-1", "Hello", "Hi"))
+    other = ConversationStore(path)
+    here, there = store.load("chat-1"), other.load("chat-1")
+    there.add("user", "from there")
+    other.save(there)
+    here.add("user", "from here")
+    store.save(here)
+    assert (there.name, here.name) == ("chat-1", "chat-2")
+    here.add("assistant", "reply")
+    store.save(here)
+    assert [m.content for m in other.load("chat-1").messages] == ["Hello", "Hi", "from there"]
+    assert [m.content for m in other.load("chat-2").messages] == ["Hello", "Hi", "from here", "reply"]
+
+    other.delete("chat-1")
+    there.add("assistant", "still here")
+    store.save(there)
+    assert there.name == "chat-1"
+    assert [m.content for m in store.load("chat-1").messages][-1] == "still here"
+    other.close()
+
+
+def test_delete_and_rename(store: ConversationStore) -> None:
+    kept, gone = said("kept", "one"), said("gone", "two")
+    store.save(kept)
+    store.save(gone)
+    store.delete("gone")
+    assert [summary.name for summary in store.list()] == ["kept"]
+    with pytest.raises(UnknownNameError, match="did you mean 'kept'"):
+        store.delete("kep")
+    with pytest.raises(UnknownNameError, match="did you mean 'kept'"):
+        store.load("Kept1")
+    store.save(said("other", "three"))
+    store.rename("kept", "physics")
+    store.rename("physics", "physics")
+    for taken in ("other", "", " ", "two\nlines"):
+        with pytest.raises(UsageError):
+            store.rename("physics", taken)
+    with pytest.raises(UnknownNameError):
+        store.rename("nothing", "something")
+    kept.add("assistant", "reply")
+    store.save(kept)
+    assert kept.name == "physics"
+    assert [m.content for m in store.load("physics").messages] == ["one", "reply"]
+    assert {summary.name for summary in store.list()} == {"physics", "other"}
+
+
+def test_the_file_is_the_user_s_alone(store: ConversationStore, path: Path) -> None:
+    path.parent.mkdir()
+    path.touch(0o644)
+    path.chmod(0o644)
+    store.save(said("chat-1", "secret"))
+    files = list(path.parent.iterdir())
+    assert path in files
+    assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
+
+
+def test_a_new_folder_is_the_user_s_alone(store: ConversationStore, path: Path) -> None:
+    assert not path.parent.exists()
+    store.new_name()
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_nothing_is_written_before_the_first_use_nor_without_history(
+    store: ConversationStore, path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    memory = ConversationStore(None)
+    memory.save(said("chat-1", "forget me"))
+    assert memory.load("chat-1").messages[0].content == "forget me"
+    memory.close()
+    assert not path.exists()
+    assert list(tmp_path.iterdir()) == []
+
+
+def damaged_files() -> Iterator[tuple[str, bytes]]:
+    yield "no database", b"this was never a database, but some text of a good length\n" * 200
+    yield "a header only", b"SQLite format 3\0" + b"\xff" * 4000
+
+
+@pytest.mark.parametrize(("kind", "content"), list(damaged_files()))
+def test_a_damaged_file_is_named_and_left_as_it_is(path: Path, kind: str, content: bytes) -> None:
+    path.parent.mkdir()
+    path.write_bytes(content)
+    store = ConversationStore(path)
+    for use in (store.new_name, store.list, store.last, lambda: store.save(said("chat-1", "x"))):
+        with pytest.raises(DataError) as caught:
+            use()
+        assert str(path) in caught.value.message
+        assert "damaged" in caught.value.message
+        assert "--no-history" in caught.value.hint
+    assert path.read_bytes() == content
+    path.rename(path.with_suffix(".old"))
+    assert store.new_name() == "chat-1"
+    store.close()
+
+
+def test_a_truncated_database_is_damaged_not_empty(path: Path) -> None:
+    store = ConversationStore(path)
+    for number in range(40):
+        store.save(said(f"chat-{number}", "a rather long message " * 40))
+    store.close()
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2 // 4096 * 4096])
+    with pytest.raises(DataError, match="damaged"):
+        for number in range(40):
+            store.load(f"chat-{number}")
+    store.close()
+    assert len(path.read_bytes()) == len(whole) // 2 // 4096 * 4096
+
+
+def test_a_database_without_its_tables_is_damaged(path: Path) -> None:
+    path.parent.mkdir()
+    database = sqlite3.connect(path)
+    database.execute("PRAGMA user_version = 1")
+    database.execute("CREATE TABLE something (x)")
+    database.close()
+    with pytest.raises(DataError, match="damaged: no such table"):
+        ConversationStore(path).last()
+
+
+def test_a_newer_format_is_said_and_left_as_it_is(path: Path) -> None:
+    path.parent.mkdir()
+    database = sqlite3.connect(path)
+    database.execute("CREATE TABLE tomorrow (x)")
+    database.execute("PRAGMA user_version = 2")
+    database.close()
+    before = path.read_bytes()
+    store = ConversationStore(path)
+    for use in (store.last, lambda: store.save(said("chat-1", "x"))):
+        with pytest.raises(DataError, match=r"newer nanoshell \(format 2, this one knows 1\)") as caught:
+            use()
+        assert "update" in caught.value.hint
+    store.close()
+    assert path.read_bytes() == before
+
+
+def test_a_place_that_cannot_hold_a_file(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    (tmp_path / "folder").mkdir()
+    for path in (tmp_path / "file" / "conversations.db", tmp_path / "folder"):
+        with pytest.raises(StorageError, match=str(path)):
+            ConversationStore(path).save(said("chat-1", "x"))
+
+
+def test_a_full_disk_loses_nothing_that_was_saved(store: ConversationStore) -> None:
+    conversation = said("chat-1", "Hello", "Hi")
+    store.save(conversation)
+    database = store._connected()
+    (pages,) = database.execute("PRAGMA page_count").fetchone()
+    database.execute(f"PRAGMA max_page_count = {pages}")
+    conversation.add("user", "too long " * 5000)
+    with pytest.raises(StorageError, match="the disk is full"):
+        store.save(conversation)
+    assert [message.content for message in store.load("chat-1").messages] == ["Hello", "Hi"]
+    database.execute("PRAGMA max_page_count = 100000")
+    store.save(conversation)
+    assert store.load("chat-1") == conversation
+
+
+def test_an_interrupted_save_is_undone_and_the_next_works(store: ConversationStore) -> None:
+    conversation = said("chat-1", "Hello")
+    store.save(conversation)
+
+    class Interrupting(list[Message]):
+        def __iter__(self) -> Iterator[Message]:
+            yield Message("user", "half")
+            raise KeyboardInterrupt
+
+    broken = said("chat-1")
+    broken.id, broken.revision, broken.messages = conversation.id, conversation.revision, Interrupting()
+    with pytest.raises(KeyboardInterrupt):
+        store.save(broken)
+    assert store.load("chat-1") == conversation
+    store._connected().execute("BEGIN IMMEDIATE")
+    conversation.add("assistant", "Hi")
+    store.save(conversation)
+    assert store.load("chat-1") == conversation
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from nanoshell.chat.conversation import Conversation
+from nanoshell.chat.history import ConversationStore
+
+store = ConversationStore(Path(sys.argv[1]))
+print("ready", flush=True)
+sys.stdin.readline()
+for number in range(25):
+    conversation = Conversation(store.new_name())
+    conversation.add("user", f"{sys.argv[2]} {number}")
+    store.save(conversation)
+    conversation.add("assistant", "reply", interrupted=number % 2 == 0)
+    store.save(conversation)
+store.close()
+"""
+
+
+def test_two_processes_that_make_and_fill_one_file_at_once(path: Path) -> None:
+    """Both open a file that does not exist yet, choose names and save turn by turn: each message is kept
+    once."""
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", WRITER, str(path), name],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=Path(__file__).parents[2],
+        )
+        for name in ("left", "right")
+    ]
+    for process in processes:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    for process in processes:
+        _, errors = process.communicate(timeout=60)
+        assert process.returncode == 0, errors
+
+    store = ConversationStore(path)
+    kept = [store.load(summary.name) for summary in store.list()]
+    assert len({conversation.name for conversation in kept}) == 50
+    assert sorted(conversation.messages[0].content for conversation in kept) == sorted(
+        f"{name} {number}" for name in ("left", "right") for number in range(25)
+    )
+    assert all(len(conversation.messages) == 2 for conversation in kept)
+    assert sum(conversation.messages[1].interrupted for conversation in kept) == 26
+    assert store._connected().execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    store.close()
+
+
+def test_a_file_that_another_program_holds_is_said(
+    store: ConversationStore, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nanoshell.chat.history._BUSY_SECONDS", 0.05)
+    store.save(said("chat-1", "Hello"))
+    holder = sqlite3.connect(path, isolation_level=None)
+    holder.execute("BEGIN IMMEDIATE")
+    with pytest.raises(StorageError, match="in use by another program"):
+        store.save(said("chat-2", "Hello"))
+    assert store.load("chat-1").messages == [Message("user", "Hello")]
+    holder.execute("ROLLBACK")
+    holder.close()
+    store.save(said("chat-2", "Hello"))
+
+
+def test_threads_share_one_store(store: ConversationStore) -> None:
+    failures: list[NanoshellError] = []
+
+    def work(number: int) -> None:
+        try:
+            for count in range(10):
+                store.save(said("chat-1", f"{number} {count}"))
+        except NanoshellError as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    assert len({summary.name for summary in store.list()}) == 40
