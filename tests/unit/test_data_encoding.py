@@ -21,48 +21,10 @@ from nanoshell.tokenizer.bpe import cl100k_base
 EOT = 100_257
 SHAKESPEARE = Path(__file__).parents[2].parent / "shared" / "data" / "tinyshakespeare.txt"
 
-AWKWARD = st.sampled_from(
-    [
-        "\n",
-        "\r\n",
-        "\r",
-        "\n\n \n",
-        " ",
-        "  ",
-        "\t",
-        "\x0b",
-        "\x1c",
-        "\x85",
-        "\u2028",
-        "\u3000",
-        "。",
-        ".",
-        "!",
-        "'s",
-        "'S x",
-        "'ll",
-        "don't",
-        "a",
-        "Zürich",
-        "é",
-        "é",
-        "北京",
-        "123456",
-        "7",
-        "x1",
-        "²",
-        "Ⅷ",
-        "_",
-        "<|endoftext|>",
-        "<|user|>",
-        "|>",
-        "🙂",
-        "if x:\n    y = 1\n",
-        "=====\n",
-        "—",
-        "\ufeff",
-    ]
-)
+SPACES = ["\n", "\r\n", "\r", "\n\n \n", " ", "  ", "\t", "\x0b", "\x1c", "\x85", "\u2028", "\u3000"]
+MARKS = ["。", ".", "!", "_", "—", "\ufeff", "🙂", "<|endoftext|>", "<|user|>", "|>", "=====\n"]
+WORDS = ["'s", "'S x", "'ll", "don't", "a", "Zürich", "é", "e\u0301", "北京", "123456", "7", "x1", "²", "Ⅷ"]
+AWKWARD = st.sampled_from([*SPACES, *MARKS, *WORDS, "if x:\n    y = 1\n"])
 texts = st.one_of(
     st.lists(AWKWARD, max_size=60).map("".join),
     st.text(max_size=80),
