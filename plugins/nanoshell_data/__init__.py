@@ -22,23 +22,23 @@ nanoshell_api = 1
 
 def open_embedded(rest: str) -> DataSource:
     """Return the dataset that comes with nanoshell, or the part of it named ``rest``."""
-    from nanoshell_data import embedded
+    from nanoshell_data.embedded import open_embedded as open_source
 
-    return embedded.open_embedded(rest)
+    return open_source(rest)
 
 
 def open_path(rest: str) -> DataSource:
     """Return the file, folder or glob ``rest``."""
-    from nanoshell_data import files
+    from nanoshell_data.files import open_path as open_source
 
-    return files.open_path(rest)
+    return open_source(rest)
 
 
 def open_hub(rest: str) -> DataSource:
     """Return the dataset repository ``rest`` of the Hugging Face Hub, or the file in it."""
-    from nanoshell_data import hub
+    from nanoshell_data.hub import open_hub as open_source
 
-    return hub.open_hub(rest)
+    return open_source(rest)
 
 
 @hookimpl
