@@ -73,11 +73,9 @@ CONFIGS = {
 )
 @settings(max_examples=60, deadline=None)
 def test_decoding_in_any_pieces_equals_the_full_forward(
-    name: str, cuts: list[int], batch: int, seed: int
+    mixers: Registry[Any], name: str, cuts: list[int], batch: int, seed: int
 ) -> None:
-    registry = load_plugins(safe=True).mixers
-    registry.add("running_mean", RunningMean, provider="stranger", kind="mixer")
-    model = build_model(CONFIGS[name], registry, seed=seed).double()
+    model = build_model(CONFIGS[name], mixers, seed=seed).double()
     ids = torch.randint(97, (batch, POSITIONS), generator=torch.Generator().manual_seed(seed))
     with torch.no_grad():
         full = model(ids)
