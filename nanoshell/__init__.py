@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from nanoshell.data.source import (
         DataSource as DataSource,
         Document as Document,
+        RemoteSource as RemoteSource,
         SourceInfo as SourceInfo,
         open_source as open_source,
     )
@@ -90,13 +91,19 @@ if TYPE_CHECKING:
         MemoryFigures as MemoryFigures,
         choose_backend as choose_backend,
     )
-    from nanoshell.model.config import ModelConfig as ModelConfig, parameter_split as parameter_split
+    from nanoshell.model.config import (
+        ModelConfig as ModelConfig,
+        ParameterSplit as ParameterSplit,
+        parameter_split as parameter_split,
+    )
     from nanoshell.model.layers import SwiGLU as SwiGLU
     from nanoshell.model.mixer import FeedForward as FeedForward, Mixer as Mixer
+    from nanoshell.model.transformer import count_parameters as count_parameters
     from nanoshell.model.weights import read_config as read_config
     from nanoshell.narrator import Narrator as Narrator, SilentNarrator as SilentNarrator
     from nanoshell.paths import cache_dir as cache_dir, config_dir as config_dir, data_dir as data_dir
     from nanoshell.plugin.hookspecs import (
+        FaceName as FaceName,
         RegisterBackend as RegisterBackend,
         RegisterChatTemplate as RegisterChatTemplate,
         RegisterCommand as RegisterCommand,
@@ -118,6 +125,7 @@ if TYPE_CHECKING:
         remove_run as remove_run,
     )
     from nanoshell.runs.events import follow as follow, read_events as read_events
+    from nanoshell.runs.pruning import prune as prune
     from nanoshell.session import (
         LoadedModel as LoadedModel,
         ModelLocation as ModelLocation,
@@ -149,6 +157,7 @@ _HOME = {
     "DataSource": "nanoshell.data.source",
     "DeviceError": "nanoshell.errors",
     "Document": "nanoshell.data.source",
+    "FaceName": "nanoshell.plugin.hookspecs",
     "FeedForward": "nanoshell.model.mixer",
     "GeneratedToken": "nanoshell.generation.engine",
     "Generation": "nanoshell.generation.engine",
@@ -170,6 +179,7 @@ _HOME = {
     "NetworkError": "nanoshell.errors",
     "OPTIMIZER": "nanoshell.command.complete",
     "PRESET": "nanoshell.command.complete",
+    "ParameterSplit": "nanoshell.model.config",
     "PluginError": "nanoshell.errors",
     "RUN": "nanoshell.command.complete",
     "RegisterBackend": "nanoshell.plugin.hookspecs",
@@ -182,6 +192,7 @@ _HOME = {
     "RegisterSampler": "nanoshell.plugin.hookspecs",
     "RegisterSource": "nanoshell.plugin.hookspecs",
     "RegisterTokenizer": "nanoshell.plugin.hookspecs",
+    "RemoteSource": "nanoshell.data.source",
     "Reply": "nanoshell.session",
     "ReplyStream": "nanoshell.command.turn",
     "RoleTemplate": "nanoshell.chat.template",
@@ -209,6 +220,7 @@ _HOME = {
     "choose_backend": "nanoshell.model.backend",
     "cl100k_base": "nanoshell.tokenizer.bpe",
     "config_dir": "nanoshell.paths",
+    "count_parameters": "nanoshell.model.transformer",
     "data_dir": "nanoshell.paths",
     "export_conversation": "nanoshell.chat.transfer",
     "find_run": "nanoshell.runs.directory",
@@ -229,6 +241,7 @@ _HOME = {
     "open_tokens": "nanoshell.data.tokens",
     "parameter_split": "nanoshell.model.config",
     "prepare_corpus": "nanoshell.data.corpus",
+    "prune": "nanoshell.runs.pruning",
     "read_config": "nanoshell.model.weights",
     "read_events": "nanoshell.runs.events",
     "remove_run": "nanoshell.runs.directory",

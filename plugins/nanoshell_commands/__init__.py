@@ -1,1 +1,89 @@
-"""placeholder"""
+"""The commands of nanoshell, registered as any plugin registers its own.
+
+Every module here imports click and names alone at its top; what a command needs is imported when it runs.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nanoshell import hookimpl
+
+if TYPE_CHECKING:
+    from nanoshell import FaceName, RegisterCommand
+
+nanoshell_api = 1
+
+AT_PROMPT: tuple[FaceName, ...] = ("prompt", "palette")
+
+
+@hookimpl
+def register_commands(register: RegisterCommand) -> None:
+    """Register every command under its heading in the help."""
+    _register_start(register)
+    _register_data(register)
+    _register_training(register)
+    _register_sampling(register)
+    _register_chat(register)
+    _register_session(register)
+
+
+def _register_start(register: RegisterCommand) -> None:
+    from nanoshell_commands import demo, shell
+
+    register(demo.demo, group="Start", examples=demo.EXAMPLES)
+    register(shell.show_help, group="Start", examples=shell.HELP_EXAMPLES)
+    register(
+        shell.leave,
+        group="Start",
+        examples=shell.QUIT_EXAMPLES,
+        aliases=("exit",),
+        faces=AT_PROMPT,
+    )
+
+
+def _register_data(register: RegisterCommand) -> None:
+    from nanoshell_commands import data, tokenize, tokens
+
+    register(data.data, group="Data", examples=data.EXAMPLES)
+    register(tokens.tokens, group="Data", examples=tokens.EXAMPLES)
+    register(tokenize.tokenize, group="Data", examples=tokenize.EXAMPLES)
+
+
+def _register_training(register: RegisterCommand) -> None:
+    from nanoshell_commands import runs, train
+
+    register(train.train, group="Training", examples=train.EXAMPLES)
+    register(runs.runs, group="Training", examples=runs.EXAMPLES)
+
+
+def _register_sampling(register: RegisterCommand) -> None:
+    from nanoshell_commands import models, sample
+
+    register(models.model, group="Model", examples=models.EXAMPLES)
+    register(sample.sample, group="Sampling", examples=sample.EXAMPLES, aliases=("generate",))
+
+
+def _register_chat(register: RegisterCommand) -> None:
+    from nanoshell_commands import chat, conversation
+
+    register(chat.chat, group="Chat", examples=chat.EXAMPLES)
+    register(
+        conversation.system, group="Chat", examples=conversation.SYSTEM_EXAMPLES, raw=True, faces=AT_PROMPT
+    )
+    register(conversation.retry, group="Chat", examples=conversation.RETRY_EXAMPLES, faces=AT_PROMPT)
+    register(conversation.undo, group="Chat", examples=conversation.UNDO_EXAMPLES, faces=AT_PROMPT)
+    register(conversation.reset, group="Chat", examples=conversation.RESET_EXAMPLES, faces=AT_PROMPT)
+    register(conversation.history, group="Chat", examples=conversation.HISTORY_EXAMPLES)
+    register(conversation.save, group="Chat", examples=conversation.SAVE_EXAMPLES)
+    register(conversation.load, group="Chat", examples=conversation.LOAD_EXAMPLES)
+
+
+def _register_session(register: RegisterCommand) -> None:
+    from nanoshell_commands import device, plugins, settings
+
+    register(settings.set_value, group="Session", examples=settings.SET_EXAMPLES)
+    register(settings.show_values, group="Session", examples=settings.SHOW_EXAMPLES)
+    register(settings.unset_value, group="Session", examples=settings.UNSET_EXAMPLES)
+    register(device.device, group="Session", examples=device.EXAMPLES)
+    register(plugins.plugins, group="Session", examples=plugins.EXAMPLES)

@@ -1,0 +1,126 @@
+"""``chat``: talk to a model from a script, a pipe, or at the prompt."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from nanoshell import MODEL
+from nanoshell_commands.inputs import decoded, runs_dir_option
+from nanoshell_commands.sample import INTERRUPTED
+from nanoshell_commands.sampling import choose_model, chosen_sampling, sampling_options
+
+if TYPE_CHECKING:
+    from nanoshell import Reply, Screen, Session
+
+EXAMPLES = (
+    'chat --model latest --message "What is the capital of France?"',
+    'chat --system "You are a helpful assistant." --message "Hello!" --message "Thank you."',
+)
+
+StartReply = Callable[[str], "Reply"]
+
+
+class Exchanges:
+    """Messages answered in turn: the replies as text, one after another; in JSON a line for each turn.
+
+    Ctrl-C keeps the reply so far and ends the exchange.
+    """
+
+    def __init__(self, messages: Iterable[str], start: StartReply, *, echo: bool = True) -> None:
+        self._messages = messages
+        self._start = start
+        self._echo = echo
+
+    def show(self, screen: Screen) -> None:
+        from nanoshell import Interrupted, ReplyStream
+
+        for message in self._messages:
+            if self._echo and screen.live:
+                screen.note(f"> {message}")
+            reply = self._start(message)
+            ReplyStream(partial(_itself, reply)).show(screen)
+            if reply.generation.finish_reason == "interrupted":
+                raise Interrupted(INTERRUPTED)
+
+    def lines(self) -> Iterator[Any]:
+        from nanoshell import Interrupted
+
+        for message in self._messages:
+            reply = self._start(message)
+            yield {"role": "user", "content": message}
+            for _ in reply:
+                pass
+            yield reply_line(reply)
+            if reply.generation.finish_reason == "interrupted":
+                raise Interrupted(INTERRUPTED)
+
+    def document(self) -> Any:
+        return None
+
+
+def _itself(reply: Reply) -> Reply:
+    return reply
+
+
+def reply_line(reply: Reply) -> dict[str, Any]:
+    """Return a reply that has ended as scripts get it."""
+    generation = reply.generation
+    return {
+        "role": "assistant",
+        "content": generation.text,
+        "finish_reason": generation.finish_reason,
+        "dropped": reply.dropped,
+        "seed": generation.seed,
+        "tokens_per_second": round(generation.tokens_per_second, 2),
+    }
+
+
+def _piped_lines() -> Iterator[str]:
+    """Yield the lines of standard input that hold something, as they arrive."""
+    for number, line in enumerate(iter(sys.stdin.buffer.readline, b""), start=1):
+        text = decoded(line, f"standard input, line {number},").strip()
+        if text:
+            yield text
+
+
+@click.command()
+@click.option(
+    "--model",
+    type=MODEL,
+    help="A run, RUN@STEP, a model directory, or latest.",
+    show_default="the chosen one",
+)
+@click.option("--system", help="Tell the model its role; kept in front of every message.")
+@click.option("--message", "messages", multiple=True, help="A message to answer; may be repeated.")
+@sampling_options
+@runs_dir_option
+@click.pass_obj
+def chat(
+    session: Session, /, model: str | None, system: str | None, messages: tuple[str, ...], **options: Any
+) -> Exchanges | str:
+    """Talk to a model.
+
+    It answers each --message, or each line of piped input; on a terminal, without any, the prompt opens. The
+    conversation is kept (see: history). Where the model's context is full, its oldest turns are left out.
+    """
+    from nanoshell import stay_at_prompt
+
+    choose_model(session, model)
+    loaded = session.model()
+    if system is not None:
+        session.conversation.set_system(system)
+
+    def start(text: str) -> Reply:
+        return session.reply(text, sampling=chosen_sampling(options), seed=options["seed"])
+
+    if messages:
+        return Exchanges(messages, start)
+    if sys.stdin.isatty():
+        stay_at_prompt()
+        return f"you talk to {loaded.label}; type a message, :system TEXT sets its role, :quit leaves"
+    return Exchanges(_piped_lines(), start, echo=False)

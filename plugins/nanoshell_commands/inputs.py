@@ -1,0 +1,63 @@
+"""What several commands take: text from standard input, and the folder of the runs."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def attended() -> bool:
+    """Return whether a person types and reads on a terminal."""
+    return all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stdout))
+
+
+def _use_runs_dir(ctx: click.Context, _param: click.Parameter, value: str | None) -> None:
+    if value is not None and not ctx.resilient_parsing:
+        ctx.obj.settings.override("runs_dir", value)
+
+
+def runs_dir_option(command: Command) -> Command:
+    """Add ``--runs-dir`` to ``command``; it holds for the rest of the session."""
+    return click.option(
+        "--runs-dir",
+        type=click.Path(file_okay=False),
+        expose_value=False,
+        is_eager=True,
+        callback=_use_runs_dir,
+        show_default="the setting",
+        help="The folder of the runs.",
+    )(command)
+
+
+def read_stdin() -> str:
+    """Return all of standard input. Raises `DataError` where it is not UTF-8."""
+    return decoded(sys.stdin.buffer.read())
+
+
+def decoded(data: bytes, where: str = "standard input") -> str:
+    """Return ``data`` as text. Raises `DataError` that names the first byte that is no UTF-8."""
+    from nanoshell import DataError
+
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{where} is not UTF-8: byte 0x{data[error.start]:02x} at offset {error.start}",
+            hint="convert it first, for example: iconv -f latin1 -t utf-8",
+        ) from None
+
+
+def joined(words: tuple[str, ...]) -> str:
+    """Return ``words`` as one text, or all of standard input where the only word is ``-``."""
+    return read_stdin() if words == ("-",) else " ".join(words)
+
+
+def prompt_text(words: tuple[str, ...]) -> str:
+    """Return a prompt from ``words`` as `joined` does; the newline that ends piped input is no part of it."""
+    text = joined(words)
+    return text.removesuffix("\n") if words == ("-",) else text

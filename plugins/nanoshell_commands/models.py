@@ -1,0 +1,256 @@
+"""``model``: the presets, loading a model, and where its parameters are."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from nanoshell import MODEL
+from nanoshell_commands.layout import Rows, human_bytes, human_count, pairs
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from nanoshell import LoadedModel, ModelConfig, ModelLocation, ParameterSplit, Session
+
+EXAMPLES = ("model", "model load latest", "model info nano-start")
+
+_WEIGHTS = "model.safetensors"
+
+
+@dataclass(frozen=True)
+class PresetRow:
+    """A preset: its shape in a line; ``parameters`` is None where a plugin's kind of layer must be asked."""
+
+    name: str
+    summary: str
+    parameters: int | None
+    path: str
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """How many parameters each part has; None where a plugin's kind of layer must be asked."""
+
+    embedding: int | None
+    mixers: int | None
+    feed_forwards: int | None
+    norms: int | None
+    head: int | None
+    total: int | None
+
+
+@dataclass(frozen=True)
+class ModelDetails:
+    """A model: what it is called, its shape, where its parameters are; ``bytes`` of its weights on disk."""
+
+    name: str
+    kind: str
+    path: str
+    step: int | None
+    parameters: Parameters
+    bytes: int | None
+    config: dict[str, Any]
+    _head_tied: bool = False
+    _device: str | None = None
+
+    def __rich__(self) -> RenderableType:
+        from rich.console import Group
+
+        shape = self.config
+        heads = f"{shape.get('num_heads')} heads"
+        if shape.get("kv_heads") and shape["kv_heads"] != shape.get("num_heads"):
+            heads += f" ({shape['kv_heads']} for keys and values)"
+        about = pairs(
+            [
+                (self.kind, self.name),
+                ("folder" if self.kind != "preset" else "file", self.path),
+                ("step", f"{self.step:,}" if self.step is not None else None),
+                ("shape", f"{shape.get('num_layers')} layers of width {shape.get('hidden_size')}, {heads}"),
+                ("positions", f"{shape.get('max_seq_len'):,}"),
+                ("vocabulary", f"{shape.get('vocab_size'):,}"),
+                ("weights", human_bytes(self.bytes) if self.bytes is not None else None),
+                ("device", self._device),
+            ]
+        )
+        return Group(about, "", self._split())
+
+    def _split(self) -> RenderableType:
+        from rich.table import Table
+
+        parts = self.parameters
+        grid = Table.grid(padding=(0, 2))
+        grid.add_column(style="bold")
+        grid.add_column(justify="right")
+        grid.add_column(justify="right", style="dim")
+        named = [
+            ("embedding", parts.embedding),
+            ("mixers", parts.mixers),
+            ("feed-forward", parts.feed_forwards),
+            ("norms", parts.norms),
+            ("head", parts.head),
+        ]
+        for name, amount in named:
+            share = f"{amount / parts.total:.1%}" if amount is not None and parts.total else ""
+            tied = "tied to the embedding" if name == "head" and self._head_tied else share
+            grid.add_row(name, "?" if amount is None else f"{amount:,}", tied)
+        grid.add_row("parameters", "?" if parts.total is None else f"{parts.total:,}", "")
+        return grid
+
+
+def counted(session: Session, config: ModelConfig) -> Parameters:
+    """Return the parameters of each part: by formula, or from the layers themselves where there is none."""
+    from nanoshell import ConfigError, parameter_split
+
+    split = parameter_split(config)
+    if split.total is None:
+        from nanoshell import count_parameters  # loads torch, which the formula does without
+
+        with contextlib.suppress(ConfigError):  # no plugin brings a kind of layer: the rest is shown
+            split = count_parameters(config, session.plugins.mixers)
+    return _parameters(split)
+
+
+def _parameters(split: ParameterSplit) -> Parameters:
+    return Parameters(
+        embedding=split.embedding,
+        mixers=split.mixers,
+        feed_forwards=split.feed_forwards,
+        norms=split.norms,
+        head=split.head,
+        total=split.total,
+    )
+
+
+@click.group(invoke_without_command=True)
+@click.pass_context
+def model(ctx: click.Context) -> Any:
+    """List presets, load a model, count its parameters."""
+    return ctx.invoke(list_all) if ctx.invoked_subcommand is None else None
+
+
+@model.command("list")
+@click.pass_obj
+def list_all(session: Session) -> Rows[PresetRow]:
+    """List the presets that `train --config` takes by name."""
+    from nanoshell import NanoshellError, list_presets, load_config, parameter_split
+
+    rows = []
+    for preset in list_presets():
+        parameters, problem = None, ""
+        try:
+            parameters = parameter_split(load_config(preset.path).model).total
+        except NanoshellError as error:
+            problem = error.message
+        rows.append(PresetRow(preset.name, preset.summary, parameters, str(preset.path), problem))
+    chosen = f"; the chosen model: {session.model_name}" if session.model_name else ""
+    return Rows(
+        rows,
+        [
+            ("preset", lambda row: row.name),
+            (">parameters", lambda row: human_count(row.parameters)),
+            ("what it is", lambda row: row.problem or row.summary),
+        ],
+        empty="there are no presets",
+        footer=f"train one with: train --config NAME{chosen}",
+    )
+
+
+@model.command("load")
+@click.argument("model", type=MODEL, default="latest")
+@click.pass_obj
+def load(session: Session, model: str) -> ModelDetails:
+    """Load MODEL, and choose it for what follows.
+
+    It is a run, RUN@STEP, a model directory, or latest.
+    """
+    return _loaded(session, session.use_model(model))
+
+
+def _loaded(session: Session, found: LoadedModel) -> ModelDetails:
+    return _details(
+        found.label,
+        "model",
+        found.path,
+        found.config,
+        counted(session, found.config),
+        step=found.step,
+        device=str(found.engine.device),
+    )
+
+
+@model.command("info")
+@click.argument("model", type=MODEL, required=False)
+@click.pass_obj
+def info(session: Session, model: str | None) -> ModelDetails:
+    """Show the shape and the parameter split of MODEL.
+
+    It is a preset, a YAML file, a run, RUN@STEP or a model directory; by default the chosen model.
+    """
+    if model is None:
+        return _loaded(session, session.model())
+    preset = _preset(session, model)
+    if preset is not None:
+        return preset
+    found = _locate(session, model)
+    from nanoshell import read_config  # loads torch: not before there is a model to read
+
+    config = read_config(found.path)
+    return _details(found.label, "model", found.path, config, counted(session, config), step=found.step)
+
+
+def _locate(session: Session, reference: str) -> ModelLocation:
+    """Return the model directory that ``reference`` names. An unknown one may have been meant as a preset."""
+    from nanoshell import RunError, UnknownNameError, list_presets, list_runs, unknown_name
+
+    try:
+        return session.locate_model(reference)
+    except (RunError, UnknownNameError):
+        runs = [run.name for run in list_runs(session.runs_dir)]
+        if reference.partition("@")[0] in (*runs, "latest") or Path(reference).expanduser().exists():
+            raise
+        presets = [preset.name for preset in list_presets()]
+        raise unknown_name("preset or run", reference, [*presets, *runs]) from None
+
+
+def _preset(session: Session, reference: str) -> ModelDetails | None:
+    """Return the preset or YAML file that ``reference`` names, or None where it names none."""
+    from nanoshell import list_presets, load_config
+
+    paths = {preset.name: preset.path for preset in list_presets()}
+    path = paths.get(reference)
+    if path is None and reference.endswith((".yaml", ".yml")):
+        path = Path(reference).expanduser()
+    if path is None:
+        return None
+    config = load_config(path).model
+    return _details(path.stem, "preset", path, config, counted(session, config))
+
+
+def _details(
+    name: str,
+    kind: str,
+    path: Path,
+    config: ModelConfig,
+    parameters: Parameters,
+    *,
+    step: int | None = None,
+    device: str | None = None,
+) -> ModelDetails:
+    weights = path / _WEIGHTS
+    return ModelDetails(
+        name=name,
+        kind=kind,
+        path=str(path),
+        step=step,
+        parameters=parameters,
+        bytes=weights.stat().st_size if weights.is_file() else None,
+        config=config.to_dict(),
+        _head_tied=config.tie_embeddings,
+        _device=device,
+    )

@@ -1,0 +1,367 @@
+"""``runs``: what has been trained and is training, its log, its end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from nanoshell import RUN
+from nanoshell_commands.inputs import runs_dir_option
+from nanoshell_commands.layout import Rows, figure, human_bytes, human_count, human_seconds, moment, pairs
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from nanoshell import RunDirectory, Screen, Session
+
+EXAMPLES = ("runs", "runs show latest", "runs log nano-start-1 --follow", "runs prune --yes")
+
+STOP_SECONDS = 60.0
+"""How long `runs stop` waits for the answer: one step and one checkpoint."""
+
+
+@dataclass(frozen=True)
+class RunRow:
+    """A run in a list: its state, last step and loss, bytes on disk, start in seconds since the epoch."""
+
+    name: str
+    state: str
+    step: int | None
+    total_steps: int | None
+    loss: float | None
+    bytes: int
+    started: float | None
+    path: str
+
+
+@dataclass(frozen=True)
+class CheckpointRow:
+    """A complete checkpoint: the step it was taken after, and its bytes."""
+
+    step: int
+    path: str
+    bytes: int
+
+
+@dataclass(frozen=True)
+class RunDetails:
+    """All that is known of a run; what is not known (yet) is None, times are seconds since the epoch."""
+
+    name: str
+    path: str
+    state: str
+    reason: str
+    step: int | None
+    total_steps: int | None
+    epoch: float | None
+    loss: float | None
+    val_loss: float | None
+    learning_rate: float | None
+    grad_norm: float | None
+    tokens_per_second: float | None
+    eta_seconds: float | None
+    started: float | None
+    updated: float | None
+    pid: int | None
+    host: str | None
+    bytes: int
+    checkpoints: list[CheckpointRow]
+    record: dict[str, Any]
+
+    def __rich__(self) -> RenderableType:
+        step = f"{self.step:,}" if self.step is not None else None
+        if step and self.total_steps:
+            step += f" of {self.total_steps:,}"
+        process = f"{self.pid} on {self.host}" if self.pid is not None else None
+        kept = [f"step {kept.step:,}  {human_bytes(kept.bytes)}  {kept.path}" for kept in self.checkpoints]
+        return pairs(
+            [
+                ("run", self.name),
+                ("folder", f"{self.path} ({human_bytes(self.bytes)})"),
+                ("state", f"{self.state}: {self.reason}" if self.reason else self.state),
+                ("data", self.record.get("source") or self.record.get("data")),
+                ("step", step),
+                ("epoch", _maybe(self.epoch, 3)),
+                ("loss", _maybe(self.loss)),
+                ("validation", _maybe(self.val_loss)),
+                ("learning rate", _maybe(self.learning_rate, 3)),
+                ("gradient norm", _maybe(self.grad_norm, 3)),
+                (
+                    "speed",
+                    f"{human_count(self.tokens_per_second)} tokens/s" if self.tokens_per_second else None,
+                ),
+                ("ETA", human_seconds(self.eta_seconds) if self.eta_seconds is not None else None),
+                ("started", moment(self.started) or None),
+                ("last sign", moment(self.updated) or None),
+                ("process", process),
+                ("checkpoints", "\n".join(kept) or "none"),
+            ]
+        )
+
+
+def _maybe(value: float | None, digits: int = 4) -> str | None:
+    return None if value is None else figure(value, digits)
+
+
+def _row(run: RunDirectory) -> RunRow:
+    status = run.status()
+    return RunRow(
+        name=run.name,
+        state=status.state,
+        step=status.step,
+        total_steps=status.total_steps,
+        loss=status.loss,
+        bytes=run.size_bytes(),
+        started=status.started,
+        path=str(run.path),
+    )
+
+
+def _steps(row: RunRow) -> str:
+    if row.step is None:
+        return ""
+    return f"{row.step:,}/{row.total_steps:,}" if row.total_steps else f"{row.step:,}"
+
+
+@click.group(invoke_without_command=True)
+@click.pass_context
+def runs(ctx: click.Context) -> Any:
+    """List, show, stop and remove training runs."""
+    return ctx.invoke(list_all) if ctx.invoked_subcommand is None else None
+
+
+@runs.command("list")
+@runs_dir_option
+@click.pass_obj
+def list_all(session: Session) -> Rows[RunRow]:
+    """List the runs, the newest first, with state, step, loss and size."""
+    from nanoshell import list_runs
+
+    now = time.time()
+    rows = [_row(run) for run in list_runs(session.runs_dir)]
+    total = human_bytes(sum(row.bytes for row in rows))
+    return Rows(
+        rows,
+        [
+            ("run", lambda row: row.name),
+            ("state", lambda row: row.state),
+            (">step", _steps),
+            (">loss", lambda row: figure(row.loss)),
+            (">size", lambda row: human_bytes(row.bytes)),
+            (">age", lambda row: human_seconds(now - row.started) if row.started else ""),
+        ],
+        empty=f"there are no runs in {session.runs_dir}; start one with: train, or demo",
+        footer=f"{total} in {session.runs_dir}",
+    )
+
+
+@runs.command("show")
+@click.argument("run", type=RUN, default="latest")
+@runs_dir_option
+@click.pass_obj
+def show_run(session: Session, run: str) -> RunDetails:
+    """Show how RUN stands, its checkpoints and its configuration."""
+    found = session.find_run(run)
+    status = found.status()
+    return RunDetails(
+        name=found.name,
+        path=str(found.path),
+        state=status.state,
+        reason=status.reason,
+        step=status.step,
+        total_steps=status.total_steps,
+        epoch=status.epoch,
+        loss=status.loss,
+        val_loss=status.val_loss,
+        learning_rate=status.learning_rate,
+        grad_norm=status.grad_norm,
+        tokens_per_second=status.tokens_per_second,
+        eta_seconds=status.eta_seconds,
+        started=status.started,
+        updated=status.updated,
+        pid=status.pid,
+        host=status.host,
+        bytes=found.size_bytes(),
+        checkpoints=[
+            CheckpointRow(kept.step, str(kept.path), kept.num_bytes) for kept in found.checkpoints()
+        ],
+        record=found.record(),
+    )
+
+
+class LogView:
+    """The end of a run's log, and with ``follow`` its events as they come, until the run ends."""
+
+    def __init__(self, run: RunDirectory, lines: int, follow: bool) -> None:
+        self._run = run
+        self._lines = lines
+        self._follow = follow
+
+    def show(self, screen: Screen) -> None:
+        tail = self._run.log_tail(self._lines)
+        if tail:
+            screen.write(tail + "\n")
+        elif not self._follow:
+            screen.note(f"the log of {self._run.name} is empty")
+        if self._follow:
+            for event in self._events():
+                screen.write(event_text(event) + "\n")
+
+    def lines(self) -> Iterator[Any]:
+        if self._follow:
+            yield from self._events()
+            return
+        for line in self._run.log_tail(self._lines).splitlines():
+            yield {"text": line}
+
+    def document(self) -> Any:
+        return None
+
+    def _events(self) -> Iterator[dict[str, Any]]:
+        from nanoshell import follow
+
+        for event in follow(self._run, from_start=False):
+            if event.get("type") != "heartbeat":
+                yield event
+
+
+def event_text(event: dict[str, Any]) -> str:
+    """Return an event as one line: its time, its type, and its figures by name."""
+    hidden = ("t", "type", "format", "id")
+    values = " ".join(
+        f"{name}={figure(value) if isinstance(value, float) else value}"
+        for name, value in event.items()
+        if name not in hidden and value is not None
+    )
+    clock = time.strftime("%H:%M:%S", time.localtime(event.get("t", time.time())))
+    return f"{clock} {event.get('type', '?')} {values}".rstrip()
+
+
+@runs.command("log")
+@click.argument("run", type=RUN, default="latest")
+@click.option(
+    "-n",
+    "--lines",
+    type=click.IntRange(min=0),
+    default=20,
+    show_default=True,
+    help="How many lines of its end.",
+)
+@click.option("--follow", "-f", is_flag=True, help="Go on with the run's events until it ends.")
+@runs_dir_option
+@click.pass_obj
+def log(session: Session, run: str, lines: int, follow: bool) -> LogView:
+    """Show the end of the log of RUN."""
+    return LogView(session.find_run(run), lines, follow)
+
+
+@runs.command("stop")
+@click.argument("run", type=RUN, default="latest")
+@click.option(
+    "--wait/--no-wait", default=True, show_default=True, help="Wait until it has saved and stopped."
+)
+@runs_dir_option
+@click.pass_obj
+def stop(session: Session, run: str, wait: bool) -> RunRow:
+    """Ask RUN to save its weights and stop."""
+    from nanoshell import request
+
+    found = session.find_run(run)
+    request(found, "stop")
+    if wait:
+        _wait_for_end(session, found)
+    return _row(found)
+
+
+def _wait_for_end(session: Session, run: RunDirectory) -> None:
+    from nanoshell import RunError
+
+    deadline = time.monotonic() + STOP_SECONDS
+    while not (status := run.status()).ended:
+        if time.monotonic() > deadline:
+            raise RunError(
+                f"run {run.name} has not stopped within {STOP_SECONDS:.0f} s: it is {status.state}",
+                hint=f"it will stop after its step; look again with: runs show {run.name}",
+            )
+        time.sleep(0.1)
+    session.run_ended(run, status.state)
+
+
+@dataclass(frozen=True)
+class RemovedRow:
+    """One thing that was removed: of which run, what, where, and the bytes that this set free."""
+
+    run: str
+    kind: str
+    path: str
+    bytes: int
+
+
+def _removed(rows: list[RemovedRow], done: str = "set free") -> Rows[RemovedRow]:
+    return Rows(
+        rows,
+        [
+            ("run", lambda row: row.run),
+            ("what", lambda row: row.kind),
+            (">size", lambda row: human_bytes(row.bytes)),
+            ("folder", lambda row: row.path),
+        ],
+        empty="there is nothing to remove",
+        footer=f"{human_bytes(sum(row.bytes for row in rows))} {done}",
+    )
+
+
+@runs.command("rm")
+@click.argument("names", nargs=-1, required=True, type=RUN, metavar="RUN...")
+@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+@click.option(
+    "--force", is_flag=True, help="Remove a run of another host too that has not said that it ended."
+)
+@runs_dir_option
+@click.pass_obj
+def remove(session: Session, names: tuple[str, ...], yes: bool, force: bool) -> Rows[RemovedRow]:
+    """Remove runs with all their checkpoints, for good. A run in progress is refused."""
+    from nanoshell import remove_run
+
+    found = {run.path.resolve(): run for run in map(session.find_run, names)}
+    size = human_bytes(sum(run.size_bytes() for run in found.values()))
+    if not yes:
+        listed = ", ".join(run.name for run in found.values())
+        click.confirm(f"Remove {listed} ({size}) for good?", abort=True, err=True)
+    return _removed(
+        [RemovedRow(run.name, "run", str(run.path), remove_run(run, force=force)) for run in found.values()]
+    )
+
+
+@runs.command("prune")
+@click.option(
+    "--keep",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Newest checkpoints to keep of each.",
+)
+@click.option("--empty", is_flag=True, help="Remove whole runs that have no checkpoint, too.")
+@click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
+@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+@runs_dir_option
+@click.pass_obj
+def prune(session: Session, keep: int, empty: bool, dry_run: bool, yes: bool) -> Rows[RemovedRow]:
+    """Free the space of old checkpoints and snapshots of the runs that have ended."""
+    from nanoshell import prune as prune_runs
+
+    rows = [
+        RemovedRow(found.run, found.kind, str(found.path), found.num_bytes)
+        for found in prune_runs(session.runs_dir, keep=keep, empty=empty, dry_run=True)
+    ]
+    if dry_run or not rows:
+        return _removed(rows, "would be set free")
+    if not yes:
+        size = human_bytes(sum(row.bytes for row in rows))
+        click.confirm(f"Remove {len(rows)} folders ({size}) for good?", abort=True, err=True)
+    pruned = prune_runs(session.runs_dir, keep=keep, empty=empty)
+    return _removed([RemovedRow(found.run, found.kind, str(found.path), found.num_bytes) for found in pruned])

@@ -1,0 +1,97 @@
+"""The options that `sample` and `chat` share: the samplers by name, the seed, and which model."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from nanoshell import Session
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+_OWN_OPTIONS = ("temperature", "top_k", "top_p", "min_p", "repeat_penalty")
+
+
+def _name_value(
+    ctx: click.Context, param: click.Parameter, values: tuple[str, ...]
+) -> tuple[tuple[str, float], ...]:
+    return tuple(_read(value, ctx, param) for value in values)
+
+
+def _read(value: str, ctx: click.Context, param: click.Parameter) -> tuple[str, float]:
+    name, _, written = value.partition("=")
+    try:
+        number = float(written)
+    except ValueError:
+        number = math.nan
+    if not name.strip() or not math.isfinite(number):
+        raise click.BadParameter(f"'{value}' is not NAME=NUMBER, for example min_p=0.05", ctx, param)
+    return name.strip().replace("-", "_"), number
+
+
+def sampling_options(command: Command) -> Command:
+    """Add the samplers' options to ``command``, which takes them as ``**options`` for `chosen_sampling`."""
+    setting = "the setting"
+    for option in reversed(
+        [
+            click.option(
+                "--temperature",
+                type=float,
+                show_default=setting,
+                help="Below 1 safer, above 1 wilder, 0 greedy.",
+            ),
+            click.option(
+                "--top-k", type=int, show_default=setting, help="Draw from the k likeliest tokens; 0 all."
+            ),
+            click.option(
+                "--top-p",
+                type=float,
+                show_default=setting,
+                help="Draw from the likeliest that sum to p; 1 all.",
+            ),
+            click.option(
+                "--min-p",
+                type=float,
+                show_default=setting,
+                help="Draw from those at least p times the likeliest.",
+            ),
+            click.option(
+                "--repeat-penalty",
+                type=float,
+                show_default=setting,
+                help="Above 1 avoids the last 64 tokens.",
+            ),
+            click.option(
+                "--sampler",
+                "samplers",
+                metavar="NAME=VALUE",
+                callback=_name_value,
+                multiple=True,
+                help="Any sampler by name, also one of a plugin; may be repeated.",
+            ),
+            click.option(
+                "--seed", type=click.IntRange(min=0), help="Make the draw repeatable.", show_default="random"
+            ),
+        ]
+    ):
+        command = option(command)
+    return command
+
+
+def chosen_sampling(options: Mapping[str, Any]) -> dict[str, float]:
+    """Return the samplers' values that were given as options, by the samplers' names."""
+    values = {name: float(options[name]) for name in _OWN_OPTIONS if options.get(name) is not None}
+    values.update(options.get("samplers") or ())
+    return values
+
+
+def choose_model(session: Session, reference: str | None) -> None:
+    """Make ``reference`` the session's model; without one keep the chosen model, or take the newest."""
+    if reference is None and session.model_name is None:
+        reference = "latest"
+    if reference is not None:
+        session.use_model(reference)

@@ -1,0 +1,156 @@
+"""``train``: start a run, or go on with one."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from nanoshell import DEVICE, PRESET, RUN, SOURCE, json_option
+from nanoshell_commands.inputs import runs_dir_option
+from nanoshell_commands.watch import Watch
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from nanoshell import Session, TrainRequest
+
+EXAMPLES = (
+    "train --config nano-start --data nano-start",
+    "train --data notes/*.md --max-steps 200 --learning-rate 0.001",
+    "train --resume latest --max-steps 1000",
+)
+
+DEFAULT_PRESET = "nano-start"
+
+_KEYS = {
+    "num_epochs": "trainer.num_epochs",
+    "batch_size": "trainer.batch_size",
+    "seq_len": "trainer.seq_len",
+    "grad_accum": "trainer.gradient_accumulation",
+    "learning_rate": "trainer.learning_rate",
+    "device": "trainer.device",
+    "dtype": "trainer.dtype",
+    "seed": "trainer.seed",
+    "val_fraction": "trainer.val_fraction",
+}
+"""Options and the keys of a config that they stand for."""
+
+DTYPES = ("auto", "float32", "bfloat16", "float16", "f32", "bf16", "f16")
+
+
+@dataclass(frozen=True)
+class Started:
+    """A run that trains in the background."""
+
+    run: str
+    path: str
+
+    def __rich__(self) -> RenderableType:
+        from rich.text import Text
+
+        return Text(
+            f"{self.run} trains in the background in {self.path}\n"
+            f"see it with: runs show {self.run}, stop it with: runs stop {self.run}"
+        )
+
+
+def _key_values(
+    ctx: click.Context, param: click.Parameter, values: tuple[str, ...]
+) -> tuple[tuple[str, Any], ...]:
+    """Return the pairs of ``KEY=VALUE``; a value is read as JSON where it is that, else as text."""
+    return tuple(_key_value(value, ctx, param) for value in values)
+
+
+def _key_value(value: str, ctx: click.Context, param: click.Parameter) -> tuple[str, Any]:
+    key, equals, written = value.partition("=")
+    if not equals or not key.strip():
+        raise click.BadParameter(
+            f"'{value}' is not KEY=VALUE, for example trainer.weight_decay=0.05", ctx, param
+        )
+    try:
+        return key.strip(), json.loads(written)
+    except ValueError:
+        return key.strip(), written
+
+
+@click.command()
+@click.option("--config", type=PRESET, help="A preset or a YAML file.", show_default=DEFAULT_PRESET)
+@click.option("--data", type=SOURCE, help="What to learn from.", show_default="the chosen source")
+@click.option(
+    "--max-steps", type=click.IntRange(min=1), help="Stop after this step; no change to the schedule."
+)
+@click.option("--num-epochs", type=click.FloatRange(min=0, min_open=True), help="Passes over the data.")
+@click.option("--batch-size", type=click.IntRange(min=1), help="Windows in a micro-batch.")
+@click.option("--seq-len", type=click.IntRange(min=1), help="Tokens in a window.")
+@click.option("--grad-accum", type=click.IntRange(min=1), help="Micro-batches in an optimizer step.")
+@click.option("--learning-rate", type=click.FloatRange(min=0), help="Peak of the schedule.")
+@click.option(
+    "--val-fraction", type=click.FloatRange(0, 1, max_open=True), help="Share of documents to hold back."
+)
+@click.option("--device", type=DEVICE, help="Where to compute.", show_default="the setting")
+@click.option("--dtype", type=click.Choice(DTYPES), help="What to compute in.")
+@click.option("--seed", type=click.IntRange(min=0), help="Decides weights, shuffling and draws.")
+@click.option(
+    "--set",
+    "settings",
+    metavar="KEY=VALUE",
+    multiple=True,
+    callback=_key_values,
+    help="Any key of the config; may be repeated.",
+)
+@click.option("--special", is_flag=True, help="Read spellings like <|endoftext|> in text as special tokens.")
+@click.option("--resume", type=RUN, help="Go on with a run: its name or folder, latest, or auto.")
+@click.option("--name", help="What to call the run; a number is added.", show_default="the config's name")
+@click.option("--background", is_flag=True, help="Return at once; the run goes on.")
+@click.option("--run", "worker", type=click.Path(path_type=Path), hidden=True)
+@runs_dir_option
+@json_option("--headless")
+@click.pass_context
+def train(ctx: click.Context, /, **options: Any) -> Watch | Started:
+    """Train a model, in a process of its own.
+
+    The config says what to train and how, the data what it learns. Without a terminal it writes plain lines,
+    with --json a line for each step. Ctrl-C asks the run to save and stop; a second one leaves it in the
+    background. At the prompt it returns at once. What is not given here has its value from the config.
+    """
+    session: Session = ctx.obj
+    if options["worker"] is not None:
+        ctx.exit(_work(session, options["worker"]))
+    since = time.time()
+    run = session.train(_request(session, options))
+    if options["background"]:
+        return Started(run.name, str(run.path))
+    return Watch(session, run, since=since, stop_at=options["max_steps"])
+
+
+def _work(session: Session, folder: Path) -> int:
+    """Be the worker of the run in ``folder``, and return its exit code."""
+    from nanoshell import RunDirectory, run_worker
+
+    code: int = run_worker(RunDirectory(folder), session.plugins)
+    return code
+
+
+def _request(session: Session, options: Mapping[str, Any]) -> TrainRequest:
+    from nanoshell import TrainRequest, load_config
+
+    overrides = {key: options[name] for name, key in _KEYS.items() if options[name] is not None}
+    overrides.update(options["settings"])
+    return TrainRequest(
+        config=load_config(options["config"] or DEFAULT_PRESET, overrides),
+        source=options["data"] or session.data,
+        runs_dir=session.runs_dir,
+        name=options["name"],
+        max_steps=options["max_steps"],
+        resume=options["resume"],
+        device=options["device"],
+        special=options["special"],
+        argv=sys.argv,
+    )

@@ -1,0 +1,318 @@
+"""Waiting for a run: a bar, plain lines or JSON lines; and Ctrl-C, which asks it to save and stop."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from types import FrameType
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from nanoshell_commands.layout import figure, human_count, human_seconds
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.progress import Progress
+
+    from nanoshell import RunDirectory, RunStatus, Screen, Session
+
+STEP_FIELDS = ("step", "loss", "grad_norm", "learning_rate", "epoch", "it/s", "tokens/s")
+"""What a logged step tells a script, under these names."""
+
+LINE_SECONDS = 2.0
+"""Plain lines come at most this often: a small model makes hundreds of steps a minute."""
+
+_TAIL_LINES = 12
+
+Event = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """How a run ended: its state, the last step and loss, seconds of work, the newest weights."""
+
+    run: str
+    path: str
+    state: str
+    reason: str
+    step: int | None
+    loss: float | None
+    val_loss: float | None
+    seconds: float | None
+    checkpoint: str | None
+
+    def __rich__(self) -> RenderableType:
+        from rich.text import Text
+
+        told = [f"{self.step:,} steps" if self.step is not None else "no step"]
+        if self.seconds is not None:
+            told.append(f"in {human_seconds(self.seconds)}")
+        if self.loss is not None:
+            told.append(f"loss {figure(self.loss)}")
+        if self.val_loss is not None:
+            told.append(f"validation loss {figure(self.val_loss)}")
+        text = f"{self.run} {self.state}: {', '.join(told)}"
+        return Text(text + (f"\nweights: {self.checkpoint}" if self.checkpoint else ""))
+
+
+def summary(run: RunDirectory) -> RunSummary:
+    """Return how ``run`` stands now that it has ended."""
+    status = run.status()
+    seconds = status.updated - status.started if status.updated and status.started else None
+    weights = run.latest_checkpoint()
+    return RunSummary(
+        run=run.name,
+        path=str(run.path),
+        state=status.state,
+        reason=status.reason,
+        step=status.step,
+        loss=status.loss,
+        val_loss=status.val_loss,
+        seconds=round(seconds, 2) if seconds is not None else None,
+        checkpoint=str(weights) if weights else None,
+    )
+
+
+class StopRequest:
+    """Ctrl-C while a run is waited for: the first asks it to save and stop, the second gives up waiting."""
+
+    def __init__(self, run: RunDirectory) -> None:
+        self._run = run
+        self.asked = False
+
+    def _handle(self, signum: int, frame: FrameType | None) -> None:
+        from nanoshell import RunError, request
+
+        if self.asked:
+            raise KeyboardInterrupt
+        self.asked = True
+        with contextlib.suppress(RunError):  # it has ended in this moment: the final state is on its way
+            request(self._run, "stop")
+
+    @contextlib.contextmanager
+    def armed(self) -> Iterator[StopRequest]:
+        """Take Ctrl-C while the block runs.
+
+        A handler and no exception: that may strike while a line is half written or a bar redrawn.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            yield self
+            return
+        before = signal.signal(signal.SIGINT, self._handle)
+        try:
+            yield self
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+
+class Watch:
+    """A run that has been started: a stream of its steps until it ends. The prompt leaves it to its toolbar.
+
+    ``since`` (seconds since the epoch) leaves out the events of earlier workers of a resumed run; ``patient``
+    waits at the prompt too.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        run: RunDirectory,
+        *,
+        since: float = 0.0,
+        stop_at: int | None = None,
+        patient: bool = False,
+    ) -> None:
+        self.run = run
+        self._session = session
+        self._since = since
+        self._stop_at = stop_at
+        self._patient = patient
+
+    # The three ways to see it
+
+    def show(self, screen: Screen) -> None:
+        if screen.prompt and not self._patient:
+            name = self.run.name
+            screen.note(
+                f"{name} trains in the background; :runs show {name} shows it, :runs stop {name} ends it"
+            )
+            return
+        self.wait(screen)
+        screen.out.print(summary(self.run))
+
+    def lines(self) -> Iterator[Any]:
+        stop = StopRequest(self.run)
+        with stop.armed():
+            try:
+                for event in self._events():
+                    if event.get("type") == "step":
+                        yield step_line(event)
+            except KeyboardInterrupt:
+                self._leave()
+        self._finish(stop, lambda text: None)
+
+    def document(self) -> Any:
+        return None
+
+    def wait(self, screen: Screen | None) -> RunStatus:
+        """Show the run until it ends, in silence without a ``screen``, and return its status.
+
+        Raises `RunError` where it failed, `Interrupted` where the user stopped it.
+        """
+        stop = StopRequest(self.run)
+        with stop.armed():
+            try:
+                if screen is None:
+                    for _ in self._events():
+                        pass
+                elif screen.live:
+                    self._show_bar(screen, stop)
+                else:
+                    self._show_lines(screen, stop)
+            except KeyboardInterrupt:
+                self._leave()
+        return self._finish(stop, screen.note if screen else lambda text: None)
+
+    # What it is made of
+
+    def _events(self) -> Iterator[Event]:
+        from nanoshell import follow
+
+        for event in follow(self.run):
+            if event.get("t", self._since) >= self._since:
+                yield event
+
+    def _total(self, event: Event) -> int | None:
+        total = event.get("total_steps")
+        limits = [limit for limit in (total, self._stop_at) if limit]
+        return min(limits) if limits else None
+
+    def _show_lines(self, screen: Screen, stop: StopRequest) -> None:
+        total: int | None = None
+        last: Event = {}
+        told = -LINE_SECONDS
+        said = False
+        for event in self._events():
+            total = self._total(event) or total
+            if stop.asked and not said:
+                screen.note("asked the run to save and stop; Ctrl-C again leaves it in the background")
+                said = True
+            if event.get("type") == "step":
+                last = event
+                if time.monotonic() - told >= LINE_SECONDS or event.get("step") == total:
+                    screen.note(step_text(event, total))
+                    told, last = time.monotonic(), {}
+            elif text := notable(event):
+                screen.note(text)
+        if last:
+            screen.note(step_text(last, total))
+
+    def _show_bar(self, screen: Screen, stop: StopRequest) -> None:
+        total: int | None = None
+        with progress_bar(screen) as progress:
+            task = progress.add_task("starting", total=None, loss="", speed="", eta="")
+            for event in self._events():
+                total = self._total(event) or total
+                kind = event.get("type")
+                if kind == "step":
+                    progress.update(
+                        task,
+                        total=total,
+                        completed=event["step"],
+                        description="stopping" if stop.asked else self.run.name,
+                        loss=f"loss {figure(event.get('loss'))}",
+                        speed=f"{human_count(event.get('tokens/s'))} tokens/s",
+                        eta=eta_text(event, total),
+                    )
+                elif kind == "state" and event.get("state") == "paused":
+                    progress.update(task, description="paused")
+                elif stop.asked:
+                    progress.update(task, description="saving")
+                if text := notable(event):
+                    progress.console.print(text, markup=False, highlight=False, style="dim")
+
+    def _finish(self, stop: StopRequest, note: Callable[[str], None]) -> RunStatus:
+        from nanoshell import Interrupted, RunError
+
+        run, status = self.run, self.run.status()
+        self._session.run_ended(run, status.state)
+        if status.state in ("failed", "crashed"):
+            tail = run.log_tail(_TAIL_LINES)
+            if tail:
+                note(f"the end of {run.log_path}:\n{tail}")
+            raise RunError(
+                f"run {run.name} {status.state}" + (f": {status.reason}" if status.reason else ""),
+                hint=f"see its log: runs log {run.name}",
+            )
+        if stop.asked and status.state != "finished":
+            raise Interrupted(
+                f"run {run.name} saved and stopped at step {status.step or 0}",
+                hint=f"continue it with: train --resume {run.name}",
+            )
+        return status
+
+    def _leave(self) -> NoReturn:
+        from nanoshell import Interrupted
+
+        name = self.run.name
+        raise Interrupted(
+            f"run {name} is left in the background", hint=f"runs show {name}, runs stop {name}"
+        ) from None
+
+
+def step_line(event: Event) -> Event:
+    """Return a step as scripts get it; a figure that is no number is null, named in ``not_finite``."""
+    line = {field: event.get(field) for field in STEP_FIELDS}
+    if "not_finite" in event:
+        line["not_finite"] = event["not_finite"]
+    return line
+
+
+def step_text(event: Event, total: int | None) -> str:
+    """Return a step as one line for people."""
+    parts = [f"step {event['step']:,}" + (f"/{total:,}" if total else "")]
+    parts.append(f"loss {figure(event.get('loss')) or 'nan'}")
+    if event.get("learning_rate") is not None:
+        parts.append(f"lr {figure(event['learning_rate'], 3)}")
+    if event.get("tokens/s") is not None:
+        parts.append(f"{human_count(event['tokens/s'])} tokens/s")
+    if eta := eta_text(event, total):
+        parts.append(eta)
+    return "  ".join(parts)
+
+
+def eta_text(event: Event, total: int | None) -> str:
+    """Return how long the rest will take at the speed of ``event``, empty where unknown."""
+    speed = event.get("it/s")
+    if not total or not speed:
+        return ""
+    return f"ETA {human_seconds(max(0, total - event['step']) / speed)}"
+
+
+def notable(event: Event) -> str:
+    """Return what an event tells beside the steps, empty where a person need not hear of it."""
+    kind = event.get("type")
+    if kind == "eval":
+        return f"step {event.get('step', 0):,}  validation loss {figure(event.get('val_loss'))}"
+    if kind == "alert":
+        return f"alert: {event.get('message') or event.get('reason') or ''}".rstrip(": ")
+    return ""
+
+
+def progress_bar(screen: Screen) -> Progress:
+    """Return a bar with room for loss, speed and ETA, drawn on the narration side of ``screen``."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=None),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[loss]}"),
+        TextColumn("{task.fields[speed]}", style="dim"),
+        TextColumn("{task.fields[eta]}", style="dim"),
+        console=screen.err,
+        transient=True,
+        expand=True,
+    )

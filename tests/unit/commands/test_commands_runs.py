@@ -1,0 +1,259 @@
+"""``runs``, and waiting for a run, with the test as the worker."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from nanoshell.errors import Interrupted, RunError
+from nanoshell.runs.control import ControlInbox
+from nanoshell.session import Session, open_session
+from nanoshell_commands.layout import human_bytes, human_seconds
+from nanoshell_commands.watch import STEP_FIELDS, Watch
+
+
+class FakeScreen:
+    """A screen that is read by the test."""
+
+    def __init__(self, *, live: bool = False, prompt: bool = False) -> None:
+        self.live = live
+        self.prompt = prompt
+        self.out = Console(file=io.StringIO(), width=100)
+        self.err = Console(file=io.StringIO(), width=100, force_terminal=live)
+        self.notes: list[str] = []
+
+    def write(self, text: str, style: str = "") -> None:
+        self.out.file.write(text)
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+    @property
+    def shown(self) -> str:
+        return self.out.file.getvalue()
+
+
+@pytest.fixture
+def session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Session:
+    monkeypatch.chdir(tmp_path)
+    return open_session(safe=True)
+
+
+def test_lines_are_the_steps_with_their_fields_and_nothing_else(session, fake_run) -> None:
+    fake = fake_run()
+    fake.step(1, 11.5)
+    fake.log.write("eval", step=1, val_loss=11.0)
+    fake.step(2, float("nan"))
+    fake.end()
+    first, second = Watch(session, fake.run).lines()
+    assert tuple(first) == STEP_FIELDS
+    assert first["loss"] == 11.5
+    assert second == {**second, "loss": None, "not_finite": {"loss": "nan"}}
+    assert fake.run.name not in dict(session.runs_in_progress())
+
+
+def test_a_resumed_run_tells_only_its_new_steps(session, fake_run) -> None:
+    fake = fake_run()
+    fake.step(1)
+    events = fake.run.events_path.read_text().splitlines()
+    old = [json.dumps({**json.loads(line), "t": json.loads(line)["t"] - 100}) for line in events]
+    fake.run.events_path.write_text("\n".join(old) + "\n")
+    since = json.loads(events[0])["t"] - 1
+    fake.log.write("resume", from_step=1)
+    fake.step(2)
+    fake.end()
+    assert [line["step"] for line in Watch(session, fake.run, since=since).lines()] == [2]
+
+
+def test_plain_lines_name_the_first_step_and_the_last(session, fake_run) -> None:
+    fake = fake_run(total_steps=30)
+    for number in range(1, 31):
+        fake.step(number, 5.0 / number)
+    fake.end()
+    screen = FakeScreen()
+    Watch(session, fake.run).show(screen)
+    assert screen.notes[0].startswith("step 1/30  loss 5")
+    assert screen.notes[-1].startswith("step 30/30")
+    assert len(screen.notes) < 30
+    assert "tiny-1 finished: 30 steps" in screen.shown
+
+
+def test_a_terminal_gets_a_bar_with_loss_and_speed(session, fake_run) -> None:
+    fake = fake_run(total_steps=2)
+    fake.step(1)
+    fake.step(2, 0.125)
+    fake.end()
+    screen = FakeScreen(live=True)
+    Watch(session, fake.run).show(screen)
+    drawn = screen.err.file.getvalue()
+    assert "2/2" in drawn
+    assert "loss 0.125" in drawn
+    assert "2.0k tokens/s" in drawn
+    assert "tiny-1 finished" in screen.shown
+
+
+def test_the_prompt_does_not_wait(session, fake_run) -> None:
+    fake = fake_run()
+    screen = FakeScreen(prompt=True)
+    Watch(session, fake.run).show(screen)  # its worker never ends: waiting would hang
+    assert "in the background" in screen.notes[0]
+
+
+def test_a_failed_run_fails_the_command_with_its_reason_and_the_end_of_its_log(session, fake_run) -> None:
+    fake = fake_run()
+    fake.step(1)
+    fake.run.log_path.write_text("loading\nout of ideas\n")
+    fake.end("failed", "the disk is full")
+    screen = FakeScreen()
+    with pytest.raises(RunError, match="tiny-1 failed: the disk is full") as caught:
+        Watch(session, fake.run).show(screen)
+    assert "runs log tiny-1" in caught.value.hint
+    assert "out of ideas" in screen.notes[-1]
+
+
+def test_a_run_whose_worker_is_gone_fails_the_command(session, fake_run) -> None:
+    fake = fake_run(alive=False)
+    fake.step(1)
+    worker = {"host": os.uname().nodename, "pid": 2**22 + 5, "start": 1.0}
+    fake.run.process_path.write_text(json.dumps(worker))
+    lines = Watch(session, fake.run).lines()
+    assert next(lines)["step"] == 1
+    with pytest.raises(RunError, match="crashed"):
+        next(lines)
+
+
+def _worker_that_obeys(fake, inbox: ControlInbox, ended: threading.Event) -> None:
+    while not ended.wait(0.01):
+        if any(asked["action"] == "stop" for asked in inbox.poll()):
+            fake.end("stopped", "asked to")
+            return
+
+
+def test_ctrl_c_asks_the_run_to_save_and_stop_and_waits_for_it(session, fake_run) -> None:
+    fake = fake_run()
+    fake.step(1)
+    ended = threading.Event()
+    worker = threading.Thread(target=_worker_that_obeys, args=(fake, ControlInbox(fake.run), ended))
+    before = signal.getsignal(signal.SIGINT)
+    lines: Iterator[dict[str, object]] = Watch(session, fake.run).lines()
+    assert next(lines)["step"] == 1
+    worker.start()
+    try:
+        signal.raise_signal(signal.SIGINT)
+        with pytest.raises(Interrupted, match="saved and stopped at step 1") as caught:
+            list(lines)
+    finally:
+        ended.set()
+        worker.join()
+    assert caught.value.exit_code == 130
+    assert signal.getsignal(signal.SIGINT) == before
+
+
+def test_a_second_ctrl_c_leaves_the_run_in_the_background(session, fake_run) -> None:
+    fake = fake_run()
+    fake.step(1)
+    screen = FakeScreen()
+    presses: list[str] = []
+
+    def press(text: str) -> None:
+        presses.append(text)
+        signal.raise_signal(signal.SIGINT)
+
+    screen.note = press
+    fake.log.write("eval", step=1, val_loss=1.0)  # a second line, and with it the second press
+    with pytest.raises(Interrupted, match="left in the background"):
+        Watch(session, fake.run).show(screen)
+    assert len(presses) == 2
+    assert not fake.run.status().ended
+
+
+def test_the_list_tells_state_step_loss_and_size(nanoshell, fake_run) -> None:
+    first, second = fake_run(), fake_run()
+    first.step(3, 2.5)
+    first.end()
+    second.step(1)
+    rows = nanoshell("runs", "--json").json
+    assert [row["name"] for row in rows] == ["tiny-2", "tiny-1"]
+    assert rows[1] == {**rows[1], "state": "finished", "step": 3, "total_steps": 10, "loss": 2.5}
+    assert rows[1]["bytes"] > 0
+    assert "3/10" in nanoshell("runs", "list").out
+
+
+def test_another_folder_of_runs_can_be_named(nanoshell, fake_run, tmp_path: Path) -> None:
+    fake_run().end()
+    assert nanoshell("runs", "list", "--runs-dir", "runs", "--json").json[0]["name"] == "tiny-1"
+    assert nanoshell("runs", "list", "--runs-dir", "elsewhere", "--json").json == []
+
+
+def test_show_and_log(nanoshell, fake_run) -> None:
+    fake = fake_run()
+    fake.step(2)
+    fake.end()
+    fake.run.log_path.write_text("one\ntwo\nthree\n")
+    shown = nanoshell("runs", "show", "tiny", "--json").json
+    assert (shown["name"], shown["step"], shown["record"]["source"]) == ("tiny-1", 2, "nano-start")
+    assert nanoshell("runs", "show").out.startswith("run ")
+    assert nanoshell("runs", "log", "tiny-1", "-n", "2").out == "two\nthree\n"
+    events = nanoshell("runs", "log", "--follow", "--json").lines
+    assert events == []
+
+
+def test_rm_asks_and_obeys(nanoshell, fake_run) -> None:
+    fake = fake_run()
+    fake.end()
+    (fake.run.process_path).unlink()
+    said = nanoshell("runs", "rm", "tiny-1", stdin=b"n\n")
+    assert said.code != 0
+    assert fake.run.path.is_dir()
+    said = nanoshell("runs", "rm", "tiny-1", "--yes", "--json")
+    assert said.code == 0
+    assert said.json[0]["run"] == "tiny-1"
+    assert not fake.run.path.exists()
+
+
+def test_prune_keeps_the_newest_checkpoint(nanoshell, fake_run) -> None:
+    fake = fake_run()
+    for step in (100, 200):
+        folder = fake.run.checkpoints_dir / f"step-{step:06}"
+        folder.mkdir(parents=True)
+        (folder / "model.safetensors").write_bytes(b"x" * 1000)
+    fake.end()
+    fake.run.process_path.unlink()
+    would = nanoshell("runs", "prune", "--dry-run", "--json").json
+    assert [(row["run"], row["kind"], row["bytes"]) for row in would] == [("tiny-1", "checkpoint", 1000)]
+    assert nanoshell("runs", "prune", stdin=b"n\n").code != 0
+    assert len(fake.run.checkpoints()) == 2
+    assert nanoshell("runs", "prune", "--yes").code == 0
+    assert [kept.step for kept in fake.run.checkpoints()] == [200]
+    assert nanoshell("runs", "prune", "--yes").code == 0
+
+
+def test_an_unknown_run_names_the_nearest(nanoshell, fake_run) -> None:
+    fake_run("shakespeare").end()
+    said = nanoshell("runs", "show", "shakespear-1")
+    assert said.code == 2
+    assert "shakespeare-1" in said.err
+
+
+@pytest.mark.parametrize(
+    ("amount", "written"),
+    [(0, "0 B"), (999, "999 B"), (25_516, "25.5 kB"), (51_400_000, "51.4 MB"), (10**13, "10.0 TB")],
+)
+def test_sizes(amount: int, written: str) -> None:
+    assert human_bytes(amount) == written
+
+
+@pytest.mark.parametrize(
+    ("seconds", "written"),
+    [(0, "0s"), (59.6, "1m 00s"), (125, "2m 05s"), (7500, "2h 05m"), (200_000, "2d 07h")],
+)
+def test_spans(seconds: float, written: str) -> None:
+    assert human_seconds(seconds) == written
