@@ -18,6 +18,7 @@ from nanoshell.plugin.hookspecs import (
     RegisterSampler,
 )
 from nanoshell.plugin.registry import Registry
+from nanoshell.settings import CORE_SETTINGS
 
 if TYPE_CHECKING:
     import click
@@ -156,6 +157,12 @@ def sampler_register(add: Add) -> RegisterSampler:
         integer: bool = False,
         summary: str = "",
     ) -> None:
+        if not str(name).isidentifier():
+            raise PluginError(
+                f"sampler {name!r}: it is a setting too, so its name is made of letters, digits and _"
+            )
+        if any(setting.name == name for setting in CORE_SETTINGS):
+            raise PluginError(f"sampler '{name}': its setting would hide the one of that name")
         low = -math.inf if minimum is None else minimum
         high = math.inf if maximum is None else maximum
         for what, value in (("default", default), ("neutral value", neutral)):

@@ -122,6 +122,16 @@ def test_what_is_registered_too_late_is_refused() -> None:
         ),
         ("register_samplers", lambda register: register("s", list), "TypeError"),
         (
+            "register_samplers",
+            lambda register: register("no-repeat", list, order=1, default=1, neutral=1),
+            "sampler 'no-repeat': it is a setting too",
+        ),
+        (
+            "register_samplers",
+            lambda register: register("device", list, order=1, default=1, neutral=1),
+            "sampler 'device': its setting would hide the one of that name",
+        ),
+        (
             "register_mixers",
             lambda register: register("m", list, kind="blender"),
             "layer kind 'm': kind is 'mixer' or 'feed_forward', not 'blender'",

@@ -1,0 +1,264 @@
+"""The guide for authors of plugins: every hook has a section, its example loads, and what it brings works.
+
+Each example is taken out of ``docs/plugins.md`` as it stands there, written to a file, and loaded the way a
+user would load it. `EXERCISES` then uses what it registered; a hook without an entry there fails the tests.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import types
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nanoshell import Conversation, Message, RunDirectory, data_dir, open_source
+from nanoshell.plugin.hookspecs import Hooks
+from nanoshell.plugin.manager import HOOKS, NOTICES, Plugins
+from nanoshell.runs.directory import create_run
+from nanoshell.runs.events import EventLog
+from nanoshell.runs.process import write_process
+from nanoshell.testing import plugins_with
+
+GUIDE = (Path(__file__).parents[2] / "docs" / "plugins.md").read_text(encoding="utf-8")
+_SECTION = re.compile(r"^#{2,3} `?([^\n`]+)`?\n(.*?)(?=^#{2,3} |\Z)", re.MULTILINE | re.DOTALL)
+SECTIONS = dict(_SECTION.findall(GUIDE))
+
+
+def example(section: str) -> str:
+    """Return the one Python block of a section of the guide."""
+    (code,) = re.findall(r"^```python\n(.*?)^```", SECTIONS[section], re.MULTILINE | re.DOTALL)
+    return str(code)
+
+
+def load(hook: str, folder: Path) -> Plugins:
+    """Load the example of ``hook`` as a file of a plugins folder, beside our own plugins."""
+    (folder / f"{hook}_example.py").write_text(example(hook), encoding="utf-8")
+    return plugins_with(plugins_dir=folder)
+
+
+class Notes:
+    """A narrator that remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.lines.append(text)
+
+
+def session(plugins: Plugins) -> Any:
+    """Return what the notices and commands of the guide use of a session."""
+    return types.SimpleNamespace(
+        plugins=plugins, narrator=Notes(), tokenizer=plugins.tokenizers.get("cl100k_base")()
+    )
+
+
+def use_command(plugins: Plugins, tmp_path: Path) -> None:
+    command = plugins.commands.get("length")
+    with command.make_context("length", ["to be or not to be"], obj=session(plugins)) as context:
+        result = command.invoke(context)
+    assert (result.characters, result.tokens) == (18, 6)
+    assert plugins.commands.entry("length").options["aliases"] == ("len",)
+
+
+def use_source(plugins: Plugins, tmp_path: Path) -> None:
+    from nanoshell import DataError
+
+    path = tmp_path / "table.csv"
+    path.write_text('text,n\n"a, b",1\nc,2\n', encoding="utf-8")
+    source = open_source(f"csv:{path}#text", plugins.sources)
+    assert [(document.text, document.origin) for document in source.documents()] == [
+        ("a, b", "table.csv:2"),
+        ("c", "table.csv:3"),
+    ]
+    before = source.fingerprint()
+    path.write_text("text,n\nd,1\n", encoding="utf-8")
+    assert source.fingerprint() != before
+    assert source.info().num_bytes == path.stat().st_size
+    assert source.token_file() is None
+    with pytest.raises(DataError, match="has no column 'x'"):
+        list(open_source(f"csv:{path}#x", plugins.sources).documents())
+    with pytest.raises(DataError, match="there is no file"):
+        open_source("csv:nowhere#text", plugins.sources)
+
+
+def use_backend(plugins: Plugins, tmp_path: Path) -> None:
+    import torch
+
+    backend = plugins.backends.get("xpu")()
+    assert plugins.backends.entry("xpu").options["rank"] == 15
+    if not torch.xpu.is_available():
+        assert "no Intel GPU" in str(backend.unavailable_reason())
+    assert backend.device().type == "xpu"
+    assert backend.supports_dtype(backend.default_dtype())
+
+
+def use_tokenizer(plugins: Plugins, tmp_path: Path) -> None:
+    from nanoshell import Tokenizer, TokenizerError
+
+    tokenizer = plugins.tokenizers.get("bytes")()
+    assert isinstance(tokenizer, Tokenizer)
+    assert tokenizer.decode(tokenizer.encode("größe")) == "größe"
+    assert 256 not in tokenizer.encode("<|endoftext|>")
+    assert tokenizer.encode_special("a<|endoftext|>b") == [97, 256, 98]
+    with pytest.raises(TokenizerError):
+        tokenizer.token_bytes(257)
+
+
+def use_sampler(plugins: Plugins, tmp_path: Path) -> None:
+    import torch
+
+    from nanoshell.generation.sampling import build_chain
+
+    others = {entry.name: entry.options["neutral"] for entry in plugins.samplers if entry.name != "no_repeat"}
+    assert build_chain({**others, "no_repeat": 0}, plugins.samplers) == []
+    (step,) = build_chain({**others, "no_repeat": 2}, plugins.samplers)
+    logits = step(torch.zeros(1, 6), torch.tensor([[0, 1, 2, 3]]))
+    assert logits.isinf().tolist() == [[False, False, True, True, False, False]]
+
+
+def use_optimizer(plugins: Plugins, tmp_path: Path) -> None:
+    import torch
+
+    model = torch.nn.Linear(2, 1)
+    trainer = types.SimpleNamespace(learning_rate=0.1)
+    optimizer = plugins.optimizers.get("sgd")(model, trainer)
+    x, target = torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0]])
+
+    def loss() -> torch.Tensor:
+        return (model(x) - target).square().mean()
+
+    before = loss().item()
+    for _ in range(5):
+        optimizer.zero_grad()
+        loss().backward()
+        optimizer.step()
+    assert loss().item() < before
+
+
+def use_mixers(plugins: Plugins, tmp_path: Path) -> None:
+    import torch
+
+    config = types.SimpleNamespace(hidden_size=8)
+    torch.manual_seed(0)
+    x = torch.randn(2, 5, 8)
+    mixer = plugins.mixers.get("running_mean")(config, 0)
+    whole = mixer(x)
+    state = mixer.new_state(2, 5, x.dtype, x.device)
+    pieces = torch.cat([mixer(x[:, :2], state), mixer(x[:, 2:3], state), mixer(x[:, 3:], state)], dim=1)
+    torch.testing.assert_close(pieces, whole)
+    torch.testing.assert_close(mixer(x[:, :3]), whole[:, :3])
+    feed_forward = plugins.mixers.get("squared_relu")(config, 0)
+    assert feed_forward(x).shape == x.shape
+    assert plugins.mixers.entry("squared_relu").options["kind"] == "feed_forward"
+
+
+def use_chat_template(plugins: Plugins, tmp_path: Path) -> None:
+    tokenizer = plugins.tokenizers.get("cl100k_base")()
+    template = plugins.chat_templates.get("dialogue")()
+    messages = [Message("user", "Hello <|user|>"), Message("assistant", "Hi")]
+    ids = template.encode(messages, tokenizer, reply=True)
+    assert tokenizer.decode(ids) == "User: Hello <|user|>\nAssistant: Hi\nAssistant:"
+    assert not set(ids) & set(tokenizer.special_tokens.values())
+    assert tokenizer.end_of_text in template.stop_ids(tokenizer)
+
+
+def use_exporter(plugins: Plugins, tmp_path: Path) -> None:
+    import numpy as np
+    from safetensors.numpy import save_file
+
+    save_file({"norm.weight": np.arange(3.0)}, tmp_path / "model.safetensors")
+    plugins.exporters.get("npz")(tmp_path, tmp_path / "model.npz")
+    assert np.load(tmp_path / "model.npz")["norm.weight"].tolist() == [0, 1, 2]
+
+
+def use_panel(plugins: Plugins, tmp_path: Path) -> None:
+    run = create_run(tmp_path / "runs", "demo", {})
+    run.log_path.write_text("one\ntwo\n")
+    assert plugins.panels.get("last-words")(run) == "one\ntwo"
+
+
+def use_session_started(plugins: Plugins, tmp_path: Path) -> None:
+    started = session(plugins)
+    plugins.notify("session_started", session=started)
+    assert started.narrator.lines == [f"{len(plugins.commands)} commands are there"]
+
+
+def use_run_finished(plugins: Plugins, tmp_path: Path) -> None:
+    run: RunDirectory = create_run(tmp_path / "runs", "demo", {})
+    write_process(run)
+    EventLog(run.events_path).write("step", step=1, loss=0.25)
+    watching = session(plugins)
+    plugins.notify("run_finished", session=watching, run=run, status="finished")
+    assert watching.narrator.lines == ["demo-1 is finished, its loss is 0.25"]
+
+
+def use_message_finished(plugins: Plugins, tmp_path: Path) -> None:
+    conversation = Conversation("morning")
+    message = conversation.add("assistant", "Good morning")
+    plugins.notify("message_finished", session=None, conversation=conversation, message=message)
+    assert (data_dir() / "diary.txt").read_text(encoding="utf-8") == "morning: Good morning\n"
+
+
+EXERCISES: dict[str, Callable[[Plugins, Path], None]] = {
+    "register_commands": use_command,
+    "register_sources": use_source,
+    "register_backends": use_backend,
+    "register_tokenizers": use_tokenizer,
+    "register_samplers": use_sampler,
+    "register_optimizers": use_optimizer,
+    "register_mixers": use_mixers,
+    "register_chat_templates": use_chat_template,
+    "register_exporters": use_exporter,
+    "register_panels": use_panel,
+    "session_started": use_session_started,
+    "run_finished": use_run_finished,
+    "message_finished": use_message_finished,
+}
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+def test_every_hook_has_a_section_with_an_example_that_works(
+    hook: str, plugins_folder: Path, tmp_path: Path
+) -> None:
+    assert hook in SECTIONS, f"docs/plugins.md has no section on `{hook}`"
+    assert hook in EXERCISES, f"no test uses what `{hook}` brings"
+    plugins = load(hook, plugins_folder)
+    assert plugins.warnings == []
+    (info,) = [plugin for plugin in plugins.infos if plugin.origin == "file"]
+    kind = "notices" if hook in NOTICES else hook.removeprefix("register_")
+    assert list(info.registered) == [kind]
+    EXERCISES[hook](plugins, tmp_path)
+    assert plugins.warnings == []
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+def test_the_guide_gives_the_arguments_of_every_hook(hook: str) -> None:
+    """Its signature line names what the ``register`` (or the notice) takes, in that order."""
+    from inspect import signature
+
+    import nanoshell.plugin.hookspecs as hookspecs
+
+    if hook in NOTICES:
+        called, name = signature(getattr(Hooks, hook)), hook
+    else:
+        kind = hook.removeprefix("register_").removesuffix("s").title().replace("_", "")
+        called, name = signature(getattr(hookspecs, f"Register{kind}").__call__), "register"
+    wanted = [parameter for parameter in called.parameters if parameter != "self"]
+    (written,) = re.findall(rf"^`{name}\((.*)\)`", SECTIONS[hook], re.MULTILINE)
+    flat = re.sub(r"\(.*?\)", "", written)
+    assert [part.partition("=")[0].strip() for part in flat.split(",")] == wanted
+
+
+def test_the_first_example_and_its_test_work(plugins_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (plugins_folder / "shout.py").write_text(example("The first one, in a minute"), encoding="utf-8")
+    monkeypatch.syspath_prepend(str(plugins_folder))
+    monkeypatch.delitem(sys.modules, "shout", raising=False)
+    names: dict[str, Any] = {}
+    exec(example("Testing a plugin"), names)
+    names["test_shout"]()
+    monkeypatch.delitem(sys.modules, "shout")
