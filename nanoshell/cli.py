@@ -85,7 +85,7 @@ def build() -> Program:
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Carry out the program's ``arguments`` and return its exit code."""
-    args = list(sys.argv[1:] if arguments is None else arguments)
+    args = _utf8_arguments() if arguments is None else list(arguments)
     _speak_utf8()
     debug = "--debug" in args
     try:
@@ -174,6 +174,11 @@ def _speak_utf8() -> None:
         if stream is not None and hasattr(stream, "reconfigure"):
             ascii_only = stream.encoding.lower() in ("ascii", "us-ascii", "ansi_x3.4-1968")
             stream.reconfigure(encoding="utf-8" if ascii_only else None, errors="backslashreplace")
+
+
+def _utf8_arguments() -> list[str]:
+    """Return the words of the command line read as UTF-8, whatever the locale takes them for."""
+    return [os.fsencode(word).decode("utf-8", "surrogateescape") for word in sys.argv[1:]]
 
 
 def _flush() -> None:

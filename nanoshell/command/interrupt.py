@@ -47,7 +47,7 @@ def on_interrupt(action: Callable[[], None]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _handling(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
-    """Make ``handler`` answer SIGINT in the block, where it is ours: in the main thread, and not while ignored.
+    """Make ``handler`` answer SIGINT in the block: in the main thread, and not where it is ignored.
 
     A shell starts the jobs behind ``&`` with SIGINT ignored, and so it stays.
     """

@@ -84,7 +84,7 @@ def _run(group: click.Group, ctx: click.Context, args: Sequence[str], screen: Te
         value = group.invoke(ctx)
         _present(value, "", ctx, screen)
         return
-    held = io.TextIOWrapper(io.BytesIO(), "utf-8", newline="")
+    held = io.TextIOWrapper(io.BytesIO(), "utf-8", "backslashreplace", newline="")
     try:
         with contextlib.redirect_stdout(held), _unattended():
             value = group.invoke(ctx)

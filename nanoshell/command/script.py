@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from nanoshell.command import words
-from nanoshell.command.group import CommandGroup, all_names, find_entry
+from nanoshell.command.group import CommandGroup, all_names, dress, find_entry
 from nanoshell.command.interrupt import interruptible
 from nanoshell.command.invoke import Outcome, fail, perform
 from nanoshell.command.render import TerminalScreen, show
@@ -40,7 +40,7 @@ def run_line(
             group = prompt_group(session)
             found = find_entry(session.plugins.commands, line.name)
             raw = found is not None and found.options["raw"]
-            args = words.split_raw(found.value, line.rest) if found and raw else words.split(line.rest)
+            args = words.split_raw(dress(found.value), line.rest) if found and raw else words.split(line.rest)
             return perform(group, "", [line.name, *args], screen, obj=session, debug=debug, where=where)
         if line:
             with interruptible():

@@ -76,18 +76,31 @@ def progress(run: RunDirectory, status: RunStatus) -> str:
 
 def text(session: Session, watch: RunWatch, width: int) -> str:
     """Return the toolbar within ``width`` columns, leaving out what matters least where it is narrow."""
-    parts = [(3, _model(session)), (2, _data(session)), (0, _device(session)), (1, _conversation(session))]
-    if watch.active:
+    parts = [(2, _data(session)), (0, _device(session)), (1, _conversation(session))]
+    training = _newest(watch, session.model_name)
+    if training is None or training[0].name != _name(session.model_name):
+        parts.insert(0, (3, _model(session)))
+    if training is not None:
         more = f" (+{len(watch.active) - 1})" if len(watch.active) > 1 else ""
-        parts.append((4, progress(*watch.active[0]) + more))
+        parts.insert(0, (4, progress(*training) + more))
     parts = [(rank, harmless(part)) for rank, part in parts if part]
     while len(parts) > 1 and get_cwidth(SEPARATOR.join(part for _, part in parts)) > width - 2:
         parts.remove(min(parts))
     return " " + SEPARATOR.join(part for _, part in parts)[: max(0, width - 2)] + " "
 
 
+def _newest(watch: RunWatch, model: str | None) -> tuple[RunDirectory, RunStatus] | None:
+    """Return the active run to show: that of the chosen model, else the one started last."""
+    of_model = [pair for pair in watch.active if pair[0].name == _name(model)]
+    return next(iter([*of_model, *reversed(watch.active)]), None)
+
+
+def _name(reference: str | None) -> str:
+    return Path(reference).name if reference else ""
+
+
 def _model(session: Session) -> str:
-    return f"model {Path(session.model_name).name}" if session.model_name else "no model"
+    return f"model {_name(session.model_name)}" if session.model_name else "no model"
 
 
 def _data(session: Session) -> str:
