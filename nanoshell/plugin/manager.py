@@ -12,7 +12,7 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -46,8 +46,8 @@ class PluginInfo:
     """A plugin as ``plugins`` shows it.
 
     ``provider`` is the distribution that brought it, or the path of its file. ``registered`` holds the names
-    by kind ("commands", "sources", …, and "notices"). ``reason`` says why it is quarantined or disabled, or
-    what of it does not work.
+    by kind ("commands", "sources", …, and "notices"). ``import_ms`` is what importing and registering took.
+    ``reason`` says why it is quarantined or disabled, or what of it does not work.
     """
 
     name: str
@@ -148,7 +148,7 @@ class Plugins:
                     f"the plugin name '{info.name}' is used twice: by {taken.provider} and by {info.provider}"
                 )
             # stdout is data: what a plugin prints while it loads must not get between a command's lines.
-            with contextlib.redirect_stdout(sys.stderr):
+            with contextlib.redirect_stdout(sys.stderr), _timed(info):
                 plugin = _import(candidate, info)
                 implementations = _implementations(plugin, info)
                 remarks = _mistakes(plugin)
@@ -270,12 +270,17 @@ def _given(name: str, plugin: object) -> Candidate:
     return Candidate(name, version, type(plugin).__name__, "given", f"<given {name}>", lambda: plugin)
 
 
-def _import(candidate: Candidate, info: PluginInfo) -> object:
+@contextlib.contextmanager
+def _timed(info: PluginInfo) -> Iterator[None]:
     started = time.perf_counter()
     try:
-        plugin = candidate.load()
+        yield
     finally:
         info.import_ms = 1000 * (time.perf_counter() - started)
+
+
+def _import(candidate: Candidate, info: PluginInfo) -> object:
+    plugin = candidate.load()
     if not info.version:
         info.version = str(getattr(plugin, "__version__", ""))
     wanted = getattr(plugin, "nanoshell_api", None)
