@@ -91,6 +91,8 @@ def initialise(module: nn.Linear | nn.Embedding, *, output_of: int | None = None
     ``output_of`` is the number of layers, for a projection onto the residual stream: two of them add to it in
     each layer, so they are scaled by 1/sqrt(2 × layers), as in GPT-2 (Radford et al. 2019).
     """
+    if module.weight.is_meta:  # torch would load megabytes of Python to draw what has no memory
+        return
     std = INIT_STD if output_of is None else INIT_STD / math.sqrt(2 * output_of)
     if isinstance(module, nn.Embedding):
         std = module.embedding_dim**-0.5

@@ -78,7 +78,8 @@ class Transformer(nn.Module):
         kinds = list(zip(mixer_names(config), feed_forward_names(config), strict=True))
         used = {name for pair in kinds for name in pair if name != NO_FEED_FORWARD}
         self.providers = {name: mixers.entry(name).provider for name in sorted(used)}
-        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
+        rows = torch.empty(config.vocab_size, config.hidden_size)  # handed over, so that it is drawn once
+        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size, _weight=rows)
         self.layers = nn.ModuleList(
             Layer(
                 config,
