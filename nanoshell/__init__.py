@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         NameType as NameType,
     )
     from nanoshell.command.help import help_text as help_text
+    from nanoshell.command.interrupt import on_interrupt as on_interrupt
     from nanoshell.command.result import (
         LeaveShell as LeaveShell,
         Screen as Screen,
@@ -236,6 +237,7 @@ _HOME = {
     "load_config": "nanoshell.training.config",
     "min_p": "nanoshell.generation.sampling",
     "nearest": "nanoshell.errors",
+    "on_interrupt": "nanoshell.command.interrupt",
     "open_session": "nanoshell.session",
     "open_source": "nanoshell.data.source",
     "open_tokens": "nanoshell.data.tokens",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -32,6 +33,7 @@ from nanoshell.tokenizer.base import Tokenizer
 FORMAT = 1
 _VERIFIED_BYTES = 64 << 20
 _BLOCK = 1 << 20
+_ABANDONED_SECONDS = 86_400
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,7 @@ def prepare_corpus(
         return replace(known, path=path, spec=source.spec)
     with explain_storage(folder):
         paths.private_folder(folder)
+        _sweep(folder)
     if token_file is not None:
         stats = _check(token_file, tokenizer, narrator)
     else:
@@ -198,6 +201,14 @@ def _check(path: Path, tokenizer: Tokenizer, narrator: Narrator) -> TokenStats:
     num_bytes = len(open_tokens(path, tokenizer)) * TOKEN_BYTES
     with narrator.progress(f"checking {path.name}", num_bytes, "B") as advance:
         return check_tokens(path, tokenizer, progress=advance)
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what a killed process left half-written in the cache, once nobody can be writing it any more."""
+    for part in folder.glob(".*.part"):
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - part.stat().st_mtime > _ABANDONED_SECONDS:
+                part.unlink()
 
 
 def _key(source: DataSource, tokenizer: Tokenizer, template: ChatTemplate, special: bool) -> str:

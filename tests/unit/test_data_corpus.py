@@ -287,7 +287,45 @@ def test_a_source_that_cannot_be_read_is_no_failed_write(tmp_path: Path) -> None
         prepare(Broken("x"), tmp_path)
 
 
-def test_a_killed_writer_leaves_no_file_that_counts(tmp_path: Path) -> None:
+def test_what_a_killed_process_left_in_the_cache_is_swept_after_a_day(tmp_path: Path) -> None:
+    folder = tmp_path / "corpora"
+    folder.mkdir()
+    old, new = folder / ".a.bin.x1.part", folder / ".a.bin.x2.part"
+    for part in (old, new):
+        part.write_bytes(b"1234")
+    os.utime(old, (0, 0))
+    prepare(Words("text"), tmp_path)
+    assert not old.exists()
+    assert new.exists()
+
+
+def test_a_full_disk_is_told_and_leaves_nothing(tmp_path: Path) -> None:
+    """A real process whose files may not grow: the write itself fails."""
+    script = textwrap.dedent(
+        """
+        import resource, signal, sys
+        from pathlib import Path
+        from nanoshell.data.tokens import TokenWriter
+        from nanoshell.errors import StorageError
+
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+        try:
+            with TokenWriter(Path(sys.argv[1])) as writer:
+                for _ in range(1000):
+                    writer.write([7] * 1000)
+        except StorageError as error:
+            print(error.message)
+        """
+    )
+    answer = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path / "out.bin")], capture_output=True, text=True, check=True
+    )
+    assert answer.stdout.startswith(f"cannot write {tmp_path / 'out.bin'}")
+    assert everything(tmp_path) == []
+
+
+def test_an_interrupted_process_leaves_no_file(tmp_path: Path) -> None:
     """Ctrl-C in a real process, in the middle of tokenizing with threads."""
     script = textwrap.dedent(
         """
