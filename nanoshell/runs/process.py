@@ -141,9 +141,7 @@ def _take(run: RunDirectory, handle: int) -> None:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            process = read_process(run)
-            writing = process is not None and process.pid != os.getpid() and worker_alive(run) is True
-            if writing or time.monotonic() > deadline:
+            if _is_written_elsewhere(run) or time.monotonic() > deadline:
                 raise _taken(run) from None
             time.sleep(0.02)
         except OSError as error:
@@ -153,6 +151,14 @@ def _take(run: RunDirectory, handle: int) -> None:
             ) from error
         else:
             return
+
+
+def _is_written_elsewhere(run: RunDirectory) -> bool:
+    """Return whether another process of this host writes ``run`` and has not said its last."""
+    process = read_process(run)
+    if process is None or process.pid == os.getpid() or not worker_alive(run):
+        return False
+    return not run.status().ended
 
 
 def _taken(run: RunDirectory) -> RunError:
@@ -201,14 +207,25 @@ def start_worker(run: RunDirectory, arguments: Sequence[str] = ()) -> int:
             raise RunError(f"cannot start the worker of '{run.name}': {error}") from error
         finally:
             os.close(log)
-        # Whoever starts a process must collect it, or it stays as a zombie for as long as the starter lives.
-        threading.Thread(target=worker.wait, name=f"reap-{worker.pid}", daemon=True).start()
+        reap = threading.Thread(
+            target=_reap, args=(worker, run.log_path), name=f"reap-{worker.pid}", daemon=True
+        )
+        reap.start()
         try:
             _record_process(run, worker.pid)
         except BaseException:
             worker.kill()
             raise
     return worker.pid
+
+
+def _reap(worker: subprocess.Popen[bytes], log_path: Path) -> None:
+    """Collect ``worker``, or it stays as a zombie while we live, and note in its log which signal ended it."""
+    code = worker.wait()
+    if code < 0:
+        with contextlib.suppress(OSError, ValueError), log_path.open("a") as log:
+            memory = " (the system does so when memory runs out)" if code == -signal.SIGKILL else ""
+            log.write(f"the worker was ended by {signal.Signals(-code).name}{memory}\n")
 
 
 def signal_stop(run: RunDirectory) -> bool:

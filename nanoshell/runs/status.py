@@ -32,6 +32,7 @@ _TAIL_LIMIT = 1 << 21
 class RunStatus:
     """How a run stands. What is not known (yet) is None; times are seconds since the epoch.
 
+    ``started`` is when the newest worker began, ``updated`` when it last wrote.
     ``reason`` says in words what the state does not: what failed, since when the run is silent.
     """
 
@@ -135,9 +136,10 @@ def _read_tail(path: Path) -> _Tail:
         length *= 4
 
 
-def _first_event(path: Path) -> Event:
+def _event_at(path: Path, offset: int) -> Event:
     try:
         with path.open("rb") as file:
+            file.seek(offset)
             return parse_line(file.readline(_TAIL_BYTES)) or {}
     except OSError:
         return {}
@@ -149,7 +151,8 @@ def read_status(run: RunDirectory) -> RunStatus:
     process = read_process(run)
     alive = worker_alive(run)
     tail = _read_tail(run.events_path)
-    first = _first_event(run.events_path)
+    first = _event_at(run.events_path, 0)
+    first_of_worker = _event_at(run.events_path, process.events_offset if process else 0)
     step = tail.step or {}
     updated = number(tail.last or {}, "t")
     state, reason = _judge(run, tail, process, alive)
@@ -175,7 +178,7 @@ def read_status(run: RunDirectory) -> RunStatus:
         tokens_per_second=number(step, "tokens/s"),
         steps_per_second=speed,
         eta_seconds=max(0.0, eta) if eta is not None and state == "running" else None,
-        started=number(first, "t"),
+        started=number(first_of_worker, "t"),
         updated=updated,
         pid=process.pid if process else None,
         host=process.host if process else None,

@@ -13,6 +13,7 @@ import socket
 import stat
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -141,6 +142,15 @@ def test_two_writers_are_refused_and_the_other_is_named(
     assert run.path.is_dir()
 
 
+def test_a_worker_that_said_its_last_is_waited_for(run: RunDirectory, writer: subprocess.Popen[str]) -> None:
+    """Between its final state and the end of its process, whoever comes next need not try twice."""
+    assert writer.stdin is not None
+    EventLog(run.events_path).write("state", state="finished")
+    threading.Timer(0.1, writer.stdin.close).start()
+    with hold_lock(run):
+        assert run.status().state == "finished"
+
+
 def test_kill_9_of_the_writer_frees_the_lock_and_shows_as_a_crash(
     run: RunDirectory, writer: subprocess.Popen[str]
 ) -> None:
@@ -252,6 +262,15 @@ def test_a_worker_that_dies_is_seen_by_all_who_watch(run: RunDirectory) -> None:
     assert last["state"] == run.status().state == "crashed"
     assert last["reason"].endswith("its last words: Killed by a bad idea")
     assert wait_for(run, "never answered", timeout=30) is None  # at once: nobody is there to answer
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_the_log_tells_which_signal_ended_a_worker(run: RunDirectory) -> None:
+    pid = start_worker(run)
+    until(lambda: run.status().state == "running")
+    os.kill(pid, signal.SIGKILL)
+    until(lambda: "was ended by SIGKILL (the system does so when memory runs out)" in run.status().reason)
+    assert run.status().state == "crashed"
 
 
 @pytest.mark.usefixtures("stand_in")

@@ -128,6 +128,17 @@ def test_a_long_log_is_judged_by_its_end(
     assert sum(read) < 100_000
 
 
+def test_the_start_is_that_of_the_newest_worker(run: RunDirectory, log: EventLog) -> None:
+    log.write("state", state="running")
+    log.write("state", state="stopped")
+    age(run, 3600)
+    run.process_path.unlink()
+    write_process(run)
+    assert (run.status().state, run.status().started) == ("starting", None)
+    begun = EventLog(run.events_path).write("state", state="running")
+    assert run.status().started == begun["t"]
+
+
 def test_after_a_resume_the_void_steps_do_not_count(run: RunDirectory, log: EventLog) -> None:
     log.write("state", state="running", total_steps=50)
     for step in range(1, 31):
