@@ -48,13 +48,14 @@ class Exchanges:
                 raise Interrupted(INTERRUPTED)
 
     def lines(self) -> Iterator[Any]:
-        from nanoshell import Interrupted
+        from nanoshell import Interrupted, on_interrupt
 
         for message in self._messages:
             reply = self._start(message)
             yield {"role": "user", "content": message}
-            for _ in reply:
-                pass
+            with on_interrupt(reply.generation.interrupt):
+                for _ in reply:
+                    pass
             yield reply_line(reply)
             if reply.generation.finish_reason == "interrupted":
                 raise Interrupted(INTERRUPTED)

@@ -175,22 +175,26 @@ def losses(run: RunDirectory) -> list[tuple[int, float]]:
 
 
 def finished_demo(session: Session) -> RunDirectory | None:
-    """Return the newest finished demo run whose model is the preset as it is today, if there is one."""
+    """Return the newest finished demo run of today's preset and data, if there is one."""
     from nanoshell import RunError, list_runs, load_config
 
-    config = load_config(PRESET).to_dict()
-    for run in list_runs(session.runs_dir):
-        if not re.fullmatch(rf"{RUN_NAME}-\d+", run.name):
-            continue
+    runs = [run for run in list_runs(session.runs_dir) if re.fullmatch(rf"{RUN_NAME}-\d+", run.name)]
+    if not runs:
+        return None
+    config, data_hash = load_config(PRESET).to_dict(), session.prepare_corpus(SOURCE).sha256
+    for run in runs:
         with contextlib.suppress(RunError):
-            if run.status().state == "finished" and run.latest_checkpoint() and fits(run.record(), config):
+            finished = run.status().state == "finished" and run.latest_checkpoint() is not None
+            if finished and fits(run.record(), config, data_hash):
                 return run
     return None
 
 
-def fits(record: dict[str, Any], config: dict[str, Any]) -> bool:
-    """Return whether the run of ``record`` was trained as the preset is today."""
-    return bool(record.get("model") == config["model"])
+def fits(record: dict[str, Any], config: dict[str, Any], data_hash: str) -> bool:
+    """Return whether the run of ``record`` is of the preset as it is today, on the data as they are today."""
+    corpus = record.get("corpus")
+    same_data = isinstance(corpus, dict) and corpus.get("sha256") == data_hash
+    return same_data and bool(record.get("model") == config["model"])
 
 
 def keep(run: RunDirectory) -> bool:

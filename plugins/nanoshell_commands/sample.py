@@ -12,7 +12,7 @@ from nanoshell_commands.inputs import prompt_text, runs_dir_option
 from nanoshell_commands.sampling import choose_model, chosen_sampling, sampling_options
 
 if TYPE_CHECKING:
-    from nanoshell import GeneratedToken, Generation, Screen, Session
+    from nanoshell import Generation, Screen, Session
 
 EXAMPLES = (
     'sample --temperature 0 "The capital of France is"',
@@ -40,12 +40,13 @@ class Continuation:
         self._stream = stream
 
     def show(self, screen: Screen) -> None:
-        from nanoshell import Interrupted
+        from nanoshell import Interrupted, on_interrupt
 
         generation = self._start()
-        for token in interruptible(generation):
-            if self._stream:
-                screen.write(token.text)
+        with on_interrupt(generation.interrupt):
+            for token in generation:
+                if self._stream:
+                    screen.write(token.text)
         screen.write("\n" if self._stream else generation.text + "\n")
         if generation.finish_reason == "context":
             screen.note(context_note(self._max_positions))
@@ -53,11 +54,12 @@ class Continuation:
             raise Interrupted(INTERRUPTED)
 
     def lines(self) -> Iterator[Any]:
-        from nanoshell import Interrupted
+        from nanoshell import Interrupted, on_interrupt
 
         generation = self._start()
-        for _ in interruptible(generation):
-            pass
+        with on_interrupt(generation.interrupt):
+            for _ in generation:
+                pass
         yield {
             "prompt": self._prompt,
             "text": generation.text,
@@ -74,14 +76,6 @@ class Continuation:
 
     def document(self) -> Any:
         return None  # one line: an interrupted text is printed before its exit code is told
-
-
-def interruptible(generation: Generation) -> Iterator[GeneratedToken]:
-    """Yield the tokens of ``generation`` until it ends or Ctrl-C ends it, which keeps what has come."""
-    try:
-        yield from generation
-    except KeyboardInterrupt:
-        generation.interrupt()
 
 
 def context_note(max_positions: int) -> str:

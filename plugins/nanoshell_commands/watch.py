@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from nanoshell_commands.layout import figure, human_count, human_seconds
@@ -83,7 +80,8 @@ class StopRequest:
         self._run = run
         self.asked = False
 
-    def _handle(self, signum: int, frame: FrameType | None) -> None:
+    def press(self) -> None:
+        """Answer one Ctrl-C. Raises KeyboardInterrupt for the second."""
         from nanoshell import RunError, request
 
         if self.asked:
@@ -91,21 +89,6 @@ class StopRequest:
         self.asked = True
         with contextlib.suppress(RunError):  # it has ended in this moment: the final state is on its way
             request(self._run, "stop")
-
-    @contextlib.contextmanager
-    def armed(self) -> Iterator[StopRequest]:
-        """Take Ctrl-C while the block runs.
-
-        A handler and no exception: that may strike while a line is half written or a bar redrawn.
-        """
-        if threading.current_thread() is not threading.main_thread():
-            yield self
-            return
-        before = signal.signal(signal.SIGINT, self._handle)
-        try:
-            yield self
-        finally:
-            signal.signal(signal.SIGINT, before)
 
 
 class Watch:
@@ -129,6 +112,7 @@ class Watch:
         self._since = since
         self._stop_at = stop_at
         self._patient = patient
+        self._hint = ""
 
     # The three ways to see it
 
@@ -143,8 +127,10 @@ class Watch:
         screen.out.print(summary(self.run))
 
     def lines(self) -> Iterator[Any]:
+        from nanoshell import on_interrupt
+
         stop = StopRequest(self.run)
-        with stop.armed():
+        with on_interrupt(stop.press):
             try:
                 for event in self._events():
                     if event.get("type") == "step":
@@ -161,8 +147,10 @@ class Watch:
 
         Raises `RunError` where it failed, `Interrupted` where the user stopped it.
         """
+        from nanoshell import on_interrupt
+
         stop = StopRequest(self.run)
-        with stop.armed():
+        with on_interrupt(stop.press):
             try:
                 if screen is None:
                     for _ in self._events():
@@ -182,6 +170,7 @@ class Watch:
 
         for event in follow(self.run):
             if event.get("t", self._since) >= self._since:
+                self._hint = str(event.get("hint") or "") if event.get("type") == "state" else self._hint
                 yield event
 
     def _total(self, event: Event) -> int | None:
@@ -244,7 +233,7 @@ class Watch:
                 note(f"the end of {run.log_path}:\n{tail}")
             raise RunError(
                 f"run {run.name} {status.state}" + (f": {status.reason}" if status.reason else ""),
-                hint=f"see its log: runs log {run.name}",
+                hint="\n".join(part for part in (self._hint, f"its log: runs log {run.name}") if part),
             )
         if stop.asked and status.state != "finished":
             raise Interrupted(

@@ -1,0 +1,294 @@
+"""``sample``, ``chat`` and the commands of the conversation, on a model of one layer with random weights."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from nanoshell.model.config import ModelConfig
+from nanoshell.session import Session, open_session
+
+STOPPER = """
+import signal
+from nanoshell import hookimpl
+
+class Stopper:
+    def __init__(self, after):
+        self.left = after
+
+    def __call__(self, logits, history):
+        self.left -= 1
+        if self.left == 0:
+            signal.raise_signal(signal.SIGINT)
+        return logits
+
+@hookimpl
+def register_samplers(register):
+    register("stopper", Stopper, order=1, default=0, neutral=0, minimum=0)
+"""
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A model directory: 1 layer, 16 channels, 48 positions."""
+    from nanoshell.model.transformer import build_model
+    from nanoshell.model.weights import save_model
+    from nanoshell.plugin.manager import load_plugins
+
+    folder = tmp_path_factory.mktemp("model") / "tiny"
+    folder.mkdir()
+    plugins = load_plugins(only=[])
+    config = ModelConfig(
+        hidden_size=16, num_layers=1, num_heads=2, intermediate_size=32, max_seq_len=48, tie_embeddings=True
+    )
+    tokenizer = plugins.tokenizers.get("cl100k_base")()
+    save_model(folder, build_model(config, plugins.mixers, seed=1), tokenizer)
+    return str(folder)
+
+
+def test_the_continuation_alone_goes_to_stdout(nanoshell, model: str) -> None:
+    arguments = ("--model", model, "--max-tokens", "6", "--temperature", "0")
+    said = nanoshell("generate", *arguments, "--prompt", "The capital of France is")
+    assert said.code == 0
+    document = nanoshell("generate", *arguments, "--json", "The", "capital", "of", "France", "is").json
+    assert said.out == document["text"] + "\n"
+    assert document["prompt"] == "The capital of France is"
+    assert document["finish_reason"] == "length"
+    assert len(document["ids"]) == 6
+    assert document["prompt_tokens"] == 6  # the token that starts a document, and five words
+    assert document["model"] == "tiny"
+    whole = nanoshell("sample", *arguments, "--no-stream", "The capital of France is")
+    assert whole.out == said.out
+
+
+def test_a_seed_repeats_and_another_does_not(nanoshell, model: str) -> None:
+    def ids(*more: str) -> list[int]:
+        return nanoshell(
+            "sample", "--model", model, "--json", "--temperature", "5", "--top-p", "1", *more, "a"
+        ).json["ids"]
+
+    assert ids("--seed", "1", "--max-tokens", "8") == ids("--seed", "1", "--max-tokens", "8")
+    assert ids("--seed", "1", "--max-tokens", "8") != ids("--seed", "2", "--max-tokens", "8")
+
+
+def test_an_option_of_any_sampler_is_the_same_as_its_own(nanoshell, model: str) -> None:
+    own = nanoshell("sample", "--model", model, "--top-k", "1", "--max-tokens", "5", "--json", "a").json
+    any_ = nanoshell(
+        "sample", "--model", model, "--sampler", "top-k=1", "--max-tokens", "5", "--json", "a"
+    ).json
+    assert own["ids"] == any_["ids"]
+
+
+def test_the_prompt_can_be_piped_and_its_last_newline_is_dropped(nanoshell, model: str) -> None:
+    said = nanoshell("sample", "--model", model, "--max-tokens", "1", "--json", "-", stdin=b"two\nlines\n")
+    assert said.json["prompt"] == "two\nlines"
+
+
+def test_no_bos_and_special(nanoshell, model: str) -> None:
+    arguments = ("sample", "--model", model, "--max-tokens", "1", "--json")
+    assert nanoshell(*arguments, "a").json["prompt_tokens"] == 2
+    assert nanoshell(*arguments, "--no-bos", "a").json["prompt_tokens"] == 1
+    assert nanoshell(*arguments, "--special", "<|user|>").json["prompt_tokens"] == 2
+    assert nanoshell(*arguments, "<|user|>").json["prompt_tokens"] > 3
+
+
+def test_a_full_context_is_said_on_stderr(nanoshell, model: str) -> None:
+    said = nanoshell("sample", "--model", model, "--max-tokens", "500", "--temperature", "0", "a")
+    assert said.code == 0
+    assert "48 positions" in said.err
+    assert said.out.endswith("\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("--top-p", "2"), "top_p"),
+        (("--sampler", "topk=2"), "did you mean 'top_k'"),
+        (("--stop", ""), "stop text is empty"),
+    ],
+)
+def test_what_cannot_be_sampled_is_said(nanoshell, model: str, arguments: tuple[str, ...], told: str) -> None:
+    said = nanoshell("sample", "--model", model, *arguments, "a")
+    assert said.code == 2
+    assert said.out == ""
+    assert told in said.err
+
+
+def test_a_prompt_longer_than_the_model_is_refused_with_the_sizes(nanoshell, model: str) -> None:
+    said = nanoshell("sample", "--model", model, "word " * 100)
+    assert said.code == 1
+    assert "48 positions" in said.err
+
+
+def test_ctrl_c_keeps_what_has_come(nanoshell, model: str, tmp_path: Path) -> None:
+    (tmp_path / "extra").mkdir()
+    (tmp_path / "extra" / "stopper.py").write_text(STOPPER)
+    command = ("--plugins-dir", "extra", "sample", "--model", model, "--top-k", "1", "--max-tokens", "40")
+    whole = nanoshell(*command, "a")
+    said = nanoshell(*command, "--sampler", "stopper=4", "a")
+    assert said.code == 130
+    assert said.out.endswith("\n")
+    assert len(said.out) > 1
+    assert whole.out.startswith(said.out.rstrip("\n"))
+    cut = nanoshell(*command, "--sampler", "stopper=4", "--json", "a")
+    assert cut.code == 130
+    assert cut.json["finish_reason"] == "interrupted"
+    assert cut.json["text"] == said.out[:-1]
+
+
+def test_chat_answers_each_message_in_turn(nanoshell, model: str) -> None:
+    nanoshell("set", "max_tokens", "5")
+    command = (
+        "chat",
+        "--model",
+        model,
+        "--system",
+        "Be kind.",
+        "--message",
+        "Hello!",
+        "--message",
+        "And now?",
+    )
+    said = nanoshell(*command, "--seed", "1")
+    assert said.code == 0
+    lines = nanoshell(*command, "--seed", "1", "--json").lines
+    assert [line["role"] for line in lines] == ["user", "assistant"] * 2
+    assert said.out == "".join(line["content"] + "\n" for line in lines if line["role"] == "assistant")
+    (second, _first) = nanoshell("history", "--json").json
+    assert second["messages"] == 5
+    kept = nanoshell("history", second["name"], "--json").json["messages"]
+    assert kept[0] == {"role": "system", "content": "Be kind.", "interrupted": False}
+    assert [turn["content"] for turn in kept[1:]] == [line["content"] for line in lines]
+
+
+def test_chat_answers_piped_lines(nanoshell, model: str) -> None:
+    nanoshell("set", "max_tokens", "2")
+    lines = nanoshell("chat", "--model", model, "--json", stdin=b"one\n\n  two\n").lines
+    assert [line["content"] for line in lines if line["role"] == "user"] == ["one", "two"]
+    said = nanoshell("chat", "--model", model, stdin=b"one\nt\xffo\n")
+    assert said.code == 1
+    assert "line 2" in said.err
+
+
+def test_turns_that_do_not_fit_are_left_out_and_it_is_said(nanoshell, model: str) -> None:
+    nanoshell("set", "max_tokens", "4")
+    message = "word " * 12
+    said = nanoshell("chat", "--model", model, *("--message", message) * 3)
+    assert said.code == 0
+    assert "oldest" in said.err
+    lines = nanoshell("chat", "--model", model, *("--message", message) * 3, "--json").lines
+    assert lines[1]["dropped"] == 0
+    assert lines[-1]["dropped"] > 0
+
+
+def test_chat_without_a_model_says_what_to_do(nanoshell) -> None:
+    said = nanoshell("chat", "--message", "hello")
+    assert said.code == 1
+    assert "train" in said.err
+
+
+@pytest.fixture
+def session(model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Session:
+    """A session at the prompt, with the model loaded and replies of three tokens."""
+    monkeypatch.chdir(tmp_path)
+    session = open_session(safe=True)
+    session.settings.override("max_tokens", "3")
+    session.use_model(model)
+    return session
+
+
+@pytest.fixture
+def prompt(session: Session, capfd: pytest.CaptureFixture[str]):
+    """Carry out one line of the prompt, and return its exit code and what it printed."""
+    from nanoshell.command.render import TerminalScreen
+    from nanoshell.command.script import run_line
+
+    def carry_out(line: str) -> tuple[int, str, str]:
+        capfd.readouterr()
+        outcome = run_line(session, line, TerminalScreen())
+        return outcome.code, *capfd.readouterr()
+
+    return carry_out
+
+
+def contents(session: Session) -> list[str]:
+    return [message.content for message in session.conversation.messages]
+
+
+def test_the_system_turn_is_taken_as_typed(session: Session, prompt) -> None:
+    assert prompt(':system You\'re "kind" & brief.')[0] == 0
+    assert session.conversation.system == 'You\'re "kind" & brief.'
+    assert prompt(":system")[1] == 'You\'re "kind" & brief.\n'
+    prompt(":system --clear")
+    assert session.conversation.system is None
+
+
+def test_undo_takes_back_a_turn_and_retry_asks_again(session: Session, prompt) -> None:
+    prompt("first")
+    prompt("second")
+    before = contents(session)
+    assert len(before) == 4
+    assert prompt(":retry")[0] == 0
+    after = contents(session)
+    assert after[:3] == before[:3]
+    assert len(after) == 4
+    code, out, _ = prompt(":undo --json")
+    assert code == 0
+    assert [turn["content"] for turn in json.loads(out)["messages"]] == after[2:]
+    assert contents(session) == after[:2]
+    prompt(":undo")
+    assert prompt(":undo")[0] == 1
+    assert prompt(":retry")[0] == 1
+
+
+def test_a_retry_that_cannot_be_answered_takes_nothing_back(session: Session, prompt) -> None:
+    prompt("first")
+    before = contents(session)
+    session.conversation.set_system("word " * 60)
+    assert prompt(":retry")[0] == 1
+    assert contents(session)[1:] == before
+
+
+def test_reset_keeps_the_old_conversation_and_the_system_turn(session: Session, prompt) -> None:
+    prompt(":system Be kind.")
+    prompt("first")
+    old = session.conversation.name
+    prompt(":reset")
+    assert session.conversation.name != old
+    assert contents(session) == ["Be kind."]
+    assert prompt(f":load {old}")[0] == 0
+    assert contents(session)[:2] == ["Be kind.", "first"]
+    prompt(":reset --system")
+    assert contents(session) == []
+
+
+def test_a_saved_conversation_is_data_and_can_be_loaded(session: Session, prompt, tmp_path: Path) -> None:
+    prompt("first")
+    assert prompt(":save talk.jsonl")[0] == 0
+    said = contents(session)
+    (line,) = (tmp_path / "talk.jsonl").read_text().splitlines()
+    assert [message["content"] for message in json.loads(line)["messages"]] == said
+    (document,) = session.open_source("talk.jsonl").documents()
+    assert [message.content for message in document.messages] == said
+    prompt(":reset")
+    assert prompt(":load talk.jsonl")[0] == 0
+    assert contents(session) == said
+    assert prompt(":load missing.jsonl")[0] == 1
+    assert contents(session) == said
+
+
+def test_a_conversation_can_be_removed_from_the_history(session: Session, prompt) -> None:
+    prompt("first")
+    name = session.conversation.name
+    assert prompt(f":history {name} --delete")[0] == 0
+    assert json.loads(prompt(":history --json")[1]) == []
+    assert prompt(f":load {name}")[0] == 2
+
+
+def test_a_loaded_model_is_described(session: Session, prompt, model: str) -> None:
+    found = json.loads(prompt(":model info --json")[1])
+    assert found["parameters"]["head"] == 0
+    assert found["bytes"] == (Path(model) / "model.safetensors").stat().st_size
+    assert "tied to the embedding" in prompt(":model load " + model)[1]
