@@ -220,7 +220,7 @@ def start_worker(run: RunDirectory, arguments: Sequence[str] = ()) -> int:
 
 
 def _reap(worker: subprocess.Popen[bytes], log_path: Path) -> None:
-    """Collect ``worker``, or it stays as a zombie while we live, and note in its log which signal ended it."""
+    """Collect ``worker``, or it stays a zombie while we live, and note in its log which signal ended it."""
     code = worker.wait()
     if code < 0:
         with contextlib.suppress(OSError, ValueError), log_path.open("a") as log:
