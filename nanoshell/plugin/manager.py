@@ -96,7 +96,8 @@ class Plugins:
     """What the loaded plugins brought, by kind, and the plugins themselves (`infos`, in the order of
     loading).
 
-    ``warnings`` holds every line that was reported.
+    ``warnings`` holds every line that was reported; ``arguments`` are the options of the program with which
+    another process loads the same plugins.
     """
 
     def __init__(self, policy: _Policy) -> None:
@@ -112,6 +113,7 @@ class Plugins:
         self.panels: Registry[Callable[..., Any]] = Registry("panel")
         self.infos: list[PluginInfo] = []
         self.warnings = policy.lines
+        self.arguments: tuple[str, ...] = ()
         self._policy = policy
         self._notices: dict[str, list[_Implementation]] = {name: [] for name in NOTICES}
 
@@ -220,11 +222,13 @@ def load_plugins(
         only = [name.strip() for name in listed.split(",") if name.strip()]
     policy = _Policy(report or _print_to_stderr, strict, tuple(disabled), [])
     plugins = Plugins(policy)
+    plugins.arguments = ("--safe",) if safe else ()
     candidates = installed_plugins()
     if not any(candidate.origin == "built-in" for candidate in candidates):
         policy.say("its own plugins are not installed, so it can do nothing: run 'pip install nanoshell'")
     if plugins_dir is not None:
         candidates += plugins_in(plugins_dir.expanduser())
+        plugins.arguments += ("--plugins-dir", str(plugins_dir.expanduser().resolve()))
     for candidate in candidates:
         reason = _left_out(candidate, safe, only, disabled)
         if reason:

@@ -102,7 +102,7 @@ class TrainerConfig(BaseModel):
     val_fraction: Fraction = 0.0
     eval_interval: Natural = 0
     """Steps between evaluations; 0 evaluates at the end alone."""
-    eval_tokens: Count = 65_536
+    eval_tokens: Count = 16_384
     """An evaluation reads at most about this many tokens of the validation split."""
     log_interval: Count = 1
     save_interval: Natural = 200
@@ -249,12 +249,17 @@ def load_config(reference: str | Path, overrides: Mapping[str, Any] | None = Non
     before the model's); None overrides nothing. Raises `ConfigError` naming file, key and line.
     """
     path = find_preset(reference)
-    data = _read_yaml(path)
-    for key, value in (overrides or {}).items():
+    return RunConfig.from_dict(override(_read_yaml(path), overrides or {}), str(path))
+
+
+def override(data: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ``data``, the sections of a config, with ``overrides`` on top, as `load_config` takes them."""
+    result = dict(data)
+    for key, value in overrides.items():
         if value is not None:
             section, name = _section_of(key)
-            data[section] = {**(data.get(section) or {}), name: value}
-    return RunConfig.from_dict(data, str(path))
+            result[section] = {**(result.get(section) or {}), name: value}
+    return result
 
 
 def _section_of(key: str) -> tuple[str, str]:

@@ -4,8 +4,9 @@ A small corpus uses a small share of a vocabulary of a hundred thousand ids, and
 would go into logits of ids that it never sees. So the model is trained on compact matrices that hold the rows
 of the ids that the corpus uses and of a fresh random sample of the others. The logits of the sampled rows are
 corrected by log(others / sampled), which makes the sum of exponentials over them an unbiased estimate of the
-sum over all others (Jean et al. 2015, "On Using Very Large Target Vocabulary for Neural Machine Translation").
-The model stays a model of the full vocabulary: a step puts the last sample's rows back before it draws the next.
+sum over all others (Jean et al. 2015, "On Using Very Large Target Vocabulary for Neural Machine Translation",
+arXiv:1412.2007).
+The model stays one of the full vocabulary: a step puts the last sample back before it draws the next.
 """
 
 from __future__ import annotations

@@ -1,0 +1,137 @@
+"""Checkpoints and snapshots as folders: whole or absent, the newest are kept. No torch here."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from nanoshell.errors import CheckpointError
+from nanoshell.files import explain_storage, sync_folder, write_text
+from nanoshell.runs.directory import RunDirectory
+
+FORMAT = 1
+DOCUMENT = "trainer.json"
+"""The trainer's state as far as it is no tensor; see `nanoshell.training.state`."""
+LATEST = "latest"
+SNAPSHOTS_KEPT = 2
+"""A reader may still map the last one while the next is written."""
+_STEP_FOLDER = re.compile(r"step-(\d+)")
+_PART = re.compile(r"\.step-.*")
+
+
+def step_name(step: int) -> str:
+    """Return the folder name of a checkpoint or snapshot taken after ``step``."""
+    return f"step-{step:06d}"
+
+
+def read_document(directory: Path) -> dict[str, Any]:
+    """Return ``trainer.json``. Raises `CheckpointError` where it is missing, damaged or of a newer format."""
+    path = directory / DOCUMENT
+    try:
+        document = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        what = "holds weights alone" if directory.is_dir() else "does not exist"
+        raise CheckpointError(
+            f"{directory} {what}: training cannot go on from it",
+            hint="name a run, or a folder in its checkpoints/",
+        ) from None
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path} is damaged: {error}", hint="take another checkpoint") from error
+    if not isinstance(document, dict):
+        raise CheckpointError(f"{path} is damaged: it holds no mapping", hint="take another checkpoint")
+    version = document.get("format")
+    if not isinstance(version, int) or version > FORMAT:
+        raise CheckpointError(
+            f"{path} has format {version!r}; this nanoshell reads formats up to {FORMAT}",
+            hint="it was written by a newer nanoshell: upgrade, and resume again",
+        )
+    return document
+
+
+def write_folder(folder: Path, fill: Callable[[Path], None]) -> int:
+    """Make ``folder`` hold what ``fill`` writes into the empty folder it is given, and return the bytes.
+
+    The folder appears, or replaces one of its name, when everything is on the disk. Raises `StorageError`
+    and whatever ``fill`` raises; nothing is left behind then.
+    """
+    with explain_storage(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        part = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+        try:
+            part.chmod(0o755 & ~_umask())
+            fill(part)
+            sync_folder(part)
+            num_bytes = sum(file.stat().st_size for file in part.iterdir())
+            if folder.exists():
+                discard(folder)
+            part.rename(folder)
+            sync_folder(folder.parent)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+    return num_bytes
+
+
+def discard(folder: Path) -> None:
+    """Remove ``folder``. It loses its name first: nobody finds half a checkpoint under it."""
+    doomed = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    folder.rename(doomed / "old")
+    shutil.rmtree(doomed, ignore_errors=True)
+
+
+def clear_parts(folder: Path) -> None:
+    """Remove what a killed writer left in ``folder``. To be called by the holder of the run's lock."""
+    if folder.is_dir():
+        for path in folder.iterdir():
+            if _PART.fullmatch(path.name):
+                shutil.rmtree(path, ignore_errors=True)
+
+
+def point_latest(run: RunDirectory, name: str) -> None:
+    """Make ``checkpoints/latest`` name the checkpoint ``name``. Raises `StorageError`."""
+    write_text(run.checkpoints_dir / LATEST, name + "\n")
+
+
+def keep_newest(folder: Path, count: int, newest: int) -> None:
+    """Remove folders of steps in ``folder``: those above ``newest``, which belong to a course that a resume
+    left, and the oldest until ``count`` are there (0 keeps them all).
+    """
+    found = sorted(
+        (int(match[1]), path) for path in folder.iterdir() if (match := _STEP_FOLDER.fullmatch(path.name))
+    )
+    kept = [path for step, path in found if step <= newest]
+    too_old = kept[:-count] if count else []
+    with explain_storage(folder):
+        for path in [path for step, path in found if step > newest] + too_old:
+            discard(path)
+
+
+def save_checkpoint(
+    run: RunDirectory, step: int, fill: Callable[[Path], None], keep: int
+) -> tuple[Path, int]:
+    """Write the checkpoint of ``step``, make it the latest, drop the oldest; return its path and bytes."""
+    path = run.checkpoints_dir / step_name(step)
+    num_bytes = write_folder(path, fill)
+    point_latest(run, path.name)
+    keep_newest(run.checkpoints_dir, keep, step)
+    return path, num_bytes
+
+
+def save_snapshot(run: RunDirectory, step: int, fill: Callable[[Path], None]) -> Path:
+    """Return the snapshot of ``step``, writing it unless it is there."""
+    path = run.snapshots_dir / step_name(step)
+    if not path.is_dir():
+        write_folder(path, fill)
+        keep_newest(run.snapshots_dir, SNAPSHOTS_KEPT, step)
+    return path
+
+
+def _umask() -> int:
+    umask = os.umask(0)
+    os.umask(umask)
+    return umask

@@ -1,0 +1,120 @@
+"""From a request to a run directory with a worker: everything that can be wrong is found before it is made.
+
+No torch here, so that a command answers at once; a device other than the processor is the exception.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nanoshell.data.corpus import Corpus, prepare_corpus
+from nanoshell.data.loader import TokenLoader
+from nanoshell.data.source import open_source
+from nanoshell.data.tokens import open_tokens
+from nanoshell.errors import DataError, UsageError
+from nanoshell.narrator import Narrator, SilentNarrator
+from nanoshell.runs.directory import RunDirectory, create_run, remove_run
+from nanoshell.runs.process import start_worker
+from nanoshell.training.checkpoint import read_document
+from nanoshell.training.config import RunConfig, load_config
+from nanoshell.training.numerics import choose_softmax
+from nanoshell.training.provenance import describe_origin
+from nanoshell.training.record import RunRecord
+from nanoshell.training.request import TrainRequest as TrainRequest, check_device, check_names, on_device
+from nanoshell.training.resume import checkpoint_config, find_resume_point, resume_run
+
+if TYPE_CHECKING:
+    from nanoshell.plugin.manager import Plugins
+    from nanoshell.tokenizer.base import Tokenizer
+
+DEFAULT_PRESET = "nano-start"
+
+
+def start_run(request: TrainRequest, plugins: Plugins, narrator: Narrator | None = None) -> RunDirectory:
+    """Check ``request``, create or find the run directory, start the worker, and return the directory.
+
+    Raises `UsageError` and its kin, `DataError`, `DeviceError`, `RunError`, `CheckpointError` and
+    `StorageError`; nothing has been created or changed then.
+    """
+    narrator = narrator or SilentNarrator()
+    if request.max_steps is not None and request.max_steps < 1:
+        raise UsageError(f"--max-steps is {request.max_steps}", hint="it must be at least 1")
+    if request.resume is not None:
+        point = find_resume_point(request)
+        if point is None:
+            narrator.note("there is no run that can go on: starting a new one")
+        elif point.run is not None:
+            run = resume_run(point.run, point.checkpoint, request, plugins, narrator)
+            start_worker(run, plugins.arguments)
+            return run
+        elif point.checkpoint is not None:
+            config = checkpoint_config(point.checkpoint, request)
+            return _start_new(config, request, plugins, narrator, point.checkpoint)
+    config = request.config or load_config(DEFAULT_PRESET, request.overrides)
+    return _start_new(on_device(config, request.device), request, plugins, narrator)
+
+
+def _start_new(
+    config: RunConfig,
+    request: TrainRequest,
+    plugins: Plugins,
+    narrator: Narrator,
+    initial_checkpoint: Path | None = None,
+) -> RunDirectory:
+    """Start a new run, from the weights and state of ``initial_checkpoint`` where that is given."""
+    if request.source is None:
+        raise UsageError("no data is chosen", hint="name it: --data nano-start, or a file, folder or glob")
+    tokenizer = check_names(config, plugins)
+    check_device(config, plugins)
+    template = plugins.chat_templates.get(request.chat_template)()
+    source = open_source(request.source, plugins.sources)
+    corpus = prepare_corpus(source, tokenizer, template, special=request.special, narrator=narrator)
+    if initial_checkpoint is not None and read_document(initial_checkpoint)["corpus_sha256"] != corpus.sha256:
+        raise DataError(
+            f"'{request.source}' is not the data that {initial_checkpoint} was trained on",
+            hint="training goes on exactly, or not at all: name the data of that run",
+        )
+    trainer = config.trainer
+    for key in trainer.unused_keys():
+        narrator.note(f"trainer.{key} is read and not used by this run")
+    record = RunRecord(
+        config=config,
+        corpus=replace(corpus, path=corpus.path.resolve()),
+        tokenizer_fingerprint=tokenizer.fingerprint,
+        chat_template=request.chat_template,
+        horizon=config.horizon(_windows_per_epoch(config, corpus, tokenizer)),
+        softmax=choose_softmax(
+            trainer.softmax, config.model.vocab_size, corpus.distinct_ids, trainer.sampled_negatives
+        ),
+        stop_at=request.max_steps,
+        initial_checkpoint=initial_checkpoint.resolve() if initial_checkpoint else None,
+        provenance=describe_origin(plugins, request.argv),
+    )
+    run = create_run(request.runs_dir, request.name or run_name(config), record.to_dict())
+    try:
+        start_worker(run, plugins.arguments)
+    except BaseException:
+        remove_run(run)
+        raise
+    return run
+
+
+def run_name(config: RunConfig) -> str:
+    """Return the name of the model as one that a run can have."""
+    return re.sub(r"[^\w.+-]+", "-", config.model.name, flags=re.ASCII).strip("-.+") or "run"
+
+
+def _windows_per_epoch(config: RunConfig, corpus: Corpus, tokenizer: Tokenizer) -> int:
+    """Return how many windows an epoch has. Raises `DataError` where the data is shorter than one."""
+    loader = TokenLoader(
+        open_tokens(corpus.path, tokenizer),
+        seq_len=config.seq_len,
+        batch_size=config.trainer.batch_size,
+        seed=config.trainer.seed,
+        val_fraction=config.trainer.val_fraction,
+        end_of_text=tokenizer.end_of_text,
+    )
+    return loader.windows_per_epoch

@@ -1,0 +1,82 @@
+"""What a user asks for with ``train``, and the checks that need no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nanoshell.errors import DeviceError, unknown_name
+from nanoshell.model.backend import choose_backend
+from nanoshell.model.config import check_kinds, check_vocabulary
+from nanoshell.training.config import RunConfig
+
+if TYPE_CHECKING:
+    from nanoshell.plugin.manager import Plugins
+    from nanoshell.tokenizer.base import Tokenizer
+
+_NO_TORCH_NEEDED = ("auto", "cpu")
+
+
+@dataclass(frozen=True)
+class TrainRequest:
+    """What a user asks for with ``train``.
+
+    ``max_steps`` only stops, after that step of the run; the schedule's horizon is the config's. ``resume``
+    is a run (name, folder, ``latest``, ``NAME@STEP``), a checkpoint folder, or ``auto``: the newest run that
+    can go on, else a new one. A resumed run has a config and a source: ``config`` and ``source`` may be None
+    then, and must agree with the run's where they are given. ``overrides`` (keys as `load_config` takes them)
+    apply where ``config`` is None: to the resumed run's config, else to the default preset.
+    """
+
+    config: RunConfig | None
+    source: str | None
+    runs_dir: Path
+    name: str | None = None
+    max_steps: int | None = None
+    resume: str | None = None
+    device: str | None = None
+    special: bool = False
+    chat_template: str = "roles"
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    argv: Sequence[str] = ()
+
+
+def on_device(config: RunConfig, device: str | None) -> RunConfig:
+    """Return ``config`` with ``device`` as its device, or as it is without one."""
+    if device is None:
+        return config
+    return config.model_copy(update={"trainer": config.trainer.model_copy(update={"device": device})})
+
+
+def check_names(config: RunConfig, plugins: Plugins) -> Tokenizer:
+    """Raise for a name in ``config`` that no plugin brings, and return the tokenizer that it names.
+
+    Raises `UnknownNameError` and `ConfigError` with the nearest name, also for a model whose vocabulary is
+    smaller than the tokenizer's.
+    """
+    plugins.optimizers.entry(config.trainer.optimizer)
+    check_kinds(config.model, plugins.mixers)
+    device = config.trainer.device_name
+    if device != "auto" and device not in plugins.backends:
+        raise unknown_name("device", device, ["auto", *plugins.backends.names()])
+    tokenizer = plugins.tokenizers.get(config.model.tokenizer)()
+    check_vocabulary(config.model, tokenizer)
+    return tokenizer
+
+
+def check_device(config: RunConfig, plugins: Plugins) -> None:
+    """Raise `DeviceError` where the device is not there or does not compute in the dtype.
+
+    The processor is always there, and ``auto`` is what is there: only for others is torch asked.
+    """
+    device = config.trainer.device_name
+    if device in _NO_TORCH_NEEDED:
+        return
+    backend = choose_backend(device, plugins.backends)
+    if config.dtype != "auto" and not backend.supports_dtype(config.dtype):
+        raise DeviceError(
+            f"device '{device}' ({backend.describe()}) does not compute in {config.dtype}",
+            hint="use --dtype float32, or leave it to the device: --dtype auto",
+        )

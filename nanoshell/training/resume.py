@@ -1,0 +1,202 @@
+"""Going on with a run: which one, from which checkpoint, what may be different this time. No torch here."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from nanoshell.data.corpus import Corpus, prepare_corpus
+from nanoshell.data.source import open_source
+from nanoshell.errors import ConfigError, DataError, NanoshellError, RunError, UsageError, unknown_name
+from nanoshell.files import write_text
+from nanoshell.narrator import Narrator
+from nanoshell.runs.directory import RunDirectory, find_run, list_runs
+from nanoshell.runs.process import hold_lock
+from nanoshell.training.checkpoint import DOCUMENT, point_latest, read_document
+from nanoshell.training.config import RunConfig, override
+from nanoshell.training.provenance import describe_origin
+from nanoshell.training.record import RunRecord, build_tokenizer, check_corpus, read_record
+from nanoshell.training.request import TrainRequest, check_device, check_names, on_device
+
+if TYPE_CHECKING:
+    from nanoshell.plugin.manager import Plugins
+
+CHANGEABLE = frozenset(
+    {
+        "checkpoint_dir",
+        "device",
+        "eval_interval",
+        "eval_tokens",
+        "log_interval",
+        "max_checkpoints",
+        "save_interval",
+        "target_device",
+    }
+)
+"""Keys of the trainer that may differ on resume: they change neither the batches nor the updates."""
+_HASHED_BYTES = 64 << 20
+
+
+@dataclass(frozen=True)
+class ResumePoint:
+    """Where training goes on: a run and one of its checkpoints (None before its first), or one outside."""
+
+    run: RunDirectory | None
+    checkpoint: Path | None
+
+
+def find_resume_point(request: TrainRequest) -> ResumePoint | None:
+    """Return what ``request.resume`` names; None where ``auto`` finds nothing that can go on.
+
+    Raises `UnknownNameError`, `RunError`, `CheckpointError`.
+    """
+    reference = request.resume or ""
+    if reference == "auto":
+        return _newest(request)
+    path = Path(reference).expanduser()
+    if path.is_dir() and not (path / "run.yaml").is_file():
+        read_document(path)  # says what is wrong with a folder that is no checkpoint
+        run = RunDirectory(path.resolve().parent.parent)
+        inside = path.resolve().parent == run.checkpoints_dir and run.record_path.is_file()
+        return ResumePoint(run if inside else None, path.resolve())
+    name, at, step = reference.partition("@")
+    run = find_run(request.runs_dir, name)
+    if not at:
+        return ResumePoint(run, run.latest_checkpoint())
+    by_step = {str(checkpoint.step): checkpoint.path for checkpoint in run.checkpoints()}
+    if step not in by_step:
+        raise unknown_name(f"checkpoint of {run.name}", step, by_step)
+    return ResumePoint(run, by_step[step])
+
+
+def _newest(request: TrainRequest) -> ResumePoint | None:
+    """Return the newest run with a checkpoint that agrees with what ``request`` says."""
+    for run in list_runs(request.runs_dir):
+        try:
+            record = read_record(run)
+        except NanoshellError:
+            continue
+        named = request.name is None or run.name.rpartition("-")[0] == request.name
+        same_model = request.config is None or request.config.model == record.config.model
+        same_source = request.source is None or request.source == record.corpus.spec
+        checkpoint = run.latest_checkpoint()
+        if named and same_model and same_source and checkpoint is not None:
+            return ResumePoint(run, checkpoint)
+    return None
+
+
+def resume_run(
+    run: RunDirectory,
+    checkpoint: Path | None,
+    request: TrainRequest,
+    plugins: Plugins,
+    narrator: Narrator,
+) -> RunDirectory:
+    """Prepare ``run`` so that its next worker goes on from ``checkpoint``, and return it.
+
+    Raises `ConfigError`, `UsageError`, `DataError` and `RunError` where it cannot; nothing has changed then.
+    """
+    record = read_record(run)
+    if request.source is not None and request.source != record.corpus.spec:
+        raise UsageError(
+            f"run '{run.name}' was trained on '{record.corpus.spec}', not on '{request.source}'",
+            hint="resume without --data, or start a new run",
+        )
+    config = _agreed(record.config, request, f"run '{run.name}'")
+    check_names(config, plugins)
+    check_device(config, plugins)
+    corpus = _intact_corpus(record, plugins, narrator)
+    step = int(read_document(checkpoint).get("step", 0)) if checkpoint else 0
+    origin = describe_origin(plugins, request.argv)
+    earlier = list(record.provenance.get("resumes", []))
+    now = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
+    resumes = [*earlier, {"time": now, "from_step": step, **origin}]
+    record = replace(
+        record,
+        config=config,
+        corpus=corpus,
+        stop_at=request.max_steps,
+        provenance={**record.provenance, "resumes": resumes},
+    )
+    if step >= record.last_step:
+        raise RunError(
+            f"run '{run.name}' has nothing left to do: it is at step {step:,} of {record.last_step:,}",
+            hint="start a new run: train without --resume"
+            if record.last_step == record.horizon
+            else "raise --max-steps, or leave it out",
+        )
+    with hold_lock(run):
+        text = yaml.safe_dump({**run.record(), **record.to_dict()}, sort_keys=False, allow_unicode=True)
+        write_text(run.record_path, text)
+        if checkpoint is not None:
+            point_latest(run, checkpoint.name)
+    return run
+
+
+def checkpoint_config(checkpoint: Path, request: TrainRequest) -> RunConfig:
+    """Return the config that ``checkpoint``, a folder outside any run, was trained with.
+
+    Raises `ConfigError` where ``request`` says otherwise.
+    """
+    where = str(checkpoint / DOCUMENT)
+    recorded = RunConfig.from_dict(read_document(checkpoint).get("config"), where)
+    return _agreed(recorded, request, str(checkpoint))
+
+
+def _agreed(recorded: RunConfig, request: TrainRequest, what: str) -> RunConfig:
+    """Return ``recorded`` with the changes that ``request`` may make. Raises `ConfigError` for others."""
+    before = recorded.to_dict()
+    if request.config is not None:
+        wanted = request.config.to_dict()
+    else:
+        wanted = override(before, request.overrides)
+        wanted = RunConfig.from_dict(wanted, what).to_dict()
+    for section in ("model", "trainer"):
+        _compare(section, before[section], wanted[section], what)
+    changed = {key: value for key, value in wanted["trainer"].items() if key in CHANGEABLE}
+    kept = {key: value for key, value in before["trainer"].items() if key not in CHANGEABLE}
+    config = RunConfig.from_dict({"model": before["model"], "trainer": {**kept, **changed}}, what)
+    return on_device(config, request.device)
+
+
+def _compare(section: str, before: Mapping[str, Any], wanted: Mapping[str, Any], what: str) -> None:
+    for key in [*before, *wanted]:
+        if key not in CHANGEABLE and before.get(key) != wanted.get(key):
+            raise ConfigError(
+                f"{what} was trained with {section}.{key} {before.get(key)}, not {wanted.get(key)}",
+                hint="resume with the config of the run (leave --config out), or start a new run",
+            )
+
+
+def _intact_corpus(record: RunRecord, plugins: Plugins, narrator: Narrator) -> Corpus:
+    """Return the corpus of the run, tokenized again where its file is gone. Raises `DataError`."""
+    tokenizer = build_tokenizer(record, plugins)
+    try:
+        check_corpus(record.corpus)
+        if _hash(record.corpus) in (None, record.corpus.sha256):
+            return record.corpus
+    except DataError:
+        pass
+    template = plugins.chat_templates.get(record.chat_template)()
+    source = open_source(record.corpus.spec, plugins.sources)
+    again = prepare_corpus(source, tokenizer, template, special=record.corpus.special, narrator=narrator)
+    if again.sha256 != record.corpus.sha256:
+        raise DataError(
+            f"'{record.corpus.spec}' has changed since the run began",
+            hint="bring the old data back, or start a new run",
+        )
+    return replace(again, path=again.path.resolve())
+
+
+def _hash(corpus: Corpus) -> str | None:
+    """Return the hash of the token file; None where it is too large to read for every resume."""
+    if corpus.path.stat().st_size > _HASHED_BYTES:
+        return None
+    with corpus.path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

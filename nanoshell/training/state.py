@@ -1,0 +1,110 @@
+"""The trainer's state beside the weights: ``trainer.safetensors`` (tensors) and ``trainer.json`` (the rest).
+
+Together with ``model.safetensors`` it makes resume exact: optimizer, position in the data, random states.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nanoshell.errors import CheckpointError
+from nanoshell.files import write_text
+from nanoshell.model.weights import read_tensors, write_tensors
+from nanoshell.training.checkpoint import DOCUMENT, FORMAT
+
+TENSORS = "trainer.safetensors"
+_OPTIMIZER = "optimizer."
+_RANDOM = "random."
+
+
+def write_state(
+    directory: Path, optimizer: torch.optim.Optimizer, device: torch.device, document: Mapping[str, Any]
+) -> None:
+    """Write the state of ``optimizer``, the random states and ``document`` into ``directory``.
+
+    Raises `StorageError`, and `CheckpointError` where a plugin's optimizer keeps what JSON cannot hold.
+    """
+    state = optimizer.state_dict()
+    tensors: dict[str, Tensor] = {}
+    plain: dict[str, dict[str, Any]] = {}
+    for index, values in state["state"].items():
+        plain[str(index)] = {key: value for key, value in values.items() if not isinstance(value, Tensor)}
+        for key, value in values.items():
+            if isinstance(value, Tensor):
+                tensors[f"{_OPTIMIZER}{index}.{key}"] = value.detach().cpu()
+    tensors |= {_RANDOM + name: value for name, value in _random_states(device).items()}
+    write_tensors(directory / TENSORS, tensors, {"format": "pt"})
+    whole = {**document, "format": FORMAT, "optimizer_state": plain, "param_groups": state["param_groups"]}
+    try:
+        text = json.dumps(whole, indent=1, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(
+            f"the optimizer {type(optimizer).__name__} keeps state that cannot be saved: {error}",
+            hint="its plugin must keep tensors, numbers and text",
+        ) from error
+    write_text(directory / DOCUMENT, text + "\n")
+
+
+def restore_state(
+    directory: Path, document: Mapping[str, Any], optimizer: torch.optim.Optimizer, device: torch.device
+) -> None:
+    """Give ``optimizer`` and the random generators the state that ``directory`` holds.
+
+    Raises `CheckpointError` where it is missing, damaged, or of another optimizer or other shapes.
+    """
+    tensors = read_tensors(directory / TENSORS)
+    groups = _groups(document, optimizer, directory)
+    state: dict[int, dict[str, Any]] = {
+        int(index): dict(values) for index, values in document.get("optimizer_state", {}).items()
+    }
+    for name, tensor in tensors.items():
+        if name.startswith(_OPTIMIZER):
+            index, _, key = name.removeprefix(_OPTIMIZER).partition(".")
+            state.setdefault(int(index), {})[key] = tensor
+    try:
+        optimizer.load_state_dict({"state": state, "param_groups": groups})
+        _set_random_states(tensors, device)
+    except (ValueError, KeyError, RuntimeError, TypeError) as error:
+        raise _other_optimizer(directory) from error
+
+
+def _groups(
+    document: Mapping[str, Any], optimizer: torch.optim.Optimizer, directory: Path
+) -> list[dict[str, Any]]:
+    """Return the saved groups with the tuples that JSON turned into lists."""
+    saved = document.get("param_groups")
+    if not isinstance(saved, list) or len(saved) != len(optimizer.param_groups):
+        raise _other_optimizer(directory)
+    return [
+        {
+            key: tuple(value) if isinstance(mine.get(key), tuple) and isinstance(value, list) else value
+            for key, value in group.items()
+        }
+        for group, mine in zip(saved, optimizer.param_groups, strict=True)
+    ]
+
+
+def _other_optimizer(directory: Path) -> CheckpointError:
+    return CheckpointError(
+        f"{directory / TENSORS} holds the state of another optimizer or of another model",
+        hint="resume with the config of the run, or start a new run",
+    )
+
+
+def _random_states(device: torch.device) -> dict[str, Tensor]:
+    states = {"cpu": torch.get_rng_state()}
+    if device.type != "cpu":
+        states["device"] = torch.get_device_module(device).get_rng_state().cpu()
+    return states
+
+
+def _set_random_states(tensors: Mapping[str, Tensor], device: torch.device) -> None:
+    torch.set_rng_state(tensors[_RANDOM + "cpu"].clone())
+    if device.type != "cpu" and _RANDOM + "device" in tensors:
+        torch.get_device_module(device).set_rng_state(tensors[_RANDOM + "device"].clone())

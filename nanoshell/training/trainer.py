@@ -1,0 +1,287 @@
+"""The trainer: one optimizer update at a time, evaluation, and the state from which it goes on exactly.
+
+It knows no run directory and no signal; `nanoshell.training.worker` drives it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from nanoshell.data.loader import TokenLoader
+from nanoshell.data.tokens import open_tokens, used_ids
+from nanoshell.errors import CheckpointError
+from nanoshell.model.loss import full_loss
+from nanoshell.model.transformer import build_model
+from nanoshell.model.weights import WEIGHTS, read_tensors, save_model
+from nanoshell.training.checkpoint import read_document
+from nanoshell.training.numerics import Numerics
+from nanoshell.training.optimizer import build_optimizer, set_learning_rate
+from nanoshell.training.sampled_softmax import CompactVocabulary
+from nanoshell.training.schedule import Schedule, build_schedule
+from nanoshell.training.state import restore_state, write_state
+
+if TYPE_CHECKING:
+    from nanoshell.model.transformer import Transformer
+    from nanoshell.plugin.manager import Plugins
+    from nanoshell.tokenizer.base import Tokenizer
+    from nanoshell.training.config import RunConfig
+
+IGNORED = -100
+"""The target that counts for nothing."""
+TRAINING_SAMPLE_TOKENS = 1024
+"""How many training tokens the exact loss is taken on where nothing is held out for validation."""
+
+Batch = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """One update: mean loss of its ``tokens`` (nats), norm of the gradient before clipping, and how it went.
+
+    Where it ``diverged`` nothing was changed.
+    """
+
+    step: int
+    loss: float
+    grad_norm: float
+    learning_rate: float
+    epoch: float
+    tokens: int
+    seconds: float
+    diverged: bool
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The exact mean loss (nats, softmax over the whole vocabulary) of ``tokens`` targets of ``split``.
+
+    ``split`` is ``validation``, or ``train`` where nothing is held out.
+    """
+
+    loss: float
+    tokens: int
+    split: str
+
+    @property
+    def perplexity(self) -> float:
+        """exp(loss), infinite where that is beyond a float."""
+        return math.exp(self.loss) if self.loss < 700 else math.inf
+
+
+class Trainer:
+    """Model, optimizer, data and schedule of one run. Build it with `build_trainer`."""
+
+    def __init__(
+        self,
+        config: RunConfig,
+        numerics: Numerics,
+        *,
+        model: Transformer,
+        optimizer: torch.optim.Optimizer,
+        loader: TokenLoader,
+        schedule: Schedule,
+        tokens: NDArray[np.uint32],
+        device: torch.device,
+        vocabulary: CompactVocabulary | None,
+    ) -> None:
+        self.config = config
+        self.numerics = numerics
+        self.model = model
+        self.optimizer = optimizer
+        self.loader = loader
+        self.schedule = schedule
+        self.step = 0
+        self._tokens = tokens
+        self._device = device
+        self._vocabulary = vocabulary
+        self._dtype: torch.dtype = getattr(torch, numerics.dtype)
+        self._scaler = torch.amp.GradScaler(device.type, enabled=self._dtype == torch.float16)
+
+    def update(self) -> StepResult:
+        """Do one optimizer update and return how it went.
+
+        The loss is summed over the targets of all micro-batches and divided by their number, whatever the
+        shape of the micro-batches, so that accumulation equals one large batch.
+        """
+        began = time.perf_counter()
+        trainer = self.config.trainer
+        step = self.step + 1
+        rate = self.schedule.at(step)
+        set_learning_rate(self.optimizer, rate, self.schedule.peak)
+        if self._vocabulary is not None:
+            self._vocabulary.draw(step, self.optimizer)
+        batches = [self.loader.next_batch() for _ in range(trainer.gradient_accumulation)]
+        count = sum(int((batch[:, 1:] != IGNORED).sum()) for batch in batches)
+        total = torch.zeros((), device=self._device)
+        for batch in batches:
+            loss = self._loss_sum(batch) / count
+            self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+            total += loss.detach()
+        self._scaler.unscale_(self.optimizer)
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), trainer.max_grad_norm or math.inf)
+        mean, grad_norm = float(total), float(norm)
+        # A float16 gradient that is not finite is the scale's fault: the scaler skips it and lowers that.
+        diverged = not math.isfinite(mean + (0.0 if self._scaler.is_enabled() else grad_norm))
+        if not diverged:
+            self._scaler.step(self.optimizer)
+            self._scaler.update()
+            self.step = step
+        self.optimizer.zero_grad(set_to_none=True)
+        return StepResult(
+            step=step,
+            loss=mean,
+            grad_norm=grad_norm,
+            learning_rate=rate,
+            epoch=self.loader.epoch,
+            tokens=count,
+            seconds=time.perf_counter() - began,
+            diverged=diverged,
+        )
+
+    def evaluate(self, interrupted: Callable[[], bool] = lambda: False) -> Evaluation | None:
+        """Return the exact loss of the validation split, or of a sample of the training windows without one.
+
+        None where ``interrupted`` became true between two batches.
+        """
+        loss, count = 0.0, 0
+        self.model.eval()
+        try:
+            with self.full_vocabulary(), torch.no_grad(), self._autocast():
+                for batch in self._evaluation_batches():
+                    if interrupted():
+                        return None
+                    ids = torch.from_numpy(batch).to(self._device)
+                    hidden = self.model.hidden(ids[:, :-1])
+                    total, counting = full_loss(hidden, self.model.head_weight, ids[:, 1:])
+                    loss += float(total)
+                    count += int(counting)
+        finally:
+            self.model.train()
+        return Evaluation(loss / count, count, "validation" if self.loader.num_val_tokens else "train")
+
+    @contextlib.contextmanager
+    def full_vocabulary(self) -> Iterator[None]:
+        """Let the model have all rows of its vocabulary while the block runs."""
+        with self._vocabulary.full() if self._vocabulary else contextlib.nullcontext():
+            yield
+
+    def save_weights(self, directory: Path, tokenizer: Tokenizer) -> None:
+        """Write the model directory into ``directory``. Raises `StorageError`."""
+        with self.full_vocabulary():
+            save_model(directory, self.model, tokenizer)
+
+    def save(self, directory: Path, tokenizer: Tokenizer, corpus_sha256: str) -> None:
+        """Write the model and all else from which `restore` goes on exactly. Raises `StorageError`."""
+        self.save_weights(directory, tokenizer)
+        document = {
+            "step": self.step,
+            "loader": self.loader.state_dict(),
+            "scaler": self._scaler.state_dict(),
+            "optimizer": self.config.trainer.optimizer,
+            "horizon": self.schedule.horizon,
+            "numerics": self.numerics.to_dict(),
+            "corpus_sha256": corpus_sha256,
+            "config": self.config.to_dict(),
+            "torch": torch.__version__,
+        }
+        write_state(directory, self.optimizer, self._device, document)
+
+    def restore(self, directory: Path) -> None:
+        """Go on from ``directory``. Raises `CheckpointError` where it is damaged or of another model."""
+        document = read_document(directory)
+        with self.full_vocabulary():
+            expected = {name: tuple(value.shape) for name, value in self.model.state_dict().items()}
+            self.model.load_state_dict(read_tensors(directory / WEIGHTS, expected))
+        if self._vocabulary is not None:
+            self._vocabulary.gather()
+        restore_state(directory, document, self.optimizer, self._device)
+        try:
+            self.loader.load_state_dict(document["loader"])
+            self._scaler.load_state_dict(document["scaler"])
+            self.step = int(document["step"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise CheckpointError(
+                f"the trainer's state in {directory} is damaged ({error})",
+                hint="take another checkpoint of the run",
+            ) from error
+
+    def _loss_sum(self, batch: Batch) -> Tensor:
+        ids = torch.from_numpy(batch).to(self._device, non_blocking=True)
+        with self._autocast():
+            if self._vocabulary is None:
+                hidden = self.model.hidden(ids[:, :-1])
+                return full_loss(hidden, self.model.head_weight, ids[:, 1:], IGNORED)[0]
+            slots = self._vocabulary.slots(ids)
+            return self._vocabulary.loss(self.model.hidden(slots[:, :-1]), slots[:, 1:])[0]
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self._device.type, self._dtype, enabled=self._dtype != torch.float32)
+
+    def _evaluation_batches(self) -> Iterator[Batch]:
+        """Yield what an evaluation reads, up to ``eval_tokens`` or a little more: always the same tokens."""
+        limit = self.config.trainer.eval_tokens
+        if self.loader.num_val_tokens:
+            for batch in self.loader.validation_batches():
+                if limit <= 0:
+                    return
+                limit -= batch.shape[0] * (batch.shape[1] - 1)
+                yield batch
+            return
+        window = self.loader.seq_len + 1
+        most = len(self._tokens) - window
+        count = max(1, min(limit, TRAINING_SAMPLE_TOKENS) // self.loader.seq_len, 1)
+        for start in np.unique(np.linspace(0, most, count).astype(np.int64)):
+            yield np.asarray(self._tokens[start : start + window], dtype=np.int64)[None]
+
+
+def build_trainer(
+    config: RunConfig,
+    plugins: Plugins,
+    tokenizer: Tokenizer,
+    corpus: Path,
+    *,
+    numerics: Numerics,
+    device: torch.device,
+    horizon: int,
+) -> Trainer:
+    """Return a trainer before its first step; equal arguments give equal ones.
+
+    Raises `ConfigError`, `DataError`, and `UnknownNameError` for what no plugin brings.
+    """
+    trainer = config.trainer
+    tokens = open_tokens(corpus, tokenizer)
+    loader = TokenLoader(
+        tokens,
+        seq_len=config.seq_len,
+        batch_size=trainer.batch_size,
+        seed=trainer.seed,
+        val_fraction=trainer.val_fraction,
+        end_of_text=tokenizer.end_of_text,
+    )
+    model = build_model(config.model, plugins.mixers, seed=trainer.seed).to(device).train()
+    torch.manual_seed(trainer.seed)  # what dropout draws from
+    vocabulary = None
+    if numerics.softmax == "sampled":
+        vocabulary = CompactVocabulary(model, used_ids(corpus), trainer.sampled_negatives, trainer.seed)
+    return Trainer(
+        config,
+        numerics,
+        model=model,
+        optimizer=build_optimizer(model, trainer, plugins.optimizers),
+        loader=loader,
+        schedule=build_schedule(trainer, horizon),
+        tokens=tokens,
+        device=device,
+        vocabulary=vocabulary,
+    )
