@@ -1,0 +1,136 @@
+"""The prompt in a real terminal of 80 × 24: tmux types the keys and says what is on the screen."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.skipif(shutil.which("tmux") is None, reason="tmux is not installed")
+
+PATIENCE_SECONDS = 30.0
+
+PLUGIN = """
+import time
+import click
+from nanoshell import hookimpl
+
+@click.command()
+@click.option("--greeting", type=click.Choice(["hello", "howdy"]), default="hello", help="The word.")
+@click.argument("who")
+def greet(greeting, who):
+    "Say hello to someone."
+    click.echo(f"<{greeting} {who}>")
+
+@click.command()
+def wait():
+    "Take a long time."
+    click.echo("waiting")
+    time.sleep(600)
+
+@hookimpl
+def register_commands(register):
+    register(greet)
+    register(wait)
+"""
+
+
+class Terminal:
+    """A tmux server of its own with one window, in which a command runs."""
+
+    def __init__(self, socket: Path, command: str, env: dict[str, str]) -> None:
+        self._tmux = ["tmux", "-S", str(socket), "-f", os.devnull]
+        size = ["-x", "80", "-y", "24"]
+        subprocess.run([*self._tmux, "new-session", "-d", *size, command], check=True, env=env, timeout=30)
+
+    def type(self, *keys: str) -> None:
+        """Type ``keys``: text as it is, or names of tmux such as ``Tab`` and ``C-c``."""
+        subprocess.run([*self._tmux, "send-keys", *keys], check=True, timeout=30)
+
+    def screen(self) -> str:
+        """Return the 24 lines that are shown."""
+        shown = subprocess.run(
+            [*self._tmux, "capture-pane", "-p"], check=True, capture_output=True, timeout=30
+        )
+        return shown.stdout.decode()
+
+    def wait_for(self, expected: str | Callable[[str], bool]) -> str:
+        """Return the screen once it shows ``expected``."""
+        shows = (lambda screen: expected in screen) if isinstance(expected, str) else expected
+        end = time.monotonic() + PATIENCE_SECONDS
+        while not shows(screen := self.screen()):
+            if time.monotonic() > end:
+                pytest.fail(f"never shown: {expected!r}; the screen is\n{screen}")
+            time.sleep(0.05)
+        return screen
+
+    def close(self) -> None:
+        subprocess.run([*self._tmux, "kill-server"], check=False, capture_output=True, timeout=30)
+
+
+@pytest.fixture
+def terminal(tmp_path: Path) -> Iterator[Terminal]:
+    """A terminal that has just started ``nanoshell`` with `PLUGIN`, and tells how it left."""
+    (tmp_path / "plugins").mkdir()
+    (tmp_path / "plugins" / "greetings.py").write_text(PLUGIN)
+    program = shlex.join([sys.executable, "-m", "nanoshell", "--plugins-dir", str(tmp_path / "plugins")])
+    env = {k: v for k, v in os.environ.items() if k not in ("TMUX", "COLUMNS", "LINES")}
+    window = Terminal(
+        tmp_path / "tmux", f"cd {shlex.quote(str(tmp_path))}; {program}; echo left with $?; cat", env
+    )
+    try:
+        yield window
+    finally:
+        window.close()
+
+
+def last_line(screen: str) -> str:
+    return next((line for line in reversed(screen.splitlines()) if line.strip()), "")
+
+
+def test_a_session_at_the_terminal(terminal: Terminal) -> None:
+    start = terminal.wait_for("no model · no data")
+    assert sum(":" in line for line in start.splitlines()[:5]) == 5
+    assert last_line(start).startswith(" no model")
+
+    terminal.type(":gree")
+    terminal.wait_for("Say hello to someone.")
+    terminal.type("Tab", " --gr")
+    terminal.wait_for("The word.")
+    terminal.type("Tab", " ho")
+    terminal.wait_for("howdy")
+    terminal.type("Tab", " 'two words'", "Enter")
+    terminal.wait_for("\n<howdy two words>\n")
+
+    terminal.type(":gret you", "Enter")
+    terminal.wait_for("error: unknown command 'gret'; did you mean 'greet'?")
+
+    terminal.type("Are you there?", "Enter")
+    terminal.wait_for("there is no model to answer yet: :demo")
+
+    terminal.type(":wait", "Enter")
+    terminal.wait_for("\nwaiting\n")
+    terminal.type("C-c")
+    terminal.wait_for("error: interrupted")
+
+    terminal.wait_for(lambda screen: "no model · no data" in last_line(screen))
+    terminal.type("C-c")
+    terminal.wait_for("Ctrl-D or :quit leaves")
+    terminal.wait_for(lambda screen: "no model · no data" in last_line(screen))
+    terminal.type("C-d")
+    terminal.wait_for("left with 0")
+
+
+def test_a_narrow_terminal_still_has_a_prompt_and_a_toolbar(terminal: Terminal) -> None:
+    terminal.wait_for("no model · no data")
+    subprocess.run([*terminal._tmux, "resize-window", "-x", "20", "-y", "8"], check=True, timeout=30)
+    terminal.type(":greet you", "Enter")
+    terminal.wait_for("<hello you>")
+    terminal.wait_for(lambda screen: last_line(screen).startswith(" no model"))
