@@ -253,7 +253,7 @@ class Session:
             else self.tokenizer
         )
         device = self.backend().device()
-        network = load_model(location.path, self.plugins.mixers, device=device)
+        network = load_model(location.path, self.plugins.mixers, device=device, tokenizer=tokenizer)
         engine = Engine(network, tokenizer, self.plugins.samplers, device=device)
         self._loaded = LoadedModel(engine, config, location.path, location.label, location.step)
         return self._loaded
@@ -320,6 +320,7 @@ class Session:
             seed=seed,
             stop_ids=self.template.stop_ids(tokenizer),
             stop=tuple(stop),
+            allow_special=special,
         )
         return engine.generate(request)
 
@@ -360,7 +361,10 @@ class Session:
         """Keep the names of model and data for the next start. Failing to is no reason to fail."""
         if not self.history:
             return
-        state = {"model": self.model_name, "data": self.data, "runs_dir": str(self.runs_dir.resolve())}
+        data = self.data
+        if data and Path(data).exists():
+            data = str(Path(data).resolve())  # the next start may be in another folder
+        state = {"model": self.model_name, "data": data, "runs_dir": str(self.runs_dir.resolve())}
         with contextlib.suppress(StorageError):
             write_text(_state_file(), json.dumps(state), private=True)
 
