@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         PRESET as PRESET,
         RUN as RUN,
         SETTING as SETTING,
+        SETTING_VALUE as SETTING_VALUE,
         SOURCE as SOURCE,
         NameType as NameType,
     )
@@ -201,6 +202,7 @@ _HOME = {
     "RunError": "nanoshell.errors",
     "RunStatus": "nanoshell.runs.directory",
     "SETTING": "nanoshell.command.complete",
+    "SETTING_VALUE": "nanoshell.command.complete",
     "SOURCE": "nanoshell.command.complete",
     "Screen": "nanoshell.command.result",
     "Session": "nanoshell.session",

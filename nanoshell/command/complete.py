@@ -56,6 +56,21 @@ class NameType(TextType):
         return self.name.upper()
 
 
+class SettingValueType(NameType):
+    """The value of a setting, whose name is the parameter ``setting_param`` of the same command."""
+
+    def __init__(self, name: str, setting_param: str = "name") -> None:
+        super().__init__(name, lambda _session, _incomplete: ())
+        self._setting_param = setting_param
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """Return the values that the setting can have, where they can be told."""
+        values = functools.partial(_values_of, str(ctx.params.get(self._setting_param)))
+        return NameType(self.name, values).shell_complete(ctx, param, incomplete)
+
+
 def _quietly(names: Callable[[Session, str], Iterable[Offer]], session: Any, incomplete: str) -> list[Offer]:
     if session is None:
         return []
@@ -123,6 +138,20 @@ def _conversations(session: Session, _incomplete: str) -> Iterator[Offer]:
     return ((summary.name, summary.title) for summary in session.store.list())
 
 
+def _values_of(setting: str, session: Session, incomplete: str) -> Iterator[Offer]:
+    """Yield the names that a setting takes, else its value and its default."""
+    kinds = {"tokenizer": "tokenizers", "chat_template": "chat_templates"}
+    if setting == "device":
+        yield from _devices(session, incomplete)
+    elif setting in kinds:
+        yield from _registered(kinds[setting], session, incomplete)
+    else:
+        yield f"{session.settings.get(setting)}", "as it is"
+        default = next(known.default for known in session.settings if known.name == setting)
+        if default != session.settings.get(setting):
+            yield f"{default}", "the default"
+
+
 def _registered(kind: str, session: Session, _incomplete: str) -> Iterator[Offer]:
     return ((entry.name, entry.summary) for entry in getattr(session.plugins, kind))
 
@@ -133,6 +162,7 @@ MODEL = NameType("model", _models, files="dir")
 SOURCE = NameType("source", _sources, files="file")
 DEVICE = NameType("device", _devices)
 SETTING = NameType("setting", _settings)
+SETTING_VALUE = SettingValueType("value")
 COMMAND = NameType("command", _commands)
 CONVERSATION = NameType("conversation", _conversations)
 OPTIMIZER = NameType("optimizer", functools.partial(_registered, "optimizers"))

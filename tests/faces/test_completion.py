@@ -1,0 +1,182 @@
+"""Completion: the same names at the prompt and in bash, and nothing that goes wrong in it is ever seen."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+from click.shell_completion import CompletionItem
+from prompt_toolkit.completion import CompleteEvent, Completion
+from prompt_toolkit.document import Document
+
+from nanoshell.command import complete
+from nanoshell.repl.completer import CommandCompleter, loosely
+from nanoshell.runs.directory import create_run
+from nanoshell.session import Session, open_session
+
+TYPES = '''
+import click
+from nanoshell import (
+    COMMAND, CONVERSATION, DEVICE, MODEL, PRESET, RUN, SETTING, SETTING_VALUE, SOURCE, NameType, hookimpl
+)
+
+
+def fails(session, incomplete):
+    raise RuntimeError("no names today")
+
+
+def breaks(ctx, param, incomplete):
+    raise RuntimeError("no items today")
+
+
+@click.command()
+@click.option("--run", type=RUN)
+@click.option("--model", type=MODEL)
+@click.option("--source", type=SOURCE)
+@click.option("--preset", type=PRESET)
+@click.option("--device", type=DEVICE)
+@click.option("--setting", type=SETTING)
+@click.option("--command", type=COMMAND)
+@click.option("--conversation", type=CONVERSATION)
+@click.option("--fails", type=NameType("fails", fails))
+@click.option("--breaks", shell_complete=breaks)
+@click.option("--colour", type=click.Choice(["red", "dark red"]))
+@click.option("--file", type=click.Path())
+@click.option("--folder", type=click.Path(file_okay=False))
+def pick(**values):
+    """Pick something."""
+
+
+@click.command()
+@click.argument("name", type=SETTING)
+@click.argument("value", type=SETTING_VALUE)
+def put(name, value):
+    """Put a value."""
+
+
+@hookimpl
+def register_commands(register):
+    register(pick, aliases=["choose"])
+    register(put)
+'''
+
+
+@pytest.fixture
+def session(plugins_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Session:
+    (plugins_dir / "types.py").write_text(TYPES)
+    work = tmp_path / "work"
+    (work / "texts" / "more").mkdir(parents=True)
+    (work / "texts" / "one.txt").touch()
+    (work / "texts" / "it's two.txt").touch()
+    (work / "texts" / ".hidden").touch()
+    monkeypatch.chdir(work)
+    return open_session(plugins_dir=plugins_dir)
+
+
+def offered(session: Session, line: str) -> dict[str, str]:
+    """Return what ``line`` becomes by each completion, with the line shown beside it."""
+
+    def applied(completion: Completion) -> str:
+        return line[: len(line) + completion.start_position] + completion.text
+
+    found = CommandCompleter(session).get_completions(Document(line), CompleteEvent())
+    return {applied(completion): completion.display_meta_text for completion in found}
+
+
+def test_commands_and_their_aliases(session: Session) -> None:
+    assert offered(session, ":pic") == {":pick": "Pick something."}
+    assert offered(session, ":choo") == {":choose": "the same as :pick"}
+    everything = offered(session, ":")
+    assert ":pick" in everything
+    assert ":choose" not in everything
+    assert ":sleep" not in everything  # it is a command of the program alone
+
+
+def test_letters_in_order_are_enough_where_nothing_begins_so(session: Session) -> None:
+    assert list(offered(session, ":pck")) == [":pick"]
+    assert list(offered(session, ":pick --clr")) == [":pick --colour"]
+    assert list(offered(session, ":pick --setting tmpr")) == [":pick --setting temperature"]
+    assert loosely("mt", ["mxxt", "mt", "tm"]) == ["mt", "mxxt"]
+
+
+def test_options_and_their_help(session: Session) -> None:
+    assert offered(session, ":hello --t") == {":hello --times": "How often."}
+    assert ":hello --json" in offered(session, ":hello --")
+    assert offered(session, ":fruit li") == {":fruit list": "List them."}
+
+
+def test_values_may_need_quotes_and_follow_an_equals_sign(session: Session) -> None:
+    assert list(offered(session, ":pick --colour ")) == [":pick --colour red", ":pick --colour 'dark red'"]
+    assert list(offered(session, ":pick --colour=r")) == [":pick --colour=red"]
+    assert list(offered(session, ":pick --colour 'dark r")) == [":pick --colour 'dark red'"]
+
+
+def test_files_and_folders(session: Session) -> None:
+    assert list(offered(session, ":pick --file te")) == [":pick --file texts/"]
+    assert list(offered(session, ":pick --file texts/")) == [
+        ":pick --file 'texts/it'\"'\"'s two.txt'",
+        ":pick --file texts/more/",
+        ":pick --file texts/one.txt",
+    ]
+    assert list(offered(session, ":pick --folder texts/")) == [":pick --folder texts/more/"]
+    assert list(offered(session, ":pick --file texts/.h")) == [":pick --file texts/.hidden"]
+    assert offered(session, ":pick --file nowhere/") == {}
+
+
+def test_names_that_the_session_knows(session: Session) -> None:
+    run = create_run(session.runs_dir, "tiny", {})
+    (run.checkpoints_dir / "step-000200").mkdir(parents=True)
+    for name in ("config.json", "model.safetensors"):
+        (run.checkpoints_dir / "step-000200" / name).write_text("{}")
+    session.conversation.add("user", "Hello there")
+    session.store.save(session.conversation)
+
+    assert list(offered(session, ":pick --run ")) == [":pick --run latest", ":pick --run tiny-1"]
+    assert list(offered(session, ":pick --model tiny-1@")) == [":pick --model tiny-1@200"]
+    assert {":pick --source nano-start", ":pick --source texts/"} <= offered(
+        session, ":pick --source "
+    ).keys()
+    assert ":pick --preset nano-start" in offered(session, ":pick --preset na")
+    assert {":pick --device auto", ":pick --device cpu"} <= offered(session, ":pick --device ").keys()
+    assert ":pick --setting temperature" in offered(session, ":pick --setting tem")
+    assert offered(session, ":pick --command hel")[":pick --command hello"] == "Greet someone."
+    assert len(offered(session, ":pick --conversation ")) == 1
+
+
+def test_values_of_a_setting(session: Session) -> None:
+    assert ":put device cpu" in offered(session, ":put device c")
+    assert list(offered(session, ":put chat_template ")) == [":put chat_template roles"]
+    assert offered(session, ":put max_tokens ") == {":put max_tokens 200": "as it is"}
+    session.settings.set("max_tokens", "50")
+    assert list(offered(session, ":put max_tokens ")) == [":put max_tokens 50", ":put max_tokens 200"]
+    assert offered(session, ":put nonsense ") == {}
+
+
+@pytest.mark.parametrize(
+    "line", ["hello", "", ":nothing ", ":pick --fails ", ":pick --breaks x", ":hello x y z "]
+)
+def test_nothing_is_offered_and_nothing_fails(session: Session, line: str) -> None:
+    assert offered(session, line) == {}
+
+
+def test_types_without_a_session_offer_nothing() -> None:
+    ctx = click.Context(click.Command("alone"))
+    assert complete.RUN.shell_complete(ctx, click.Option(["--run"]), "") == []
+    only: list[CompletionItem] = complete.MODEL.shell_complete(ctx, click.Option(["--model"]), "m")
+    assert [(item.value, item.type) for item in only] == [("m", "dir")]
+
+
+def test_bash_gets_the_same(plugins_dir: Path) -> None:
+    words = f"nanoshell --plugins-dir {plugins_dir} hello --t"
+    done = subprocess.run(
+        [sys.executable, "-m", "nanoshell"],
+        env={**os.environ, "_NANOSHELL_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": "4"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.stdout, done.stderr) == ("plain,--times\n", "")
