@@ -400,6 +400,14 @@ def open_session(
     return session
 
 
+def _absolute(reference: str | None) -> str | None:
+    """Return ``reference`` so that it means the same in another folder, where it is the path of something."""
+    if reference is None:
+        return None
+    path = Path(reference).expanduser()
+    return str(path.resolve()) if path.exists() else reference
+
+
 def _state_file() -> Path:
     return paths.data_dir() / "last.json"
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +15,27 @@ if TYPE_CHECKING:
     from nanoshell.session import Reply, Session
 
 
+PATIENCE_SECONDS = 0.4
+"""How long a person waits without wondering."""
+
+
+@contextlib.contextmanager
+def patience(screen: Screen, label: str) -> Iterator[None]:
+    """Say ``label`` on a terminal, with something that moves, where the block takes longer than a moment."""
+    if not screen.live:
+        yield
+        return
+    status = screen.err.status(label)
+    timer = threading.Timer(PATIENCE_SECONDS, status.start)
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        timer.join()
+        status.stop()
+
+
 class ReplyStream:
     """A `Stream` of the assistant's next turn; ``start`` begins it and returns its `Reply`."""
 
@@ -21,7 +44,8 @@ class ReplyStream:
 
     def show(self, screen: Screen) -> None:
         """Write the reply token by token. Ctrl-C keeps what has come, and ends a script."""
-        reply = self._start()
+        with patience(screen, "loading the model"):
+            reply = self._start()
         if reply.dropped:
             screen.note(
                 f"the context is full: the oldest {reply.dropped} messages are no longer seen by the model"

@@ -275,3 +275,17 @@ def test_a_model_that_is_gone_is_said_once_and_forgotten(
         keyboard(open_session(plugins_dir=plugins_dir), CTRL_D)
         lines = capsys.readouterr().err.splitlines()
         assert lines[5:] == expected
+
+
+def test_what_is_chosen_by_a_relative_path_is_found_from_another_folder(
+    keyboard: Keyboard, plugins_dir: Path, training: Training, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "text.txt").write_text("text")
+    session = open_session(plugins_dir=plugins_dir)
+    session.model_name, session.data = "runs/tiny-1", "text.txt"
+    session.remember()
+    monkeypatch.chdir("/")
+    again = open_session(plugins_dir=plugins_dir)
+    keyboard(again, CTRL_D)
+    assert (again.model_name, again.data) == (str(training.run.path), str(tmp_path / "text.txt"))
