@@ -79,7 +79,10 @@ class _Tail:
 
 
 def _last_lines(path: Path, length: int) -> tuple[list[tuple[int, bytes]], bool]:
-    """Return ``(end, line)`` of the whole lines in the last ``length`` bytes, and whether that is all."""
+    """Return ``(end, line)`` of the last ``length`` bytes, and whether that is all.
+
+    The first line may lack its beginning: then it is no JSON. One that is still being written is left out.
+    """
     try:
         with path.open("rb") as file:
             start = max(0, file.seek(0, os.SEEK_END) - length)
@@ -92,7 +95,7 @@ def _last_lines(path: Path, length: int) -> tuple[list[tuple[int, bytes]], bool]
     for line in block.split(b"\n")[:-1]:
         end += len(line) + 1
         lines.append((end, line))
-    return lines[1 if start else 0 :], start == 0
+    return lines, start == 0
 
 
 def _scan(lines: Iterable[tuple[int, bytes]]) -> _Tail:

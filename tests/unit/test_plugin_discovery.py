@@ -206,6 +206,13 @@ def test_a_class_named_by_an_entry_point_is_instantiated(install: Install) -> No
     assert info(plugins, "classy").version == "2"
 
 
+def test_ours_are_loaded_first(install: Install, hello: Hello) -> None:
+    install("aaa", "1", {"aaa": "aaa_plugin"}, hello("plugins"))
+    plugins = load_plugins(report=lambda line: None)
+    assert plugins.commands.entry("plugins").provider == "commands"
+    assert info(plugins, "aaa").reason == "command 'plugins' is registered twice: by 'commands' and by 'aaa'"
+
+
 def test_an_entry_point_to_nothing_is_left_out(install: Install) -> None:
     install("nanoshell-nothing", "2", {"nothing": "nothing_plugin:absent"}, "")
     plugins = load_plugins(report=lambda line: None)

@@ -246,17 +246,21 @@ def test_follow_gives_every_event_once_and_ends_with_the_final_state(runs_dir: P
     assert [event["type"] for event in reader] == ["step", "state"]
 
 
-def test_follow_passes_over_the_end_of_an_earlier_worker(runs_dir: Path) -> None:
+def test_follow_passes_over_the_end_of_an_earlier_worker(
+    runs_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run = create_run(runs_dir, "demo", {})
     log = EventLog(run.events_path)
     log.write("state", state="running")
     log.write("state", state="stopped")
     write_process(run)  # a resumed worker that has written nothing yet
-    reader = follow(run, poll=0.001)
-    assert [next(reader)["state"] for _ in range(2)] == ["running", "stopped"]
-    log.write("resume", from_step=0)
-    log.write("state", state="finished")
-    assert [event.get("state") for event in reader] == [None, "finished"]
+
+    def write_more(seconds: float) -> None:
+        log.write("resume", from_step=0)
+        log.write("state", state="finished")
+
+    monkeypatch.setattr("nanoshell.runs.events.time.sleep", write_more)  # when the reader has read it all
+    assert [event.get("state") for event in follow(run)] == ["running", "stopped", None, "finished"]
 
 
 def test_follow_from_now_on_shows_nothing_of_a_run_that_ended(runs_dir: Path) -> None:

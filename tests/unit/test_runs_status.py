@@ -128,6 +128,14 @@ def test_a_long_log_is_judged_by_its_end(
     assert sum(read) < 100_000
 
 
+def test_the_newest_horizon_counts(run: RunDirectory, log: EventLog) -> None:
+    log.write("state", state="running", total_steps=100)
+    log.write("step", step=60)
+    log.write("state", state="running", total_steps=200)
+    log.write("step", step=61)
+    assert (run.status().step, run.status().total_steps) == (61, 200)
+
+
 def test_the_start_is_that_of_the_newest_worker(run: RunDirectory, log: EventLog) -> None:
     log.write("state", state="running")
     log.write("state", state="stopped")
