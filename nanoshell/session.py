@@ -361,10 +361,10 @@ class Session:
         """Keep the names of model and data for the next start. Failing to is no reason to fail."""
         if not self.history:
             return
-        data = self.data
-        if data and Path(data).exists():
-            data = str(Path(data).resolve())  # the next start may be in another folder
-        state = {"model": self.model_name, "data": data, "runs_dir": str(self.runs_dir.resolve())}
+        named = self.data is None or self.data.partition(":")[0] in self.plugins.sources
+        data = self.data if named else _absolute(self.data)
+        model = _absolute(self.model_name)
+        state = {"model": model, "data": data, "runs_dir": str(self.runs_dir.resolve())}
         with contextlib.suppress(StorageError):
             write_text(_state_file(), json.dumps(state), private=True)
 
