@@ -47,10 +47,17 @@ def draw(
         f"{marked.get(row, ''):>{gutter}} {tick if row in marked else side}{''.join(cells[row])}".rstrip()
         for row in range(rows)
     ]
-    first, last = f"{finite[0][0]:g}", " ".join(part for part in (f"{finite[-1][0]:g}", x_label) if part)
     lines.append(f"{'':>{gutter}} {corner}{floor * columns}")
-    lines.append(f"{'':>{gutter}}  {first}{last:>{columns - len(first)}}")
+    lines.append(f"{'':>{gutter}}  {_ends(finite[0][0], finite[-1][0], x_label, columns)}".rstrip())
     return lines
+
+
+def _ends(first: float, last: float, label: str, columns: int) -> str:
+    """Return the two ends of the x axis and its label, as much of them as fits."""
+    for left, right in ((f"{first:g}", f"{last:g} {label}".strip()), (f"{first:g}", f"{last:g}")):
+        if len(left) + 1 + len(right) <= columns:
+            return f"{left}{right:>{columns - len(left)}}"
+    return ""
 
 
 def _label(value: float) -> str:

@@ -101,20 +101,23 @@ class Demo:
     def _train(self, screen: Screen | None) -> RunDirectory:
         from nanoshell import TrainRequest, load_config
 
-        since = time.time()
+        since, settings = time.time(), self._session.settings
         request = TrainRequest(
             config=load_config(PRESET),
             source=SOURCE,
             runs_dir=self._session.runs_dir,
             name=RUN_NAME,
+            device=settings.text("device") if settings.is_set("device") else None,
+            chat_template=settings.text("chat_template"),
             argv=["nanoshell", "demo"],
         )
         if screen is not None:
             screen.note(f"training preset '{PRESET}' on the embedded dataset '{SOURCE}' …")
         run = self._session.train(request)
-        Watch(self._session, run, since=since, patient=True).wait(screen)
+        watch = Watch(self._session, run, since=since, patient=True)
+        watch.wait(screen)
         if screen is not None:
-            screen.out.print(summary(run))
+            screen.out.print(summary(run, watch.seconds))
         return run
 
     def _show_curve(self, run: RunDirectory, screen: Screen) -> None:

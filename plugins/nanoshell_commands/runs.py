@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 EXAMPLES = ("runs", "runs show latest", "runs log nano-start-1 --follow", "runs prune --yes")
 
+IN_PROGRESS = ("starting", "running", "paused", "stopping")
+
 STOP_SECONDS = 60.0
 """How long `runs stop` waits for the answer: one step and one checkpoint."""
 
@@ -325,9 +327,13 @@ def _removed(rows: list[RemovedRow], done: str = "set free") -> Rows[RemovedRow]
 @click.pass_obj
 def remove(session: Session, names: tuple[str, ...], yes: bool, force: bool) -> Rows[RemovedRow]:
     """Remove runs with all their checkpoints, for good. A run in progress is refused."""
-    from nanoshell import remove_run
+    from nanoshell import RunError, remove_run
 
     found = {run.path.resolve(): run for run in map(session.find_run, names)}
+    for run in found.values():
+        state = run.status().state
+        if state in IN_PROGRESS:
+            raise RunError(f"run {run.name} is {state}", hint=f"stop it first: runs stop {run.name}")
     size = human_bytes(sum(run.size_bytes() for run in found.values()))
     if not yes:
         listed = ", ".join(run.name for run in found.values())

@@ -35,7 +35,6 @@ _KEYS = {
     "seq_len": "trainer.seq_len",
     "grad_accum": "trainer.gradient_accumulation",
     "learning_rate": "trainer.learning_rate",
-    "device": "trainer.device",
     "dtype": "trainer.dtype",
     "seed": "trainer.seed",
     "val_fraction": "trainer.val_fraction",
@@ -143,14 +142,19 @@ def _request(session: Session, options: Mapping[str, Any]) -> TrainRequest:
 
     overrides = {key: options[name] for name, key in _KEYS.items() if options[name] is not None}
     overrides.update(options["settings"])
+    settings = session.settings
+    # A run that is named to go on with has data of its own; the chosen source is not meant for it.
+    chosen = session.data if options["resume"] in (None, "auto") else None
     return TrainRequest(
-        config=load_config(options["config"] or DEFAULT_PRESET, overrides),
-        source=options["data"] or session.data,
+        config=load_config(options["config"], overrides) if options["config"] else None,
+        source=options["data"] or chosen,
         runs_dir=session.runs_dir,
         name=options["name"],
         max_steps=options["max_steps"],
         resume=options["resume"],
-        device=options["device"],
+        device=options["device"] or (settings.text("device") if settings.is_set("device") else None),
         special=options["special"],
+        chat_template=settings.text("chat_template"),
+        overrides=overrides,
         argv=sys.argv,
     )

@@ -46,19 +46,19 @@ class RunSummary:
 
         told = [f"{self.step:,} steps" if self.step is not None else "no step"]
         if self.seconds is not None:
-            told.append(f"in {human_seconds(self.seconds)}")
+            told[0] += f" in {human_seconds(self.seconds)}"
         if self.loss is not None:
             told.append(f"loss {figure(self.loss)}")
         if self.val_loss is not None:
             told.append(f"validation loss {figure(self.val_loss)}")
         text = f"{self.run} {self.state}: {', '.join(told)}"
+        text += f"\n{self.reason}" if self.reason else ""
         return Text(text + (f"\nweights: {self.checkpoint}" if self.checkpoint else ""))
 
 
-def summary(run: RunDirectory) -> RunSummary:
-    """Return how ``run`` stands now that it has ended."""
+def summary(run: RunDirectory, seconds: float | None = None) -> RunSummary:
+    """Return how ``run`` stands now that it has ended, after ``seconds`` of work."""
     status = run.status()
-    seconds = status.updated - status.started if status.updated and status.started else None
     weights = run.latest_checkpoint()
     return RunSummary(
         run=run.name,
@@ -95,7 +95,7 @@ class Watch:
     """A run that has been started: a stream of its steps until it ends. The prompt leaves it to its toolbar.
 
     ``since`` (seconds since the epoch) leaves out the events of earlier workers of a resumed run; ``patient``
-    waits at the prompt too.
+    waits at the prompt too. ``seconds`` is how long it has been seen to work.
     """
 
     def __init__(
@@ -113,6 +113,7 @@ class Watch:
         self._stop_at = stop_at
         self._patient = patient
         self._hint = ""
+        self.seconds = 0.0
 
     # The three ways to see it
 
@@ -124,7 +125,7 @@ class Watch:
             )
             return
         self.wait(screen)
-        screen.out.print(summary(self.run))
+        screen.out.print(summary(self.run, self.seconds))
 
     def lines(self) -> Iterator[Any]:
         from nanoshell import on_interrupt
@@ -168,8 +169,10 @@ class Watch:
     def _events(self) -> Iterator[Event]:
         from nanoshell import follow
 
+        began = self._since or time.time()
         for event in follow(self.run):
             if event.get("t", self._since) >= self._since:
+                self.seconds = time.time() - began
                 self._hint = str(event.get("hint") or "") if event.get("type") == "state" else self._hint
                 yield event
 
@@ -283,8 +286,10 @@ def eta_text(event: Event, total: int | None) -> str:
 def notable(event: Event) -> str:
     """Return what an event tells beside the steps, empty where a person need not hear of it."""
     kind = event.get("type")
+    if kind == "eval" and event.get("val_loss") is not None:
+        return f"step {event.get('step', 0):,}  validation loss {figure(event['val_loss'])}"
     if kind == "eval":
-        return f"step {event.get('step', 0):,}  validation loss {figure(event.get('val_loss'))}"
+        return f"step {event.get('step', 0):,}  exact loss on the training data {figure(event.get('loss'))}"
     if kind == "alert":
         return f"alert: {event.get('message') or event.get('reason') or ''}".rstrip(": ")
     return ""

@@ -219,6 +219,16 @@ def test_rm_asks_and_obeys(nanoshell, fake_run) -> None:
     assert not fake.run.path.exists()
 
 
+def test_a_run_in_progress_is_not_removed(nanoshell, fake_run) -> None:
+    finished, running = fake_run(), fake_run()
+    finished.end()
+    said = nanoshell("runs", "rm", "tiny-1", "tiny-2", "--yes")
+    assert said.code == 1
+    assert "runs stop tiny-2" in said.err
+    assert running.run.record_path.exists()
+    assert finished.run.record_path.exists()
+
+
 def test_prune_keeps_the_newest_checkpoint(nanoshell, fake_run) -> None:
     fake = fake_run()
     for step in (100, 200):
