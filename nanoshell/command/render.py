@@ -65,6 +65,11 @@ def harmless(text: str) -> str:
     return _CONTROLS.sub("\N{REPLACEMENT CHARACTER}", text.replace("\r\n", "\n"))
 
 
+def counted(amount: int, noun: str) -> str:
+    """Return ``1 token`` or ``2 tokens``."""
+    return f"{amount:,} {noun}{'' if amount == 1 else 's'}"
+
+
 def colour(stream: IO[str]) -> bool:
     """Return whether ``stream`` is a terminal that is to show colours."""
     return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from nanoshell.command.interrupt import on_interrupt
+from nanoshell.command.render import counted
 from nanoshell.errors import Interrupted
 
 if TYPE_CHECKING:
@@ -47,9 +48,8 @@ class ReplyStream:
         with patience(screen, "loading the model"):
             reply = self._start()
         if reply.dropped:
-            screen.note(
-                f"the context is full: the oldest {reply.dropped} messages are no longer seen by the model"
-            )
+            oldest = counted(reply.dropped, "message")
+            screen.note(f"the context is full: the model no longer sees the oldest {oldest}")
         written = ""
         with on_interrupt(reply.generation.interrupt):
             for token in reply:
@@ -61,7 +61,7 @@ class ReplyStream:
         stopped = generation.finish_reason == "interrupted"
         why = {"interrupted": " · stopped", "length": " · cut at max_tokens", "context": " · context is full"}
         speed = f" · {generation.tokens_per_second:.0f} tokens/s" if generation.ids else ""
-        screen.note(f"{len(generation.ids)} tokens{speed}{why.get(generation.finish_reason, '')}")
+        screen.note(f"{counted(len(generation.ids), 'token')}{speed}{why.get(generation.finish_reason, '')}")
         if stopped and not screen.prompt:
             raise Interrupted
 

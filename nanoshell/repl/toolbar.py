@@ -86,7 +86,14 @@ def text(session: Session, watch: RunWatch, width: int) -> str:
     parts = [(rank, harmless(part)) for rank, part in parts if part]
     while len(parts) > 1 and get_cwidth(SEPARATOR.join(part for _, part in parts)) > width - 2:
         parts.remove(min(parts))
-    return " " + SEPARATOR.join(part for _, part in parts)[: max(0, width - 2)] + " "
+    return f" {_cut(SEPARATOR.join(part for _, part in parts), width - 2)} "
+
+
+def _cut(line: str, width: int) -> str:
+    """Return the beginning of ``line`` that fits in ``width`` columns (a letter may take two)."""
+    while line and get_cwidth(line) > width:
+        line = line[:-1]
+    return line
 
 
 def _newest(watch: RunWatch, model: str | None) -> tuple[RunDirectory, RunStatus] | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from nanoshell.command.render import counted
 from nanoshell.errors import NanoshellError
 from nanoshell.session import Session, last_state
 from nanoshell.version import __version__
@@ -30,8 +31,10 @@ def greeting(session: Session) -> list[str]:
         parts.append(f"data {session.data}")
     if talk := _take_up_conversation(session):
         parts.append(talk)
-    start = "using" if chosen else "as last time:"
-    return [f"nanoshell {__version__} · :help lists the commands", f"{start} {', '.join(parts)}", *lost]
+    first = f"nanoshell {__version__} · :help lists the commands"
+    if talk:
+        first += " · :reset starts a new conversation"
+    return [first, f"{'using' if chosen else 'as last time:'} {', '.join(parts)}", *lost]
 
 
 def _take_up(session: Session) -> list[str]:
@@ -96,4 +99,4 @@ def _take_up_conversation(session: Session) -> str:
     if last is None or not last.messages:
         return ""
     session.conversation = last
-    return f"conversation {last.name} ({len(last.messages)} messages; :reset starts afresh)"
+    return f"conversation {last.name} ({counted(len(last.messages), 'message')})"

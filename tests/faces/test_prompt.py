@@ -184,7 +184,7 @@ def test_a_reply_streams_and_ends_with_its_figures(keyboard: Keyboard, session: 
     captured = capsys.readouterr()
     assert captured.out == "Paris.\n"
     assert "3 tokens · 42 tokens/s" in captured.err
-    assert "the oldest 2 messages are no longer seen" in captured.err
+    assert "the model no longer sees the oldest 2 messages" in captured.err
 
 
 def test_ctrl_c_during_a_reply_keeps_what_came(keyboard: Keyboard, session: Session, capsys: Any) -> None:
@@ -193,7 +193,7 @@ def test_ctrl_c_during_a_reply_keeps_what_came(keyboard: Keyboard, session: Sess
     keyboard(session, "capital?\r", ":hello after\r", CTRL_D)
     captured = capsys.readouterr()
     assert captured.out == "Par\nhello after\n"
-    assert "1 tokens · 42 tokens/s · stopped" in captured.err
+    assert "1 token · 42 tokens/s · stopped" in captured.err
     assert generation.text == "Par"
 
 
