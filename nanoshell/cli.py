@@ -29,7 +29,8 @@ class Program(CommandGroup):
 
     def invoke(self, ctx: click.Context) -> Any:
         options = ctx.params
-        has_command = bool(getattr(ctx, "_protected_args", None) or ctx.args)
+        kept = vars(ctx)  # click 8.1 keeps the command's name without the underscore
+        has_command = bool(kept.get("_protected_args") or kept.get("protected_args"))
         if options["help"]:
             click.echo(ctx.get_help())
             return None
@@ -170,6 +171,9 @@ def _completes_for_a_shell() -> bool:
 
 def _speak_utf8() -> None:
     """Write UTF-8 where the locale knows only ASCII; never fail over a character that it lacks."""
+    sys.stdin = sys.stdin or open(os.devnull, encoding="utf-8")  # noqa: SIM115, PTH123
+    sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123
+    sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123
     for stream in (sys.stdout, sys.stderr):
         if stream is not None and hasattr(stream, "reconfigure"):
             ascii_only = stream.encoding.lower() in ("ascii", "us-ascii", "ansi_x3.4-1968")

@@ -33,6 +33,9 @@ def explain(error: BaseException, spelled: str = "") -> NanoshellError | None:
             return NanoshellError(error.code) if isinstance(error.code, str) else None
         case MemoryError():
             return NanoshellError("there is not enough memory", hint="try a smaller model or batch")
+    if isinstance(error, OSError) and error.strerror:
+        file = f": {error.filename}" if error.filename is not None else ""
+        return NanoshellError(f"{error.strerror}{file}", hint="--debug shows where it happened")
     what = f"{type(error).__name__}: {error}".strip().removesuffix(":")
     where = f" in {spelled}" if spelled else ""
     return NanoshellError(f"unexpected error{where}: {what}", hint="--debug shows where it happened")

@@ -20,7 +20,7 @@ PATIENCE_SECONDS = 30.0
 PLUGIN = """
 import time
 import click
-from nanoshell import hookimpl
+from nanoshell import hookimpl, stay_at_prompt
 
 @click.command()
 @click.option("--greeting", type=click.Choice(["hello", "howdy"]), default="hello", help="The word.")
@@ -35,10 +35,19 @@ def wait():
     click.echo("waiting")
     time.sleep(600)
 
+@click.command()
+@click.pass_obj
+def stay(session):
+    "Choose something and stay."
+    stay_at_prompt()
+    session.data = "nano-start"
+    return "now stay"
+
 @hookimpl
 def register_commands(register):
     register(greet)
     register(wait)
+    register(stay)
 """
 
 
@@ -76,11 +85,12 @@ class Terminal:
 
 
 @pytest.fixture
-def terminal(tmp_path: Path) -> Iterator[Terminal]:
-    """A terminal that has just started ``nanoshell`` with `PLUGIN`, and tells how it left."""
+def terminal(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Terminal]:
+    """A terminal that has just started ``nanoshell`` with `PLUGIN` and, perhaps, a command."""
     (tmp_path / "plugins").mkdir()
     (tmp_path / "plugins" / "greetings.py").write_text(PLUGIN)
-    program = shlex.join([sys.executable, "-m", "nanoshell", "--plugins-dir", str(tmp_path / "plugins")])
+    words = ["-m", "nanoshell", "--plugins-dir", str(tmp_path / "plugins"), *getattr(request, "param", ())]
+    program = shlex.join([sys.executable, *words])
     env = {k: v for k, v in os.environ.items() if k not in ("TMUX", "COLUMNS", "LINES")}
     window = Terminal(
         tmp_path / "tmux", f"cd {shlex.quote(str(tmp_path))}; {program}; echo left with $?; cat", env
@@ -134,3 +144,16 @@ def test_a_narrow_terminal_still_has_a_prompt_and_a_toolbar(terminal: Terminal) 
     terminal.type(":greet you", "Enter")
     terminal.wait_for("<hello you>")
     terminal.wait_for(lambda screen: last_line(screen).startswith(" no model"))
+
+
+@pytest.mark.parametrize("terminal", [["stay"]], indirect=True)
+def test_a_command_may_lead_to_the_prompt_with_what_it_chose(terminal: Terminal) -> None:
+    screen = terminal.wait_for(lambda screen: "no model · data nano-start" in last_line(screen))
+    assert screen.startswith("now stay\n")
+    terminal.type(":quit", "Enter")
+    terminal.wait_for("left with 0")
+
+
+@pytest.mark.parametrize("terminal", [["stay", "--json"]], indirect=True)
+def test_with_json_it_does_not(terminal: Terminal) -> None:
+    terminal.wait_for("left with 0")

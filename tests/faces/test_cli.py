@@ -177,6 +177,21 @@ def test_interrupting_a_waiting_command_ends_with_130(plugins_dir: Path) -> None
     assert (child.returncode, said) == (130, b"error: interrupted\n")
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+def test_a_full_disk_behind_stdout_is_a_message(plugins_dir: Path) -> None:
+    command = [sys.executable, "-m", "nanoshell", "--plugins-dir", str(plugins_dir), "hello"]
+    with open("/dev/full", "w") as full:  # noqa: PTH123
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, timeout=60)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[0] == b"error: No space left on device"
+    assert b"Exception ignored" not in done.stderr
+
+
+def test_closed_streams_are_no_reason_to_fail(plugins_dir: Path) -> None:
+    command = f"{sys.executable} -m nanoshell --plugins-dir {plugins_dir} hello <&- >&-"
+    assert subprocess.run(["sh", "-c", command], stderr=subprocess.PIPE, timeout=60).returncode == 0
+
+
 def test_letters_beyond_ascii_in_a_plain_locale(process: Program) -> None:
     for changes in ({"LC_ALL": "C"}, {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}):
         assert process("hello", "Zoë", "--json", **changes).out == '{"text": "hello Zoë\\n"}\n'
