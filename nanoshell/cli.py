@@ -189,8 +189,8 @@ def _utf8_arguments() -> list[str]:
 def _wait_asleep() -> None:
     """Let the threads of OpenMP sleep while they wait for each other, unless the user has said otherwise.
 
-    By default they spin. On cores that somebody else uses too, a spinning thread keeps the one that it waits for
-    from running: two training runs on two cores were each six times slower. Read when torch is loaded.
+    By default they spin. On cores that somebody else uses too, a spinning thread keeps the one that it waits
+    for from running: see docs/log.md. The variable is read when torch is loaded.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
