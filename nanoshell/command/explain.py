@@ -59,7 +59,8 @@ def report(error: NanoshellError, *, where: str = "") -> None:
     """Print ``error`` on stderr: the message, ``where`` (``file:line``) before it, and the hint below."""
     terminal, coloured = sys.stderr.isatty(), colour(sys.stderr)
     label = "\x1b[1;31merror:\x1b[0m" if coloured else "error:"
-    text = f"{label} {where + ': ' if where else ''}{_clean(error.message, terminal)}\n"
+    label = "" if isinstance(error, Interrupted) else label + " "  # what the user asked for is no error
+    text = f"{label}{where + ': ' if where else ''}{_clean(error.message, terminal)}\n"
     if error.hint:
         hint = "\n".join("  " + line for line in _clean(error.hint, terminal).splitlines())
         text += f"\x1b[2m{hint}\x1b[0m\n" if coloured else f"{hint}\n"

@@ -128,7 +128,7 @@ def test_a_session_at_the_terminal(terminal: Terminal) -> None:
     terminal.type(":wait", "Enter")
     terminal.wait_for("\nwaiting\n")
     terminal.type("C-c")
-    terminal.wait_for("error: interrupted")
+    terminal.wait_for("\ninterrupted\n")
 
     terminal.wait_for(lambda screen: "no model · no data" in last_line(screen))
     terminal.type("C-c")

@@ -174,7 +174,7 @@ def test_interrupting_a_waiting_command_ends_with_130(plugins_dir: Path) -> None
         assert child.stderr.readline() == b"sleeping\n"
         child.send_signal(signal.SIGINT)
         said = child.stderr.read()
-    assert (child.returncode, said) == (130, b"error: interrupted\n")
+    assert (child.returncode, said) == (130, b"interrupted\n")
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
