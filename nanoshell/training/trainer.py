@@ -42,6 +42,9 @@ IGNORED = -100
 TRAINING_SAMPLE_TOKENS = 1024
 """How many training tokens the exact loss is taken on where nothing is held out for validation."""
 
+EVALUATION_BATCH_TOKENS = 256
+"""So few that a request to stop is heard soon, so many that the head is not read for each window anew."""
+
 Batch = NDArray[np.int64]
 
 
@@ -232,7 +235,8 @@ class Trainer:
         """Yield what an evaluation reads, up to ``eval_tokens`` or a little more: always the same tokens."""
         limit = self.config.trainer.eval_tokens
         if self.loader.num_val_tokens:
-            for batch in self.loader.validation_batches():
+            rows = max(1, EVALUATION_BATCH_TOKENS // self.loader.seq_len)
+            for batch in self.loader.validation_batches(rows):
                 if limit <= 0:
                     return
                 limit -= batch.shape[0] * (batch.shape[1] - 1)
@@ -240,9 +244,12 @@ class Trainer:
             return
         window = self.loader.seq_len + 1
         most = len(self._tokens) - window
-        count = max(1, min(limit, TRAINING_SAMPLE_TOKENS) // self.loader.seq_len, 1)
-        for start in np.unique(np.linspace(0, most, count).astype(np.int64)):
-            yield np.asarray(self._tokens[start : start + window], dtype=np.int64)[None]
+        count = max(1, min(limit, TRAINING_SAMPLE_TOKENS) // self.loader.seq_len)
+        starts = np.unique(np.linspace(0, most, count).astype(np.int64))
+        rows = max(1, EVALUATION_BATCH_TOKENS // self.loader.seq_len)
+        for first in range(0, len(starts), rows):
+            positions = starts[first : first + rows, None] + np.arange(window)
+            yield np.asarray(self._tokens[positions], dtype=np.int64)
 
 
 def build_trainer(
