@@ -7,7 +7,6 @@ happens short of being killed.
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 import sys
 import threading
@@ -26,9 +25,6 @@ if TYPE_CHECKING:
     from nanoshell.runs.directory import RunDirectory
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-_WAIT_POLICY = "PASSIVE"
-"""How threads of a matrix product wait for each other, read when torch is loaded. By default they spin, which
-gains little on an idle machine and makes a step ten times as slow beside another busy process."""
 _OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory")
 
 
@@ -62,7 +58,6 @@ def run_worker(run: RunDirectory, plugins: Plugins) -> int:
     ``{"type": "state", "state": "failed", "reason": …, "hint": …}``; an unexpected one leaves its traceback
     on stderr, which is ``worker.log``. Raises `RunError` where another process writes the run.
     """
-    os.environ.setdefault("OMP_WAIT_POLICY", _WAIT_POLICY)
     stop = StopSignal()
     with stop.caught(), hold_lock(run):
         resumed = write_process(run).events_offset > 0
