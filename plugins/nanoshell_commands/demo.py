@@ -18,7 +18,7 @@ from nanoshell_commands.lesson import Answer, answer, tasks
 from nanoshell_commands.watch import Watch, summary
 
 if TYPE_CHECKING:
-    from nanoshell import RunDirectory, Screen, Session
+    from nanoshell import RunDirectory, Screen, Session, TrainRequest
 
 EXAMPLES = ("demo", "demo --again")
 
@@ -26,10 +26,12 @@ PRESET = "nano-start"
 SOURCE = "nano-start"
 RUN_NAME = "demo"
 
+QUESTION = "Why is the sky blue?"
+
 NEXT = (
     ('sample "Water freezes at"', "continue a text"),
-    ("chat --message {question}", "ask it what it has learnt"),
-    ("data head nano-start:qa", "see what it has learnt"),
+    (f'chat --message "{QUESTION}"', "ask it what it has learnt"),
+    ("data head nano-start:qa", "see what that is"),
     ("train --data your-notes.txt", "train the same model on a text of yours"),
     ("help", "all the commands"),
 )
@@ -99,10 +101,25 @@ class Demo:
         )
 
     def _train(self, screen: Screen | None) -> RunDirectory:
+        since = time.time()
+        run = None if self._again else demo_in_progress(self._session)
+        if run is not None:
+            since = 0.0
+            _note(screen, f"{run.name} is training already …")
+        else:
+            _note(screen, f"training preset '{PRESET}' on the embedded dataset '{SOURCE}' …")
+            run = self._session.train(self._request())
+        watch = Watch(self._session, run, since=since, patient=True)
+        watch.wait(screen)
+        if screen is not None:
+            screen.out.print(summary(run, watch.seconds))
+        return run
+
+    def _request(self) -> TrainRequest:
         from nanoshell import TrainRequest, load_config
 
-        since, settings = time.time(), self._session.settings
-        request = TrainRequest(
+        settings = self._session.settings
+        return TrainRequest(
             config=load_config(PRESET),
             source=SOURCE,
             runs_dir=self._session.runs_dir,
@@ -111,14 +128,6 @@ class Demo:
             chat_template=settings.text("chat_template"),
             argv=["nanoshell", "demo"],
         )
-        if screen is not None:
-            screen.note(f"training preset '{PRESET}' on the embedded dataset '{SOURCE}' …")
-        run = self._session.train(request)
-        watch = Watch(self._session, run, since=since, patient=True)
-        watch.wait(screen)
-        if screen is not None:
-            screen.out.print(summary(run, watch.seconds))
-        return run
 
     def _show_curve(self, run: RunDirectory, screen: Screen) -> None:
         from rich.text import Text
@@ -152,10 +161,10 @@ class Demo:
         )
 
     def _show_next(self, screen: Screen) -> None:
-        prefix = ":" if screen.prompt or attended() else "nanoshell "
-        mark = "-" if not utf8(screen.out) else "·"
-        question = '"Why is the sky blue?"'
-        typed = [(prefix + line.format(question=question), why) for line, why in NEXT]
+        here = screen.prompt or attended()
+        mark = "·" if utf8(screen.out) else "-"
+        prefix = ":" if here else "nanoshell "
+        typed = [(QUESTION if here and "chat" in line else prefix + line, why) for line, why in NEXT]
         width = max(len(line) for line, _ in typed)
         screen.write("\nWhat you can type next:\n", "bold")
         for line, why in typed:
@@ -171,26 +180,40 @@ def losses(run: RunDirectory) -> list[tuple[int, float]]:
 
     events, _ = read_events(run.events_path)
     return [
-        (int(event["step"]), float(event["loss"]))
+        (int(event["step"]), round(float(event["loss"]), 4))
         for event in events
         if event.get("type") == "step" and event.get("loss") is not None
     ]
 
 
+def _note(screen: Screen | None, text: str) -> None:
+    if screen is not None:
+        screen.note(text)
+
+
 def finished_demo(session: Session) -> RunDirectory | None:
     """Return the newest finished demo run of today's preset and data, if there is one."""
+    runs = (run for run in _demo_runs(session) if run.status().state == "finished")
+    return next((run for run in runs if run.latest_checkpoint() is not None), None)
+
+
+def demo_in_progress(session: Session) -> RunDirectory | None:
+    """Return the newest demo run of today's preset and data that is training now, if there is one."""
+    return next((run for run in _demo_runs(session) if run.status().state in ("starting", "running")), None)
+
+
+def _demo_runs(session: Session) -> Iterator[RunDirectory]:
+    """Yield the demo runs of today's preset and data, the newest first."""
     from nanoshell import RunError, list_runs, load_config
 
     runs = [run for run in list_runs(session.runs_dir) if re.fullmatch(rf"{RUN_NAME}-\d+", run.name)]
     if not runs:
-        return None
+        return
     config, data_hash = load_config(PRESET).to_dict(), session.prepare_corpus(SOURCE).sha256
     for run in runs:
         with contextlib.suppress(RunError):
-            finished = run.status().state == "finished" and run.latest_checkpoint() is not None
-            if finished and fits(run.record(), config, data_hash):
-                return run
-    return None
+            if fits(run.record(), config, data_hash):
+                yield run
 
 
 def fits(record: dict[str, Any], config: dict[str, Any], data_hash: str) -> bool:

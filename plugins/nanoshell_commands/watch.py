@@ -299,14 +299,14 @@ def progress_bar(screen: Screen) -> Progress:
     """Return a bar with room for loss, speed and ETA, drawn on the narration side of ``screen``."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
+    # Not as wide as the screen: the ^C that a terminal echoes would begin a line that nobody erases.
     return Progress(
         TextColumn("{task.description}"),
-        BarColumn(bar_width=None),
+        BarColumn(bar_width=24),
         MofNCompleteColumn(),
         TextColumn("{task.fields[loss]}"),
         TextColumn("{task.fields[speed]}", style="dim"),
         TextColumn("{task.fields[eta]}", style="dim"),
         console=screen.err,
         transient=True,
-        expand=True,
     )
