@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nanoshell import paths
-from nanoshell.errors import NanoshellError, RunError, StorageError, UsageError
+from nanoshell.errors import CheckpointError, NanoshellError, RunError, StorageError, UsageError
 from nanoshell.files import write_text
 from nanoshell.narrator import Narrator, SilentNarrator
 from nanoshell.plugin.manager import Plugins, load_plugins
@@ -215,11 +215,24 @@ class Session:
         directory = Path(reference).expanduser()
         if (directory / "config.json").is_file():
             return ModelLocation(directory.resolve(), _run_of(directory.resolve()))
-        name, at, step = reference.partition("@")
-        run = self._newest_run_with_weights() if name == "latest" else self.find_run(name)
-        if at:
+        name, _, step = reference.rpartition("@")  # the last one: a path may hold others
+        if not name or not step.isdigit():
+            name, step = reference, ""
+        run = self._newest_run_with_weights() if name == "latest" else self._run_with_model(name)
+        if step:
             return _checkpoint_at(run, step)
         return ModelLocation(self._newest_weights(run), run)
+
+    def _run_with_model(self, name: str) -> RunDirectory:
+        try:
+            return self.find_run(name)
+        except (RunError, UsageError):
+            if not Path(name).expanduser().is_dir():
+                raise
+            raise CheckpointError(
+                f"{name} holds no model: there is no config.json in it",
+                hint="name a run, a checkpoint's folder, or latest",
+            ) from None
 
     def use_model(self, reference: str) -> LoadedModel:
         """Load the model that ``reference`` names, choose it for what follows, and remember it."""
@@ -302,14 +315,15 @@ class Session:
         stop: Sequence[str] = (),
         special: bool = False,
         start_of_document: bool = True,
+        model: LoadedModel | None = None,
     ) -> Generation:
-        """Continue ``prompt`` with the chosen model; iterate over the result to run it.
+        """Continue ``prompt`` with ``model``, by default the chosen one; iterate over the result to run it.
 
         ``prompt`` is ordinary text unless ``special``; ``start_of_document`` puts ``<|endoftext|>`` first.
         """
         from nanoshell.generation.engine import GenerationRequest
 
-        engine = self.model().engine
+        engine = (model or self.model()).engine
         tokenizer = engine.tokenizer
         ids = tokenizer.encode_special(prompt) if special else tokenizer.encode(prompt)
         start = [tokenizer.end_of_text] if start_of_document else []
@@ -328,26 +342,31 @@ class Session:
         self, text: str, *, sampling: Mapping[str, float] | None = None, seed: int | None = None
     ) -> Reply:
         """Add ``text`` as the user's turn and return the assistant's, to be iterated."""
-        self.model()  # a missing model must not leave a question without an answer in the conversation
+        model = self.model()  # a missing one must not leave a question without an answer
         self.conversation.add("user", text)
         try:
-            return self.answer(sampling=sampling, seed=seed)
+            return self.answer(sampling=sampling, seed=seed, model=model)
         except NanoshellError:
             self.conversation.undo()
             raise
 
-    def answer(self, *, sampling: Mapping[str, float] | None = None, seed: int | None = None) -> Reply:
+    def answer(
+        self,
+        *,
+        sampling: Mapping[str, float] | None = None,
+        seed: int | None = None,
+        model: LoadedModel | None = None,
+    ) -> Reply:
         """Return the assistant's turn after the conversation as it stands (whose last turn is the user's)."""
         from nanoshell.generation.engine import GenerationRequest
 
-        engine = self.model().engine
+        engine = (model or self.model()).engine
         positions = engine.max_positions
         reserve = min(int(self.settings.number("max_tokens")), max(8, positions // 4))
         fitted = self.conversation.fit(self.template, engine.tokenizer, positions, reserve)
-        room = positions - len(fitted.ids)
         request = GenerationRequest(
             prompt=fitted.ids,
-            max_tokens=min(room, int(self.settings.number("max_tokens"))),
+            max_tokens=int(self.settings.number("max_tokens")),
             sampling=self.sampling(sampling),
             seed=seed,
             stop_ids=self.template.stop_ids(engine.tokenizer),

@@ -12,7 +12,7 @@ import click
 from nanoshell import MODEL
 from nanoshell_commands.inputs import decoded, runs_dir_option
 from nanoshell_commands.sample import INTERRUPTED
-from nanoshell_commands.sampling import choose_model, chosen_sampling, sampling_options
+from nanoshell_commands.sampling import chosen_model, chosen_sampling, sampling_options
 
 if TYPE_CHECKING:
     from nanoshell import Reply, Screen, Session
@@ -111,8 +111,7 @@ def chat(
     """
     from nanoshell import stay_at_prompt
 
-    choose_model(session, model)
-    loaded = session.model()
+    loaded = chosen_model(session, model)
     if system is not None:
         session.conversation.set_system(system)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from nanoshell import CONVERSATION
-from nanoshell_commands.layout import Rows, moment
+from nanoshell_commands.layout import Rows, cell, moment, turn
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -44,15 +44,11 @@ class Talk:
 
     def __rich__(self) -> RenderableType:
         from rich.console import Group
-        from rich.text import Text
 
-        lines = [Text(f"{self.name}: {self.note}" if self.note else self.name, style="dim")]
-        for turn in self.messages:
-            line = Text(f"{turn.role}: ", style="bold")
-            line.append(turn.content, style="not bold")
-            if turn.interrupted:
-                line.append(" (interrupted)", style="not bold dim")
-            lines.append(line)
+        lines = [cell(f"{self.name}: {self.note}" if self.note else self.name, "dim")]
+        for message in self.messages:
+            note = "interrupted" if message.interrupted else ""
+            lines.append(turn(message.role, message.content, note))
         return Group(*lines)
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from nanoshell import SOURCE
-from nanoshell_commands.layout import Rows, human_bytes, pairs
+from nanoshell_commands.layout import Rows, cell, human_bytes, pairs, turn
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -146,16 +146,13 @@ class DocumentView:
         self._documents = documents
 
     def show(self, screen: Screen) -> None:
-        from rich.text import Text
-
         for document in self._documents:
-            screen.out.print(Text(document.origin, style="dim"))
+            screen.out.print(cell(document.origin, "dim"))
             if document.messages:
                 for message in document.messages:
-                    line = Text(f"{message.role}: ", style="bold")
-                    screen.out.print(line.append(_cut(message.content), style="not bold"))
+                    screen.out.print(turn(message.role, _cut(message.content)))
             else:
-                screen.out.print(Text(_cut(document.text)))
+                screen.out.print(cell(_cut(document.text)))
             screen.out.print()
 
     def lines(self) -> Iterator[Any]:

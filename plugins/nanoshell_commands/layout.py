@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+    from rich.text import Text
 
 T = TypeVar("T")
+
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 class Rows(list[T]):
@@ -39,7 +43,7 @@ class Rows(list[T]):
             return self.empty
         return table(
             [heading for heading, _ in self.columns],
-            [[cell(item) for _, cell in self.columns] for item in self],
+            [[show(item) for _, show in self.columns] for item in self],
             title=self.title,
             footer=self.footer,
         )
@@ -52,7 +56,6 @@ def table(
     from rich import box
     from rich.console import Group
     from rich.table import Table
-    from rich.text import Text
 
     shown = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold")
     for heading in headings:
@@ -61,26 +64,38 @@ def table(
             heading.removeprefix(">"), justify="right" if right else "left", overflow="fold", no_wrap=right
         )
     for row in rows:
-        shown.add_row(*(Text("" if cell is None else str(cell)) for cell in row))
-    parts: list[RenderableType] = [Text(title)] if title else []
+        shown.add_row(*(cell("" if value is None else value) for value in row))
+    parts: list[RenderableType] = [cell(title)] if title else []
     parts.append(shown)
     if footer:
-        parts.append(Text(footer, style="dim"))
+        parts.append(cell(footer, "dim"))
     return Group(*parts)
 
 
 def pairs(items: Iterable[tuple[str, Any]]) -> RenderableType:
     """Return names and values in two columns, without the items whose value is None."""
     from rich.table import Table
-    from rich.text import Text
 
     shown = Table.grid(padding=(0, 2))
     shown.add_column(style="bold", no_wrap=True)
     shown.add_column(overflow="fold")
     for name, value in items:
         if value is not None:
-            shown.add_row(Text(name), Text(str(value)))
+            shown.add_row(cell(name), cell(value))
     return shown
+
+
+def cell(value: Any, style: str = "") -> Text:
+    """Return ``value`` as text that is shown as it is: no markup, no control characters."""
+    from rich.text import Text
+
+    return Text(_CONTROLS.sub("\N{REPLACEMENT CHARACTER}", str(value)), style=style)
+
+
+def turn(role: str, content: str, note: str = "") -> Text:
+    """Return one message of a conversation under its role, with a quiet ``note`` behind it."""
+    shown = cell(f"{role}: ", "bold").append_text(cell(content, "not bold"))
+    return shown.append_text(cell(f" ({note})", "not bold dim")) if note else shown
 
 
 def human_bytes(amount: int | None) -> str:

@@ -46,7 +46,12 @@ class PluginRow:
 def _brought(row: PluginRow) -> str:
     if row.state != "active":
         return row.reason
-    return ", ".join(f"{len(names)} {kind}" for kind, names in row.registered.items() if names)
+    return ", ".join(_counted(kind, len(names)) for kind, names in row.registered.items() if names)
+
+
+def _counted(kind: str, amount: int) -> str:
+    words = kind.replace("_", " ")
+    return f"{amount} {words.removesuffix('s') if amount == 1 else words}"
 
 
 @click.command()

@@ -9,7 +9,7 @@ import click
 
 from nanoshell import MODEL
 from nanoshell_commands.inputs import prompt_text, runs_dir_option
-from nanoshell_commands.sampling import choose_model, chosen_sampling, sampling_options
+from nanoshell_commands.sampling import chosen_model, chosen_sampling, sampling_options
 
 if TYPE_CHECKING:
     from nanoshell import Generation, Screen, Session
@@ -130,8 +130,7 @@ def sample(
     if not text and prompt is None:
         raise UsageError("there is no prompt", hint='try: sample "The capital of France is"')
     whole = prompt_text(text or (prompt or "",))
-    choose_model(session, model)
-    loaded = session.model()
+    loaded = chosen_model(session, model)
 
     def start() -> Generation:
         return session.generate(
@@ -142,6 +141,7 @@ def sample(
             stop=stop,
             special=special,
             start_of_document=not no_bos,
+            model=loaded,
         )
 
     return Continuation(whole, loaded.label, loaded.engine.max_positions, start, stream)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
-    from nanoshell import Session
+    from nanoshell import LoadedModel, Session
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -89,9 +89,8 @@ def chosen_sampling(options: Mapping[str, Any]) -> dict[str, float]:
     return values
 
 
-def choose_model(session: Session, reference: str | None) -> None:
-    """Make ``reference`` the session's model; without one keep the chosen model, or take the newest."""
-    if reference is None and session.model_name is None:
-        reference = "latest"
-    if reference is not None:
-        session.use_model(reference)
+def chosen_model(session: Session, reference: str | None) -> LoadedModel:
+    """Make ``reference`` the session's model and return it; by default the chosen model, else the newest."""
+    if reference is None and session.model_name is not None:
+        return session.model()
+    return session.use_model(reference or "latest")

@@ -19,7 +19,7 @@ SET_EXAMPLES = ("set temperature 0.5", "set device cpu")
 UNSET_EXAMPLES = ("unset temperature", "unset device")
 SHOW_EXAMPLES = ("show", "show temperature")
 
-_NEXT_START = frozenset({"disabled_plugins"})
+_NEXT_START = frozenset({"disabled_plugins", "tokenizer", "chat_template"})
 
 
 @dataclass(frozen=True)
