@@ -233,7 +233,7 @@ def test_the_toolbar_follows_a_run_and_its_end_is_said_above_the_prompt(
     keyboard.when("finished: step 600", CTRL_D)
     assert keyboard(session) == 0
     drawn = keyboard.screen.getvalue()
-    assert "tiny-1 120/600 loss 2.345 5.1k tokens/s 1m00s left · data nano-start · auto" in drawn
+    assert "tiny-1 120/600 loss 2.345 5.1k tokens/s 1m00s left · data nano-start ·" in drawn
     assert "run tiny-1 finished: step 600, loss 0.500" in drawn
     assert not session.runs_in_progress()
 
