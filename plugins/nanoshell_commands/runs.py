@@ -12,6 +12,7 @@ import click
 from nanoshell import RUN
 from nanoshell_commands.inputs import runs_dir_option
 from nanoshell_commands.layout import Rows, figure, human_bytes, human_count, human_seconds, moment, pairs
+from nanoshell_commands.watch import RunSummary, summary
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -268,7 +269,7 @@ def log(session: Session, run: str, lines: int, follow: bool) -> LogView:
 )
 @runs_dir_option
 @click.pass_obj
-def stop(session: Session, run: str, wait: bool) -> RunRow:
+def stop(session: Session, run: str, wait: bool) -> RunSummary:
     """Ask RUN to save its weights and stop."""
     from nanoshell import request
 
@@ -276,7 +277,7 @@ def stop(session: Session, run: str, wait: bool) -> RunRow:
     request(found, "stop")
     if wait:
         _wait_for_end(session, found)
-    return _row(found)
+    return summary(found)
 
 
 def _wait_for_end(session: Session, run: RunDirectory) -> None:

@@ -29,7 +29,7 @@ Event = dict[str, Any]
 
 @dataclass(frozen=True)
 class RunSummary:
-    """How a run ended: its state, the last step and loss, seconds of work, the newest weights."""
+    """How a run stands or ended: its state, the last step and loss, seconds of work, the newest weights."""
 
     run: str
     path: str
@@ -57,7 +57,7 @@ class RunSummary:
 
 
 def summary(run: RunDirectory, seconds: float | None = None) -> RunSummary:
-    """Return how ``run`` stands now that it has ended, after ``seconds`` of work."""
+    """Return how ``run`` stands, after ``seconds`` of work where they are known."""
     status = run.status()
     weights = run.latest_checkpoint()
     return RunSummary(
@@ -120,9 +120,7 @@ class Watch:
     def show(self, screen: Screen) -> None:
         if screen.prompt and not self._patient:
             name = self.run.name
-            screen.note(
-                f"{name} trains in the background; :runs show {name} shows it, :runs stop {name} ends it"
-            )
+            screen.note(f"{name} trains in the background; see it with :runs show, end it with :runs stop")
             return
         self.wait(screen)
         screen.out.print(summary(self.run, self.seconds))
