@@ -10,7 +10,7 @@ demo: $(VENV)/installed
 	@$(BIN)/nanoshell demo
 
 test: $(VENV)/installed-test lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 lint: $(VENV)/installed-test
 	$(BIN)/ruff check .

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -17,7 +18,9 @@ RUN = RunDirectory(Path("runs/tiny-1"))
 
 
 @pytest.fixture
-def session() -> Session:
+def session(monkeypatch: pytest.MonkeyPatch) -> Session:
+    """A session that has not loaded torch, whatever the tests before it have."""
+    monkeypatch.delitem(sys.modules, "torch", raising=False)
     return open_session(safe=True)
 
 
