@@ -5,6 +5,10 @@ other. In each epoch a grid of windows is laid on the ring from a fresh random s
 cut at other places every time, and the windows come in a fresh random order. A window holds ``seq_len + 1``
 tokens (inputs and their targets, shifted by one) and the next one starts ``seq_len`` further on: every
 training token is a target at least once in an epoch, and fewer than ``seq_len`` of them twice.
+
+With ``shuffle="documents"`` the documents, too, stand on the ring in a fresh random order in each epoch. A
+model of few documents would else learn which one comes after which, lean on that, and fail when it is asked
+for one of them alone.
 """
 
 from __future__ import annotations
@@ -30,7 +34,8 @@ class TokenLoader:
     With ``val_fraction`` about that share of the tokens is held out, in whole documents (each ends with
     ``end_of_text``) chosen by ``seed``. A single document is cut instead: its end is held out (``split`` says
     "tail"). The same arguments give the same batches. An epoch's order takes 4 bytes for each of its windows.
-    Raises `DataError` where the training tokens do not fill one window.
+    ``shuffle`` is ``windows``, or ``documents`` for windows and documents. Raises `DataError` where the
+    training tokens do not fill one window.
     """
 
     split: Literal["none", "documents", "tail"]
@@ -44,6 +49,7 @@ class TokenLoader:
         seed: int,
         val_fraction: float = 0.0,
         end_of_text: int,
+        shuffle: Literal["windows", "documents"] = "windows",
     ) -> None:
         _check_settings(seq_len, batch_size, val_fraction)
         self.seq_len = seq_len
@@ -56,6 +62,7 @@ class TokenLoader:
         else:
             train, held_out, self.split = _whole(len(tokens)), _whole(0), "none"
         self._train = _Stream(tokens, train)
+        self._documents = _cut(train, _document_ends(tokens, end_of_text)) if shuffle == "documents" else None
         self._val = _Stream(tokens, held_out)
         if self.num_train_tokens < seq_len + 1:
             raise _too_short(self)
@@ -150,11 +157,16 @@ class TokenLoader:
         self._order, self._start = self._lay_out(epoch)
 
     def _lay_out(self, epoch: int) -> tuple[NDArray[np.uint32], int]:
-        """Return the order of the windows of ``epoch``, and where on the ring the grid starts."""
+        """Return the order of the windows of ``epoch``, and where on the ring the grid starts.
+
+        Where documents are shuffled, this lays them on the ring.
+        """
         random = _random(self.seed, _EPOCH, epoch)
         start = int(random.integers(self.num_train_tokens))
         order = np.arange(self.windows_per_epoch, dtype=np.uint32)
         random.shuffle(order)
+        if self._documents is not None:
+            self._train = _Stream(self._tokens, random.permutation(self._documents))
         return order, start
 
 
@@ -225,6 +237,14 @@ def _merge(starts: NDArray[np.int64], ends: NDArray[np.int64], chosen: NDArray[n
     edges = np.diff(np.concatenate([[False], chosen, [False]]).astype(np.int8))
     first, past = np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)
     return np.stack([starts[first], ends[past - 1]], axis=1).astype(np.int64)
+
+
+def _cut(spans: Spans, ends: NDArray[np.int64]) -> Spans:
+    """Return the whole documents, which end at ``ends``, inside ``spans``; ``spans`` where there is none."""
+    starts = np.concatenate([[0], ends[:-1]])
+    inside = np.minimum(np.searchsorted(spans[:, 1], ends), len(spans) - 1)
+    whole = (spans[inside, 0] <= starts) & (ends <= spans[inside, 1])
+    return np.stack([starts[whole], ends[whole]], axis=1).astype(np.int64) if whole.any() else spans
 
 
 def _check_settings(seq_len: int, batch_size: int, val_fraction: float) -> None:

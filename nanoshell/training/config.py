@@ -72,6 +72,8 @@ class TrainerConfig(BaseModel):
     """Micro-batches in an optimizer step."""
     seq_len: Count | None = None
     """Positions in a window; ``model.max_seq_len`` where absent."""
+    shuffle: Literal["windows", "documents"] = "windows"
+    """What each epoch puts in a new order: windows of the text, or its documents too."""
     seed: Natural = 1337
 
     # The update

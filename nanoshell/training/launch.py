@@ -116,5 +116,6 @@ def _windows_per_epoch(config: RunConfig, corpus: Corpus, tokenizer: Tokenizer) 
         seed=config.trainer.seed,
         val_fraction=config.trainer.val_fraction,
         end_of_text=tokenizer.end_of_text,
+        shuffle=config.trainer.shuffle,
     )
     return loader.windows_per_epoch

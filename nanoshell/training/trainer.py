@@ -275,6 +275,7 @@ def build_trainer(
         seed=trainer.seed,
         val_fraction=trainer.val_fraction,
         end_of_text=tokenizer.end_of_text,
+        shuffle=config.trainer.shuffle,
     )
     model = build_model(config.model, plugins.mixers, seed=trainer.seed).to(device).train()
     torch.manual_seed(trainer.seed)  # what dropout draws from

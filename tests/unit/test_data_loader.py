@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -228,3 +229,54 @@ def test_a_position_in_other_batches_is_refused(change: dict[str, int], words: s
         loader.load_state_dict({**before, **change})
     assert caught.value.hint
     assert loader.state_dict() == before
+
+
+@given(documents=lengths, seed=seeds, val_fraction=st.sampled_from([0.0, 0.3]))
+@settings(deadline=None)
+def test_shuffled_documents_stay_whole_and_each_stands_once_in_an_epoch(
+    documents: list[int], seed: int, val_fraction: float
+) -> None:
+    tokens = corpus([length + 1 for length in documents])
+    seq_len = 3
+    options = {"seq_len": seq_len, "batch_size": 1, "seed": seed, "end_of_text": END}
+    try:
+        plain = TokenLoader(tokens, **options, val_fraction=val_fraction)
+    except DataError:
+        return
+    loader = TokenLoader(tokens, **options, val_fraction=val_fraction, shuffle="documents")
+    assert loader.num_train_tokens == plain.num_train_tokens
+    successor = {int(a): int(b) for a, b in pairwise(tokens) if a != END}
+    expected = sorted(epoch_tokens(plain))
+    for _ in range(2):
+        windows = epoch_of(loader)
+        for before, after in zip(windows[:, :-1].ravel(), windows[:, 1:].ravel(), strict=True):
+            if before != END and loader.split != "tail":
+                assert successor[int(before)] == after
+        assert set(windows.ravel().tolist()) == set(expected)
+    held = [batch.ravel().tolist() for batch in plain.validation_batches()]
+    assert held == [batch.ravel().tolist() for batch in loader.validation_batches()]
+
+
+def epoch_tokens(loader: TokenLoader) -> list[int]:
+    return sorted(set(epoch_of(loader).ravel().tolist()))
+
+
+def test_shuffled_documents_follow_each_other_differently_and_resume_exactly() -> None:
+    tokens = corpus([5] * 40)
+    options = {"seq_len": 6, "batch_size": 3, "seed": 1, "end_of_text": END, "shuffle": "documents"}
+    loader = TokenLoader(tokens, **options)
+    for _ in range(17):
+        loader.next_batch()
+    state = json.loads(json.dumps(loader.state_dict()))
+    resumed = TokenLoader(tokens, **options)
+    resumed.load_state_dict(state)
+    after = [loader.next_batch() for _ in range(40)]
+    assert all((resumed.next_batch() == batch).all() for batch in after)
+    neighbours = {
+        (int(row[place - 1]), int(row[place + 1]))
+        for batch in after
+        for row in batch
+        for place in range(1, 6)
+        if row[place] == END
+    }
+    assert len(neighbours) > 60, "39 pairs would do if the order never changed"
