@@ -18,14 +18,9 @@ def own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monke
     home = tmp_path_factory.mktemp("home")
     monkeypatch.setenv("NANOSHELL_HOME", str(home))
     monkeypatch.setenv("HF_HOME", str(home / "huggingface"))
-    for name in (
-        "NANOSHELL_PLUGINS",
-        "NANOSHELL_STRICT",
-        "NO_COLOR",
-        "FORCE_COLOR",
-        "HF_HUB_OFFLINE",
-        "HF_ENDPOINT",
-    ):
+    plugins = ("NANOSHELL_PLUGINS", "NANOSHELL_STRICT")
+    terminal = ("NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES")
+    for name in (*plugins, *terminal, "HF_HUB_OFFLINE", "HF_ENDPOINT"):
         monkeypatch.delenv(name, raising=False)
     return home
 
