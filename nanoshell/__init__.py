@@ -127,10 +127,10 @@ if TYPE_CHECKING:
         remove_run as remove_run,
     )
     from nanoshell.runs.events import follow as follow, read_events as read_events
+    from nanoshell.runs.locate import ModelLocation as ModelLocation
     from nanoshell.runs.pruning import prune as prune
     from nanoshell.session import (
         LoadedModel as LoadedModel,
-        ModelLocation as ModelLocation,
         Reply as Reply,
         Session as Session,
         last_state as last_state,
@@ -174,7 +174,7 @@ _HOME = {
     "Message": "nanoshell.chat.template",
     "Mixer": "nanoshell.model.mixer",
     "ModelConfig": "nanoshell.model.config",
-    "ModelLocation": "nanoshell.session",
+    "ModelLocation": "nanoshell.runs.locate",
     "NameType": "nanoshell.command.complete",
     "NanoshellError": "nanoshell.errors",
     "Narrator": "nanoshell.narrator",

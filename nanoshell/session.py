@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nanoshell import paths
-from nanoshell.errors import CheckpointError, NanoshellError, RunError, StorageError, UsageError
+from nanoshell.errors import NanoshellError, StorageError, UsageError
 from nanoshell.files import write_text
 from nanoshell.narrator import Narrator, SilentNarrator
 from nanoshell.plugin.manager import Plugins, load_plugins
@@ -31,11 +31,9 @@ if TYPE_CHECKING:
     from nanoshell.model.backend import Backend
     from nanoshell.model.config import ModelConfig
     from nanoshell.runs.directory import RunDirectory, RunStatus
+    from nanoshell.runs.locate import ModelLocation
     from nanoshell.tokenizer.base import Tokenizer
     from nanoshell.training.launch import TrainRequest
-
-SNAPSHOT_SECONDS = 60.0
-"""How long to wait for a training run to write a snapshot: one step and one write of the weights."""
 
 
 @dataclass(frozen=True)
@@ -46,28 +44,8 @@ class LoadedModel:
     config: ModelConfig
     path: Path
     label: str
+    device: str
     step: int | None = None
-
-
-@dataclass(frozen=True)
-class ModelLocation:
-    """A model directory together with the run that it belongs to, where it belongs to one."""
-
-    path: Path
-    run: RunDirectory | None = None
-
-    @property
-    def step(self) -> int | None:
-        """The training step in the directory's name (``step-000200``), or None."""
-        digits = self.path.name.rpartition("-")[2]
-        return int(digits) if digits.isdigit() and self.path.name.startswith("step-") else None
-
-    @property
-    def label(self) -> str:
-        """A short name for people: run and step, or the folder's name."""
-        if self.run is None:
-            return self.path.name
-        return self.run.name if self.step is None else f"{self.run.name}@{self.step}"
 
 
 class Reply:
@@ -209,30 +187,12 @@ class Session:
     def locate_model(self, reference: str) -> ModelLocation:
         """Return the model directory that ``reference`` names: ``latest``, a run, ``RUN@STEP``, or a folder.
 
-        A run that is training is asked for a snapshot of its newest weights. Raises `RunError`,
-        `CheckpointError`.
+        A run that is training is asked for a snapshot of its newest weights. Raises `UnknownNameError`,
+        `RunError`, `CheckpointError`.
         """
-        directory = Path(reference).expanduser()
-        if (directory / "config.json").is_file():
-            return ModelLocation(directory.resolve(), _run_of(directory.resolve()))
-        name, _, step = reference.rpartition("@")  # the last one: a path may hold others
-        if not name or not step.isdigit():
-            name, step = reference, ""
-        run = self._newest_run_with_weights() if name == "latest" else self._run_with_model(name)
-        if step:
-            return _checkpoint_at(run, step)
-        return ModelLocation(self._newest_weights(run), run)
+        from nanoshell.runs.locate import locate_model
 
-    def _run_with_model(self, name: str) -> RunDirectory:
-        try:
-            return self.find_run(name)
-        except (RunError, UsageError):
-            if not Path(name).expanduser().is_dir():
-                raise
-            raise CheckpointError(
-                f"{name} holds no model: there is no config.json in it",
-                hint="name a run, a checkpoint's folder, or latest",
-            ) from None
+        return locate_model(self.runs_dir, reference)
 
     def use_model(self, reference: str) -> LoadedModel:
         """Load the model that ``reference`` names, choose it for what follows, and remember it."""
@@ -254,7 +214,8 @@ class Session:
         return choose_backend(self.settings.text("device"), self.plugins.backends)
 
     def _load(self, location: ModelLocation) -> LoadedModel:
-        if self._loaded is not None and self._loaded.path == location.path:
+        device = self.backend().device()
+        if self._loaded and (self._loaded.path, self._loaded.device) == (location.path, str(device)):
             return self._loaded
         from nanoshell.generation.engine import Engine
         from nanoshell.model.weights import load_model, read_config
@@ -265,35 +226,10 @@ class Session:
             if config.tokenizer != self.tokenizer.name
             else self.tokenizer
         )
-        device = self.backend().device()
         network = load_model(location.path, self.plugins.mixers, device=device, tokenizer=tokenizer)
         engine = Engine(network, tokenizer, self.plugins.samplers, device=device)
-        self._loaded = LoadedModel(engine, config, location.path, location.label, location.step)
+        self._loaded = LoadedModel(engine, config, location.path, location.label, str(device), location.step)
         return self._loaded
-
-    def _newest_run_with_weights(self) -> RunDirectory:
-        from nanoshell.runs.directory import list_runs
-
-        for run in list_runs(self.runs_dir):
-            if run.latest_checkpoint() is not None or not run.status().ended:
-                return run
-        raise RunError(f"no run in {self.runs_dir} has weights yet", hint="train one: train, or demo")
-
-    def _newest_weights(self, run: RunDirectory) -> Path:
-        from nanoshell.runs import control
-
-        status = run.status()
-        if status.state in ("starting", "running", "paused"):
-            answer = control.wait_for(run, control.request(run, "snapshot"), timeout=SNAPSHOT_SECONDS)
-            if answer is not None and answer.get("ok") and answer.get("path"):
-                return (run.path / str(answer["path"])).resolve()
-        checkpoint = run.latest_checkpoint()
-        if checkpoint is None:
-            raise RunError(
-                f"run {run.name} has no weights yet ({status.state})",
-                hint=f"see its log: runs log {run.name}",
-            )
-        return checkpoint
 
     # Generation and chat
 
@@ -429,19 +365,3 @@ def _absolute(reference: str | None) -> str | None:
 
 def _state_file() -> Path:
     return paths.data_dir() / "last.json"
-
-
-def _run_of(directory: Path) -> RunDirectory | None:
-    from nanoshell.runs.directory import RunDirectory
-
-    run = RunDirectory(directory.parent.parent)
-    return run if run.record_path.is_file() else None
-
-
-def _checkpoint_at(run: RunDirectory, step: str) -> ModelLocation:
-    from nanoshell.errors import unknown_name
-
-    by_step = {str(checkpoint.step): checkpoint.path for checkpoint in run.checkpoints()}
-    if step not in by_step:
-        raise unknown_name(f"checkpoint of {run.name}", step, by_step)
-    return ModelLocation(by_step[step], run)

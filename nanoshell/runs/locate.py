@@ -1,0 +1,98 @@
+"""Which model directory a user means: ``latest``, a run, ``RUN@STEP``, or a folder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from nanoshell.errors import CheckpointError, RunError, UsageError, unknown_name
+from nanoshell.runs.control import request, wait_for
+from nanoshell.runs.directory import RunDirectory, find_run, list_runs
+
+SNAPSHOT_SECONDS = 60.0
+"""How long to wait for a training run to write a snapshot: one step and one write of the weights."""
+
+
+@dataclass(frozen=True)
+class ModelLocation:
+    """A model directory together with the run that it belongs to, where it belongs to one."""
+
+    path: Path
+    run: RunDirectory | None = None
+
+    @property
+    def step(self) -> int | None:
+        """The training step in the directory's name (``step-000200``), or None."""
+        name, _, digits = self.path.name.rpartition("-")
+        return int(digits) if name == "step" and digits.isdigit() else None
+
+    @property
+    def label(self) -> str:
+        """A short name for people: run and step, or the folder's name."""
+        if self.run is None:
+            return self.path.name
+        return self.run.name if self.step is None else f"{self.run.name}@{self.step}"
+
+
+def locate_model(runs_dir: Path, reference: str) -> ModelLocation:
+    """Return the model directory that ``reference`` names among the runs in ``runs_dir``, or as a folder.
+
+    A run that is training is asked for a snapshot of its newest weights. Raises `UnknownNameError`,
+    `RunError` where a run has no weights, and `CheckpointError` for a folder without a model.
+    """
+    folder = Path(reference).expanduser()
+    if (folder / "config.json").is_file():
+        return _in_folder(folder.resolve())
+    name, _, step = reference.rpartition("@")  # the last one: a path may hold others
+    if not name or not step.isdigit():
+        name, step = reference, ""
+    run = _newest_with_weights(runs_dir) if name == "latest" else _named(runs_dir, name)
+    if step:
+        return ModelLocation(_checkpoint_at(run, step), run)
+    return ModelLocation(_newest_weights(run), run)
+
+
+def _in_folder(folder: Path) -> ModelLocation:
+    run = RunDirectory(folder.parent.parent)
+    return ModelLocation(folder, run if run.record_path.is_file() else None)
+
+
+def _named(runs_dir: Path, name: str) -> RunDirectory:
+    try:
+        return find_run(runs_dir, name)
+    except (RunError, UsageError):
+        if not Path(name).expanduser().is_dir():
+            raise
+        raise CheckpointError(
+            f"{name} holds no model: there is no config.json in it",
+            hint="name a run, a checkpoint's folder, or latest",
+        ) from None
+
+
+def _newest_with_weights(runs_dir: Path) -> RunDirectory:
+    for run in list_runs(runs_dir):
+        if run.latest_checkpoint() is not None or not run.status().ended:
+            return run
+    raise RunError(f"no run in {runs_dir} has weights yet", hint="train one: train, or demo")
+
+
+def _newest_weights(run: RunDirectory) -> Path:
+    status = run.status()
+    if status.state in ("starting", "running", "paused"):
+        answer = wait_for(run, request(run, "snapshot"), timeout=SNAPSHOT_SECONDS)
+        if answer is not None and answer.get("ok") and answer.get("path"):
+            return (run.path / str(answer["path"])).resolve()
+    checkpoint = run.latest_checkpoint()
+    if checkpoint is None:
+        raise RunError(
+            f"run {run.name} has no weights yet ({run.status().state})",
+            hint=f"see its log: runs log {run.name}",
+        )
+    return checkpoint
+
+
+def _checkpoint_at(run: RunDirectory, step: str) -> Path:
+    by_step = {str(checkpoint.step): checkpoint.path for checkpoint in run.checkpoints()}
+    if step not in by_step:
+        raise unknown_name(f"checkpoint of {run.name}", step, by_step)
+    return by_step[step]

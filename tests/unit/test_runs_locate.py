@@ -1,0 +1,73 @@
+"""Which model directory a reference means."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from nanoshell.errors import CheckpointError, RunError, UnknownNameError
+from nanoshell.runs.directory import RunDirectory, create_run
+from nanoshell.runs.events import EventLog
+from nanoshell.runs.locate import locate_model
+
+
+def trained(runs_dir: Path, name: str, *steps: int) -> RunDirectory:
+    """Return a finished run with a checkpoint of each of ``steps``."""
+    run = create_run(runs_dir, name, {})
+    for step in steps:
+        folder = run.checkpoints_dir / f"step-{step:06}"
+        folder.mkdir(parents=True)
+        (folder / "config.json").write_text("{}")
+    EventLog(run.events_path).write("state", state="finished")
+    return run
+
+
+def test_a_run_means_its_newest_checkpoint(runs_dir: Path) -> None:
+    run = trained(runs_dir, "tiny", 200, 1000, 400)
+    for reference in ("tiny-1", "tiny", "latest", str(run.path)):
+        found = locate_model(runs_dir, reference)
+        assert (found.path.name, found.step, found.label) == ("step-001000", 1000, "tiny-1@1000")
+
+
+def test_a_step_is_named_behind_the_run(runs_dir: Path) -> None:
+    trained(runs_dir, "tiny", 200, 400)
+    assert locate_model(runs_dir, "tiny-1@200").path.name == "step-000200"
+    with pytest.raises(UnknownNameError, match="unknown checkpoint of tiny-1 '300'"):
+        locate_model(runs_dir, "tiny-1@300")
+
+
+def test_the_latest_is_the_newest_run_that_has_weights(runs_dir: Path) -> None:
+    trained(runs_dir, "old", 5)
+    trained(runs_dir, "new", 7)
+    trained(runs_dir, "empty")
+    assert locate_model(runs_dir, "latest").label == "new-1@7"
+
+
+def test_a_folder_knows_its_run(runs_dir: Path, tmp_path: Path) -> None:
+    run = trained(runs_dir, "tiny", 9)
+    inside = locate_model(runs_dir, str(run.checkpoints_dir / "step-000009"))
+    assert inside.run == run
+    alone = tmp_path / "me@home"
+    alone.mkdir()
+    (alone / "config.json").write_text("{}")
+    assert (found := locate_model(runs_dir, str(alone))).run is None
+    assert found.label == "me@home"
+
+
+def test_a_run_at_a_path_with_an_at_sign_is_found(tmp_path: Path) -> None:
+    run = trained(tmp_path / "me@home", "tiny", 3)
+    assert locate_model(tmp_path / "runs", str(run.path)).step == 3
+    assert locate_model(tmp_path / "runs", f"{run.path}@3").step == 3
+
+
+def test_what_has_no_weights_is_told(runs_dir: Path, tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"no run in .* has weights yet"):
+        locate_model(runs_dir, "latest")
+    trained(runs_dir, "empty")
+    with pytest.raises(RunError, match=r"empty-1 has no weights yet \(finished\)"):
+        locate_model(runs_dir, "empty-1")
+    with pytest.raises(CheckpointError, match="holds no model"):
+        locate_model(runs_dir, str(tmp_path))
+    with pytest.raises(UnknownNameError, match="did you mean 'empty-1'"):
+        locate_model(runs_dir, "emptie-1")
