@@ -90,9 +90,9 @@ def run(arguments: Sequence[str] | None = None) -> int:
     _speak_utf8()
     _wait_asleep()
     debug = "--debug" in args
+    program = build()
     try:
         screen = TerminalScreen()
-        program = build()
         if _completes_for_a_shell():
             program.main(args, "nanoshell")  # answers bash, zsh or fish and exits
         outcome = perform(program, "nanoshell", args, screen, debug=debug)
@@ -102,6 +102,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except BaseException as error:
         return fail(error, debug=debug)
     finally:
+        if program.opened is not None:
+            program.opened.close()
         _flush()
 
 

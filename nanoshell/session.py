@@ -312,6 +312,11 @@ class Session:
 
     # Between starts
 
+    def close(self) -> None:
+        """Close what is open. The session can go on: it is opened again when needed."""
+        if "store" in vars(self):
+            self.store.close()
+
     def remember(self) -> None:
         """Keep the names of model and data for the next start. Failing to is no reason to fail."""
         if not self.history:
