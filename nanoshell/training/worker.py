@@ -97,5 +97,5 @@ def _train(
         if isinstance(error, MemoryError) or any(words in str(error).lower() for words in _OUT_OF_MEMORY):
             hint = "lower trainer.batch_size and raise trainer.gradient_accumulation, or lower seq_len"
             return {"state": "failed", "reason": "the memory does not suffice", "hint": hint}
-        last_line = traceback.format_exception_only(error)[-1].strip()
-        return {"state": "failed", "reason": last_line, "hint": f"the traceback is in {run.log_path}"}
+        what = " ".join("".join(traceback.format_exception_only(error)).split())
+        return {"state": "failed", "reason": what, "hint": f"the traceback is in {run.log_path}"}
