@@ -72,7 +72,7 @@ def register_samplers(register: RegisterSampler) -> None:
         neutral=1.0,
         minimum=0.0,
         maximum=100.0,
-        summary="below 1 bolder, above 1 more varied, 0 always the likeliest token",
+        summary="below 1 surer, above 1 more varied, 0 always the likeliest token",
     )
     register(
         "top_k",
