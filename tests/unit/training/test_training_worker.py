@@ -349,3 +349,16 @@ def test_auto_goes_on_with_the_newest_that_fits_else_begins(lab: Any) -> None:
     resumed = lab.prepare(lab.request(None, None, resume="auto", max_steps=3))
     assert resumed == run
     assert auto(lab.config(max_steps=4, model_name="other"), lab.corpus()) == "other-1"
+
+
+def test_tokens_that_are_gone_are_made_again_on_resume(lab: Any) -> None:
+    text = lab.folder / "text.txt"
+    text.write_text("the quick brown fox jumps over the lazy dog " * 9)
+    run = lab.prepare(lab.request(lab.config(max_steps=4), text, max_steps=2))
+    run_worker(run, lab.plugins)
+    tokens = Path(run.record()["corpus"]["path"])
+    before = tokens.read_bytes()
+    tokens.unlink()
+    lab.prepare(lab.request(None, None, resume=run.name))
+    assert Path(run.record()["corpus"]["path"]).read_bytes() == before
+    assert run_worker(run, lab.plugins) == 0
