@@ -71,11 +71,10 @@ class Terminal:
 
     def save(self, name: str, title: str) -> None:
         """Save the screen, in its colours, as a picture."""
-        lines = self.run("capture-pane", "-p", "-e").rstrip("\n").split("\n")
+        screen = Text.from_ansi(self.run("capture-pane", "-p", "-e", "-N").rstrip("\n"), no_wrap=True)
         columns = int(self.run("display-message", "-p", "#{pane_width}"))
         console = Console(record=True, width=columns, file=open(os.devnull, "w"))  # noqa: SIM115, PTH123
-        for line in lines:
-            console.print(Text.from_ansi(line, no_wrap=True, end=""))
+        console.print(screen, soft_wrap=True)
         PICTURES.mkdir(exist_ok=True)
         path = PICTURES / f"{name}.svg"
         console.save_svg(str(path), title=title, theme=MONOKAI, unique_id=name)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from nanoshell import MODEL
-from nanoshell_commands.layout import Rows, human_bytes, human_count, pairs
+from nanoshell_commands.layout import Rows, from_here, human_bytes, human_count, pairs
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -69,7 +69,7 @@ class ModelDetails:
         about = pairs(
             [
                 (self.kind, self.name),
-                ("folder" if self.kind != "preset" else "file", self.path),
+                ("folder" if self.kind != "preset" else "file", from_here(self.path)),
                 ("step", f"{self.step:,}" if self.step is not None else None),
                 ("shape", f"{shape.get('num_layers')} layers of width {shape.get('hidden_size')}, {heads}"),
                 ("positions", f"{shape.get('max_seq_len'):,}"),
