@@ -107,6 +107,7 @@ class TrainerConfig(BaseModel):
     eval_tokens: Count = 16_384
     """An evaluation reads at most about this many tokens of the validation split."""
     log_interval: Count = 1
+    """Steps between the lines of ``train --json``; the event log has every step."""
     save_interval: Natural = 200
     """Steps between checkpoints; 0 writes one at the end alone."""
     max_checkpoints: Natural = 2

@@ -129,10 +129,13 @@ class Watch:
         from nanoshell import on_interrupt
 
         stop = StopRequest(self.run)
+        every = int(self.run.record().get("trainer", {}).get("log_interval", 1))
+        total: int | None = None
         with on_interrupt(stop.press):
             try:
                 for event in self._events():
-                    if event.get("type") == "step":
+                    total = self._total(event) or total
+                    if event.get("type") == "step" and (event["step"] % every == 0 or event["step"] == total):
                         yield step_line(event)
             except KeyboardInterrupt:
                 self._leave()

@@ -79,8 +79,9 @@ class FakeRun:
 def fake_run(tmp_path: Path) -> Callable[..., FakeRun]:
     """Return a function that creates a run that has just begun, with this process as its worker."""
 
-    def make(name: str = "tiny", total_steps: int = 10, alive: bool = True) -> FakeRun:
-        run = create_run(tmp_path / "runs", name, {"model": {"name": "tiny"}, "source": "nano-start"})
+    def make(name: str = "tiny", total_steps: int = 10, alive: bool = True, **trainer: Any) -> FakeRun:
+        record = {"model": {"name": "tiny"}, "trainer": trainer, "source": "nano-start"}
+        run = create_run(tmp_path / "runs", name, record)
         if alive:
             write_process(run)
         log = EventLog(run.events_path)

@@ -60,6 +60,14 @@ def test_lines_are_the_steps_with_their_fields_and_nothing_else(session, fake_ru
     assert fake.run.name not in dict(session.runs_in_progress())
 
 
+def test_lines_come_at_the_interval_of_the_config_and_at_the_end(session, fake_run) -> None:
+    fake = fake_run(total_steps=8, log_interval=3)
+    for step in range(1, 9):
+        fake.step(step)
+    fake.end()
+    assert [line["step"] for line in Watch(session, fake.run).lines()] == [3, 6, 8]
+
+
 def test_a_resumed_run_tells_only_its_new_steps(session, fake_run) -> None:
     fake = fake_run()
     fake.step(1)
