@@ -1,0 +1,35 @@
+"""The tables of keys in the documents are those of the code."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from nanoshell.model.config import ModelConfig
+from nanoshell.training.config import TrainerConfig
+
+PAGE = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text("utf-8")
+OF_OTHER_LAYERS = re.compile(r"kv_latent|q_latent|d_rope|expert|mamba")
+READ_AND_NOT_USED = {
+    "checkpoint_dir",
+    "load_balance_alpha",
+    "distributed",
+    "group_size",
+    "beta_kl",
+    "optimizer_options",
+}
+
+
+def documented(section: str) -> set[str]:
+    """Return the keys in the first column of the table under ``section``."""
+    table = PAGE.split(f"## `{section}:`")[1].split("\n## ")[0]
+    firsts = (line.split("|")[1] for line in table.splitlines() if line.startswith("| `"))
+    return {key for first in firsts for key in re.findall(r"`(\w+)`", first)}
+
+
+def test_every_key_of_a_model_is_documented() -> None:
+    assert documented("model") == {key for key in ModelConfig.model_fields if not OF_OTHER_LAYERS.search(key)}
+
+
+def test_every_key_of_a_trainer_is_documented() -> None:
+    assert documented("trainer") == set(TrainerConfig.model_fields) - READ_AND_NOT_USED
