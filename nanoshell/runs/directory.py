@@ -193,12 +193,12 @@ def list_runs(runs_dir: Path) -> list[RunDirectory]:
     return [run for _, _, run in dated]
 
 
-def find_run(runs_dir: Path, ref: str) -> RunDirectory:
+def find_run(runs_dir: Path, ref: str, *, whole: bool = False) -> RunDirectory:
     """Return the run that ``ref`` means.
 
     It is ``latest``, a run's name, a name without its number (the newest of that name), the beginning of
-    exactly one name, or a path. Raises `UnknownNameError` naming the nearest, `RunError` where there is no
-    run.
+    exactly one name, or a path. With ``whole``, for what cannot be undone, only ``latest``, a name with its
+    number and a path count. Raises `UnknownNameError` naming the nearest, `RunError` where there is no run.
     """
     runs = list_runs(runs_dir)
     by_name = {run.name: run for run in runs}
@@ -214,11 +214,14 @@ def find_run(runs_dir: Path, ref: str) -> RunDirectory:
         )
     if ref == "latest":
         return runs[0]
+    begun = [run for run in runs if ref and run.name.startswith(ref)]
+    if whole and begun:
+        names = ", ".join(run.name for run in begun[:8])
+        raise UnknownNameError(f"'{ref}' is only the beginning of a run's name", hint=f"say which: {names}")
     for run in runs:
         numbered = _NUMBERED.fullmatch(run.name)
         if numbered and numbered["base"] == ref:
             return run
-    begun = [run for run in runs if ref and run.name.startswith(ref)]
     if len(begun) == 1:
         return begun[0]
     if begun:

@@ -124,6 +124,16 @@ def test_a_run_is_found_by_what_people_type(
         found("")
 
 
+def test_what_cannot_be_undone_wants_a_whole_name(runs_dir: Path) -> None:
+    run = create_run(runs_dir, "shakespeare", {})
+    for ref in ("shakespeare-1", str(run.path), "latest"):
+        assert find_run(runs_dir, ref, whole=True).path == run.path
+    for ref in ("shake", "shakespeare", "shakespeare-"):
+        with pytest.raises(UnknownNameError, match="only the beginning") as caught:
+            find_run(runs_dir, ref, whole=True)
+        assert "shakespeare-1" in caught.value.hint
+
+
 def test_without_any_run_one_is_told_how_to_start_one(runs_dir: Path) -> None:
     with pytest.raises(RunError, match="there are no runs in") as caught:
         find_run(runs_dir, "latest")
