@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from nanoshell.errors import StorageError
+from nanoshell.paths import private_folder
 
 _REASONS = {
     errno.ENOSPC: ("the disk is full", "free some space, or choose another folder"),
@@ -53,10 +54,14 @@ def sync_folder(folder: Path) -> None:
 def atomic_write(path: Path, mode: str = "wb", *, private: bool = False) -> Iterator[IO[Any]]:
     """Yield a file that becomes ``path`` when the block ends well, and leaves no trace otherwise.
 
-    ``mode`` is ``"wb"`` or ``"w"`` (UTF-8). A ``private`` file is 0600. Raises `StorageError`.
+    ``mode`` is ``"wb"`` or ``"w"`` (UTF-8). A ``private`` file is 0600, and folders made for it are 0700.
+    Raises `StorageError`.
     """
     with explain_storage(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        if private:
+            private_folder(path.parent)
+        else:
+            path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
         temporary = Path(name)
         try:

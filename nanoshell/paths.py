@@ -21,8 +21,11 @@ def _user_folder(kind: str) -> Path:
 
 
 def private_folder(folder: Path) -> Path:
-    """Create ``folder`` (mode 0700) where it is missing, and return it."""
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    """Create ``folder`` and what is missing above it (mode 0700), and return it."""
+    if not folder.is_dir():
+        if not folder.parent.is_dir():
+            private_folder(folder.parent)
+        folder.mkdir(mode=0o700, exist_ok=True)
     return folder
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nanoshell import paths
-from nanoshell.errors import NanoshellError, StorageError, UsageError
+from nanoshell.errors import StorageError, UsageError
 from nanoshell.files import write_text
 from nanoshell.narrator import Narrator, SilentNarrator
 from nanoshell.plugin.manager import Plugins, load_plugins
@@ -257,6 +257,7 @@ class Session:
 
         ``prompt`` is ordinary text unless ``special``; ``start_of_document`` puts ``<|endoftext|>`` first.
         """
+        from nanoshell.chat.template import role_ids
         from nanoshell.generation.engine import GenerationRequest
 
         engine = (model or self.model()).engine
@@ -268,7 +269,7 @@ class Session:
             max_tokens=max_tokens or int(self.settings.number("max_tokens")),
             sampling=self.sampling(sampling),
             seed=seed,
-            stop_ids=self.template.stop_ids(tokenizer),
+            stop_ids=role_ids(tokenizer) | {tokenizer.end_of_text},
             stop=tuple(stop),
             allow_special=special,
         )
@@ -282,7 +283,7 @@ class Session:
         self.conversation.add("user", text)
         try:
             return self.answer(sampling=sampling, seed=seed, model=model)
-        except NanoshellError:
+        except BaseException:
             self.conversation.undo()
             raise
 
@@ -307,8 +308,9 @@ class Session:
             seed=seed,
             stop_ids=self.template.stop_ids(engine.tokenizer),
         )
+        generation = engine.generate(request)  # checks the request: what it refuses is not kept
         self.store.save(self.conversation)
-        return Reply(self, engine.generate(request), fitted.dropped)
+        return Reply(self, generation, fitted.dropped)
 
     # Between starts
 
@@ -318,15 +320,23 @@ class Session:
             self.store.close()
 
     def remember(self) -> None:
-        """Keep the names of model and data for the next start. Failing to is no reason to fail."""
+        """Keep the names of model and data for the next start. Failing to is no reason to fail.
+
+        What this session has not chosen stays as the last one left it.
+        """
         if not self.history:
             return
-        named = self.data is None or self.data.partition(":")[0] in self.plugins.sources
-        data = self.data if named else _absolute(self.data)
-        model = _absolute(self.model_name)
-        state = {"model": model, "data": data, "runs_dir": str(self.runs_dir.resolve())}
-        with contextlib.suppress(StorageError):
-            write_text(_state_file(), json.dumps(state), private=True)
+        state = last_state() | {"runs_dir": str(self.runs_dir.resolve())}
+        if self.model_name is not None:
+            state["model"] = _absolute(self.model_name)
+        if self.data is not None:
+            named = self.data.partition(":")[0] in self.plugins.sources
+            state["data"] = self.data if named else _absolute(self.data)
+        _write_state(state)
+
+    def forget(self, *names: str) -> None:
+        """Forget the ``model`` or ``data`` of the last session, because it is gone."""
+        _write_state({name: kept for name, kept in last_state().items() if name not in names})
 
 
 def last_state() -> dict[str, Any]:
@@ -356,6 +366,8 @@ def open_session(
         parse = number(entry.name, **bounds)
         settings.define(Setting(entry.name, entry.options["default"], parse, entry.summary, "sampling"))
     session = Session(plugins, settings, history, narrator or SilentNarrator())
+    if history and isinstance(data := last_state().get("data"), str):
+        session.data = data
     plugins.notify("session_started", session=session)
     return session
 
@@ -370,3 +382,8 @@ def _absolute(reference: str | None) -> str | None:
 
 def _state_file() -> Path:
     return paths.data_dir() / "last.json"
+
+
+def _write_state(state: dict[str, Any]) -> None:
+    with contextlib.suppress(StorageError):
+        write_text(_state_file(), json.dumps(state), private=True)

@@ -76,7 +76,7 @@ CORE_SETTINGS = (
 
 
 class Settings:
-    """Values by name over their defaults; `set` checks and `save` keeps them.
+    """Values by name over their defaults; `set` checks and keeps them.
 
     Names in the file that nothing here knows are kept as they are: their plugin may be absent today.
     """
@@ -125,7 +125,7 @@ class Settings:
         parsed = self._setting(name).parse(value)
         self._values[name] = parsed
         self._temporary.pop(name, None)
-        self.save()
+        self._store(name, parsed)
         return parsed
 
     def override(self, name: str, value: str) -> None:
@@ -137,7 +137,7 @@ class Settings:
         setting = self._setting(name)
         self._values.pop(name, None)
         self._temporary.pop(name, None)
-        self.save()
+        self._store(name, None)
         return setting.default
 
     def is_set(self, name: str) -> bool:
@@ -147,14 +147,17 @@ class Settings:
     def __iter__(self) -> Iterator[Setting]:
         return iter(self._known.values())
 
-    def save(self) -> None:
-        """Write the values to the file. Without a path nothing is written."""
+    def _store(self, name: str, value: Value | None) -> None:
+        """Change one name in the file as it is now: another shell may have changed others meanwhile."""
         if self.path is None:
             return
         import tomli_w
 
+        stored = {key: kept for key, kept in self._read().items() if key != name}
+        if value is not None:
+            stored[name] = value
         with atomic_write(self.path, private=True) as file:
-            file.write(tomli_w.dumps({**self._pending, **self._values}).encode())
+            file.write(tomli_w.dumps(stored).encode())
 
     def _setting(self, name: str) -> Setting:
         if name not in self._known:

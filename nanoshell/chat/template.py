@@ -44,6 +44,12 @@ class ChatTemplate(Protocol):
 _ROLE_TOKENS: Mapping[str, str] = MappingProxyType({"system": SYSTEM, "user": USER, "assistant": ASSISTANT})
 
 
+def role_ids(tokenizer: Tokenizer) -> frozenset[int]:
+    """Return the ids of the roles' tokens, as far as ``tokenizer`` has them."""
+    spellings = tokenizer.special_tokens
+    return frozenset(spellings[token] for token in _ROLE_TOKENS.values() if token in spellings)
+
+
 class RoleTemplate:
     """A role's token, then the content; ``<|endoftext|>`` after each turn of the assistant.
 

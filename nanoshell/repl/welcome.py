@@ -42,19 +42,18 @@ def _take_up(session: Session) -> list[str]:
     if not session.history:
         return []
     state = last_state()
-    lost = []
+    lost = {}
     if isinstance(model := state.get("model"), str):
         session.model_name = _existing_model(session, model, str(state.get("runs_dir", "")))
         if session.model_name is None:
-            lost.append(f"the last model is gone: {model}")
-    if session.data is None and isinstance(data := state.get("data"), str):
-        if _data_exists(session, data):
-            session.data = data
-        else:
-            lost.append(f"the last data is gone: {data}")
+            lost["model"] = f"the last model is gone: {model}"
+    data = state.get("data")
+    if data is not None and session.data == data and not _data_exists(session, data):
+        session.data = None
+        lost["data"] = f"the last data is gone: {data}"
     if lost:
-        session.remember()
-    return lost
+        session.forget(*lost)
+    return list(lost.values())
 
 
 def _existing_model(session: Session, reference: str, runs_dir: str) -> str | None:
