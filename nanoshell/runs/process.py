@@ -172,8 +172,8 @@ def _taken(run: RunDirectory) -> RunError:
     )
 
 
-def _refuse_live(run: RunDirectory) -> None:
-    """Raise `RunError` where a worker may still write ``run`` though its lock could be taken."""
+def refuse_live(run: RunDirectory) -> None:
+    """Raise `RunError` where a worker may still write ``run``, whether or not its lock could be taken."""
     if read_process(run) is not None and worker_alive(run) is not False:
         status = run.status()
         if not status.ended and status.state != "silent":
@@ -191,7 +191,7 @@ def start_worker(run: RunDirectory, arguments: Sequence[str] = ()) -> int:
     command = [sys.executable, "-P", "-u", "-m", "nanoshell"]
     command += [*arguments, "train", "--run", str(run.path.resolve())]
     with hold_lock(run):
-        _refuse_live(run)
+        refuse_live(run)
         with explain_storage(run.log_path):
             log = os.open(run.log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:

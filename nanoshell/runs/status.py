@@ -224,7 +224,9 @@ def _judge(
 def _last_sign(run: RunDirectory, tail: _Tail) -> float:
     """Return when the run last wrote: by its own clock or by the file system's, whichever is later."""
     signs = [number(tail.last or {}, "t") or 0.0]
-    for path in (run.events_path, run.process_path, run.record_path):
+    # Once there is a worker only what it writes counts: the record is written by whoever resumes the run.
+    written = run.process_path if run.process_path.exists() else run.record_path
+    for path in (run.events_path, written):
         try:
             signs.append(path.stat().st_mtime)
         except OSError:

@@ -17,7 +17,7 @@ from nanoshell.errors import ConfigError, DataError, NanoshellError, RunError, U
 from nanoshell.files import write_text
 from nanoshell.narrator import Narrator
 from nanoshell.runs.directory import RunDirectory, find_run, list_runs
-from nanoshell.runs.process import hold_lock
+from nanoshell.runs.process import hold_lock, refuse_live
 from nanoshell.training.checkpoint import DOCUMENT, point_latest, read_document
 from nanoshell.training.config import RunConfig, override
 from nanoshell.training.provenance import describe_origin
@@ -102,6 +102,7 @@ def resume_run(
 
     Raises `ConfigError`, `UsageError`, `DataError` and `RunError` where it cannot; nothing has changed then.
     """
+    refuse_live(run)
     record = read_record(run)
     if request.source is not None and request.source != record.corpus.spec:
         raise UsageError(
@@ -132,6 +133,7 @@ def resume_run(
             else "raise --max-steps, or leave it out",
         )
     with hold_lock(run):
+        refuse_live(run)  # again: only under the lock does nobody else begin to go on with it
         text = yaml.safe_dump({**run.record(), **record.to_dict()}, sort_keys=False, allow_unicode=True)
         write_text(run.record_path, text)
         if checkpoint is not None:

@@ -199,6 +199,13 @@ def test_another_host_that_says_nothing_is_silent_since(run: RunDirectory, log: 
     assert not status.ended
 
 
+def test_writing_the_record_is_no_sign_of_life(run: RunDirectory, log: EventLog) -> None:
+    log.write("state", state="running")
+    age(run, SILENT_AFTER_SECONDS + 100, host="elsewhere")
+    os.utime(run.record_path)
+    assert run.status().state == "silent"
+
+
 def test_a_live_worker_that_says_nothing_is_remarked(run: RunDirectory, log: EventLog) -> None:
     log.write("state", state="running")
     age(run, 60)

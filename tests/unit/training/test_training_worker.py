@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,8 @@ from nanoshell.model.weights import load_model
 from nanoshell.runs import control
 from nanoshell.runs.directory import RunDirectory
 from nanoshell.runs.events import Event, follow, read_events
-from nanoshell.runs.process import write_process
+from nanoshell.runs.process import refuse_live, write_process
+from nanoshell.training import launch
 from nanoshell.training.trainer import Trainer
 from nanoshell.training.worker import SIGNALS, StopSignal, run_worker
 
@@ -321,6 +324,40 @@ def test_what_cannot_be_resumed_is_told_and_changes_nothing(lab: Any) -> None:
     assert "training cannot go on from it" in refused(resume=str(lab.folder)).message
     lab.corpus().write_bytes(b"\1\0\0\0" * 400)
     assert "has changed since the run began" in refused().message
+
+
+def on_another_host(run: RunDirectory, seconds: float) -> None:
+    """Make ``run`` one that a worker of another host wrote to until ``seconds`` ago, and did not end."""
+    then = time.time() - seconds
+    events = [event for event in read_events(run.events_path)[0] if event.get("state") != "stopped"]
+    written = [{**event, "t": then} for event in events if event.get("state") != "finished"]
+    run.events_path.write_text("".join(json.dumps(event) + "\n" for event in written))
+    process = {**json.loads(run.process_path.read_text()), "host": "elsewhere"}
+    run.process_path.write_text(json.dumps(process))
+    for path in (run.events_path, run.process_path, run.record_path):
+        os.utime(path, (then, then))
+
+
+def test_a_run_of_another_host_goes_on_once_it_is_silent_and_is_untouched_before(
+    lab: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = lab.prepare(lab.request(lab.config(max_steps=6), lab.corpus(), max_steps=2))
+    run_worker(run, lab.plugins)
+    on_another_host(run, 0)
+    record = run.record_path.read_bytes()
+    with pytest.raises(RunError, match="is being written by process .* on elsewhere"):
+        lab.prepare(lab.request(None, None, resume=run.name))
+    assert run.record_path.read_bytes() == record
+    on_another_host(run, 3600)
+    started: list[RunDirectory] = []
+
+    def start(run: RunDirectory, arguments: Sequence[str]) -> None:
+        refuse_live(run)  # as the launch does, after the record has been written
+        started.append(run)
+
+    monkeypatch.setattr(launch, "start_worker", start)
+    launch.start_run(lab.request(None, None, resume=run.name), lab.plugins)
+    assert started == [run]
 
 
 def test_what_changes_no_update_may_change_on_resume(lab: Any) -> None:
