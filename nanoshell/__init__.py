@@ -26,11 +26,15 @@ if TYPE_CHECKING:
     from nanoshell.command.complete import (
         COMMAND as COMMAND,
         CONVERSATION as CONVERSATION,
+        CONVERSATION_OR_FILE as CONVERSATION_OR_FILE,
         DEVICE as DEVICE,
         MODEL as MODEL,
         OPTIMIZER as OPTIMIZER,
+        PLUGIN as PLUGIN,
         PRESET as PRESET,
+        PRESET_OR_MODEL as PRESET_OR_MODEL,
         RUN as RUN,
+        SAMPLER_VALUE as SAMPLER_VALUE,
         SETTING as SETTING,
         SETTING_VALUE as SETTING_VALUE,
         SOURCE as SOURCE,
@@ -126,7 +130,11 @@ if TYPE_CHECKING:
         list_runs as list_runs,
         remove_run as remove_run,
     )
-    from nanoshell.runs.events import follow as follow, read_events as read_events
+    from nanoshell.runs.events import (
+        effective_events as effective_events,
+        follow as follow,
+        read_events as read_events,
+    )
     from nanoshell.runs.locate import ModelLocation as ModelLocation
     from nanoshell.runs.pruning import prune as prune
     from nanoshell.session import (
@@ -148,6 +156,7 @@ _HOME = {
     "Backend": "nanoshell.model.backend",
     "COMMAND": "nanoshell.command.complete",
     "CONVERSATION": "nanoshell.command.complete",
+    "CONVERSATION_OR_FILE": "nanoshell.command.complete",
     "ChatTemplate": "nanoshell.chat.template",
     "CheckpointError": "nanoshell.errors",
     "ConfigError": "nanoshell.errors",
@@ -180,7 +189,9 @@ _HOME = {
     "Narrator": "nanoshell.narrator",
     "NetworkError": "nanoshell.errors",
     "OPTIMIZER": "nanoshell.command.complete",
+    "PLUGIN": "nanoshell.command.complete",
     "PRESET": "nanoshell.command.complete",
+    "PRESET_OR_MODEL": "nanoshell.command.complete",
     "ParameterSplit": "nanoshell.model.config",
     "PluginError": "nanoshell.errors",
     "RUN": "nanoshell.command.complete",
@@ -201,6 +212,7 @@ _HOME = {
     "RunDirectory": "nanoshell.runs.directory",
     "RunError": "nanoshell.errors",
     "RunStatus": "nanoshell.runs.directory",
+    "SAMPLER_VALUE": "nanoshell.command.complete",
     "SETTING": "nanoshell.command.complete",
     "SETTING_VALUE": "nanoshell.command.complete",
     "SOURCE": "nanoshell.command.complete",
@@ -225,6 +237,7 @@ _HOME = {
     "config_dir": "nanoshell.paths",
     "count_parameters": "nanoshell.model.transformer",
     "data_dir": "nanoshell.paths",
+    "effective_events": "nanoshell.runs.events",
     "export_conversation": "nanoshell.chat.transfer",
     "find_run": "nanoshell.runs.directory",
     "follow": "nanoshell.runs.events",

@@ -81,12 +81,13 @@ def _quietly(names: Callable[[Session, str], Iterable[Offer]], session: Any, inc
 
 
 def _presets(_session: Session, _incomplete: str) -> Iterator[Offer]:
+    """Yield what `nanoshell.training.config.list_presets` lists, without loading what reads a config."""
     from nanoshell.paths import preset_dirs
 
     seen: set[str] = set()
     for folder in preset_dirs():
-        for path in sorted(folder.glob("*.yaml")):
-            if path.stem not in seen:
+        for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+            if path.suffix in (".yaml", ".yml") and path.is_file() and path.stem not in seen:
                 seen.add(path.stem)
                 first = path.read_text("utf-8", "replace").partition("\n")[0]
                 yield path.stem, first.lstrip("# ") if first.startswith("#") else str(path)
@@ -111,6 +112,26 @@ def _models(session: Session, incomplete: str) -> Iterator[Offer]:
             yield f"{name}@{checkpoint.step}", f"{checkpoint.num_bytes / 1e6:.0f} MB"
     else:
         yield from _runs(session, incomplete)
+
+
+def _presets_and_models(session: Session, incomplete: str) -> Iterator[Offer]:
+    if "@" not in incomplete:
+        yield from _presets(session, incomplete)
+    yield from _models(session, incomplete)
+
+
+def _plugins(session: Session, _incomplete: str) -> Iterator[Offer]:
+    return ((info.name, f"{info.origin}, {info.state}") for info in session.plugins.infos)
+
+
+def _sampler_values(session: Session, incomplete: str) -> Iterator[Offer]:
+    """Yield ``NAME=`` of every sampler, and once the name is there, its value as it is set."""
+    name, chosen, _ = incomplete.partition("=")
+    for entry in session.plugins.samplers:
+        if not chosen:
+            yield f"{entry.name}=", entry.summary
+        elif entry.name == name:
+            yield f"{name}={session.settings.get(name)}", "as it is"
 
 
 def _sources(session: Session, _incomplete: str) -> Iterator[Offer]:
@@ -165,4 +186,8 @@ SETTING = NameType("setting", _settings)
 SETTING_VALUE = SettingValueType("value")
 COMMAND = NameType("command", _commands)
 CONVERSATION = NameType("conversation", _conversations)
+CONVERSATION_OR_FILE = NameType("conversation", _conversations, files="file")
+PRESET_OR_MODEL = NameType("model", _presets_and_models, files="file")
+PLUGIN = NameType("plugin", _plugins)
+SAMPLER_VALUE = NameType("sampler", _sampler_values)
 OPTIMIZER = NameType("optimizer", functools.partial(_registered, "optimizers"))

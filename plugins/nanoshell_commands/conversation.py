@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from nanoshell import CONVERSATION
+from nanoshell import CONVERSATION, CONVERSATION_OR_FILE
 from nanoshell_commands.layout import Rows, cell, moment, turn
 
 if TYPE_CHECKING:
@@ -183,8 +183,9 @@ def _stored(session: Session, name: str) -> Conversation:
 @click.command()
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 @click.argument("name", type=CONVERSATION, required=False)
+@click.option("--force", is_flag=True, help="Replace FILE where it is there already.")
 @click.pass_obj
-def save(session: Session, file: Path, name: str | None) -> str:
+def save(session: Session, file: Path, name: str | None, force: bool) -> str:
     """Write a conversation to FILE, in a form to train on.
 
     It is the current one, or the kept one NAME.
@@ -192,17 +193,20 @@ def save(session: Session, file: Path, name: str | None) -> str:
     from nanoshell import UsageError, export_conversation
 
     conversation = _stored(session, name) if name is not None else session.conversation
-    if name is None and not conversation.messages:
-        last = session.store.last()
-        if last is None:
-            raise UsageError("there is no conversation to save", hint="talk first: chat")
-        conversation = last
+    if not conversation.messages:
+        raise UsageError(
+            "the current conversation is empty",
+            hint="name a kept one: save FILE NAME; see them with: history",
+        )
+    file = file.expanduser()
+    if file.exists() and not force:
+        raise UsageError(f"{file} is there already", hint="choose another name, or replace it with --force")
     export_conversation(conversation, file)
     return f"{conversation.name}: {len(conversation.messages)} messages written to {file}"
 
 
 @click.command()
-@click.argument("source", type=CONVERSATION, metavar="FILE|NAME")
+@click.argument("source", type=CONVERSATION_OR_FILE, metavar="FILE|NAME")
 @click.pass_obj
 def load(session: Session, source: str) -> Talk:
     """Continue a kept conversation, or one from FILE."""

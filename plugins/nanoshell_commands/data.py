@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from nanoshell import DataSource, Document, Screen, Session, SourceInfo, Tokenizer
 
-EXAMPLES = ("data use nano-start", "data info notes/*.md", "data head nano-start:chat -n 2")
+EXAMPLES = ("data use nano-start", 'data info "notes/*.md"', "data head nano-start:chat -n 2")
 
 _SHOWN_FILES = 8
 _SHOWN_CHARACTERS = 600

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from nanoshell import MODEL
+from nanoshell import MODEL, PRESET_OR_MODEL
 from nanoshell_commands.layout import Rows, from_here, human_bytes, human_count, pairs
 
 if TYPE_CHECKING:
@@ -185,7 +185,7 @@ def _loaded(session: Session, found: LoadedModel) -> ModelDetails:
 
 
 @model.command("info")
-@click.argument("model", type=MODEL, required=False)
+@click.argument("model", type=PRESET_OR_MODEL, required=False)
 @click.pass_obj
 def info(session: Session, model: str | None) -> ModelDetails:
     """Show the shape and the parameter split of MODEL.

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from nanoshell import PLUGIN
 from nanoshell_commands.layout import Rows, pairs
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
     from nanoshell import Session
 
-EXAMPLES = ("plugins", "plugins nanoshell_data")
+EXAMPLES = ("plugins", "plugins samplers")
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ def _counted(kind: str, amount: int) -> str:
 
 
 @click.command()
-@click.argument("name", required=False)
+@click.argument("name", type=PLUGIN, required=False)
 @click.pass_obj
 def plugins(session: Session, name: str | None) -> Any:
     """Show the plugins and what they brought.

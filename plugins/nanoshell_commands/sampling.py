@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from nanoshell import SAMPLER_VALUE
+
 if TYPE_CHECKING:
     from nanoshell import LoadedModel, Session
 
@@ -68,6 +70,7 @@ def sampling_options(command: Command) -> Command:
             click.option(
                 "--sampler",
                 "samplers",
+                type=SAMPLER_VALUE,
                 metavar="NAME=VALUE",
                 callback=_name_value,
                 multiple=True,
@@ -91,6 +94,12 @@ def chosen_sampling(options: Mapping[str, Any]) -> dict[str, float]:
 
 def chosen_model(session: Session, reference: str | None) -> LoadedModel:
     """Make ``reference`` the session's model and return it; by default the chosen model, else the newest."""
+    from nanoshell import UsageError
+
+    if reference is not None and not reference.strip():
+        raise UsageError(
+            "--model is empty", hint="name a run, RUN@STEP or a model directory, or leave it out"
+        )
     if reference is None and session.model_name is not None:
         return session.model()
-    return session.use_model(reference or "latest")
+    return session.use_model("latest" if reference is None else reference)

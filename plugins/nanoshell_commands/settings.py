@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from nanoshell import SETTING
+from nanoshell import SETTING, SETTING_VALUE
 from nanoshell_commands.layout import Rows, pairs
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def _check_registered(session: Session, name: str, value: str) -> None:
 
 @click.command("set")
 @click.argument("name", type=SETTING)
-@click.argument("value", nargs=-1, required=True)
+@click.argument("value", type=SETTING_VALUE, nargs=-1, required=True)
 @click.pass_obj
 def set_value(session: Session, name: str, value: tuple[str, ...]) -> SettingRow:
     """Set NAME to VALUE, now and for later starts."""

@@ -17,6 +17,7 @@ from nanoshell.command import complete
 from nanoshell.repl.completer import CommandCompleter, loosely
 from nanoshell.runs.directory import create_run
 from nanoshell.session import Session, open_session
+from nanoshell.training.config import list_presets
 
 TYPES = '''
 import click
@@ -154,6 +155,28 @@ def test_values_of_a_setting(session: Session) -> None:
     session.settings.set("max_tokens", "50")
     assert list(offered(session, ":put max_tokens ")) == [":put max_tokens 50", ":put max_tokens 200"]
     assert offered(session, ":put nonsense ") == {}
+
+
+def test_our_commands_offer_what_they_take(session: Session) -> None:
+    session.conversation.add("user", "Hello there")
+    session.store.save(session.conversation)
+    assert ":set device cpu" in offered(session, ":set device c")
+    assert {f":load {session.conversation.name}", ":load texts/"} <= offered(session, ":load ").keys()
+    assert ":model info nano-start" in offered(session, ":model info na")
+    assert ":plugins samplers" in offered(session, ":plugins sa")
+    assert ":sample --sampler top_k=" in offered(session, ":sample --sampler top")
+    assert list(offered(session, ":sample --sampler top_k=")) == [
+        f":sample --sampler top_k={session.settings.get('top_k')}"
+    ]
+
+
+def test_the_presets_are_those_that_the_list_has(session: Session) -> None:
+    Path("models").mkdir()
+    Path("models", "mine.yml").touch()
+    Path("models", "folder.yaml").mkdir()
+    listed = {f":pick --preset {preset.name}" for preset in list_presets()}
+    assert ":pick --preset mine" in listed
+    assert listed == {line for line in offered(session, ":pick --preset ") if not line.endswith("/")}
 
 
 @pytest.mark.parametrize(
