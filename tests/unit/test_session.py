@@ -1,0 +1,108 @@
+"""What the faces share: what is remembered and kept, and for whose eyes."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+import pytest
+
+from nanoshell import paths
+from nanoshell.errors import UsageError
+from nanoshell.model.config import ModelConfig
+from nanoshell.session import Session, last_state, open_session
+from nanoshell.settings import Settings
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model directory: 1 layer, 16 channels, random weights."""
+    from nanoshell.model.transformer import build_model
+    from nanoshell.model.weights import save_model
+    from nanoshell.plugin.manager import load_plugins
+
+    plugins = load_plugins(only=[])
+    config = ModelConfig(hidden_size=16, num_layers=1, num_heads=2, max_seq_len=48, tie_embeddings=True)
+    folder = tmp_path_factory.mktemp("model")
+    save_model(folder, build_model(config, plugins.mixers, seed=1), plugins.tokenizers.get("cl100k_base")())
+    return folder
+
+
+@pytest.fixture
+def session(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Session:
+    """A session with that model, in a folder of its own."""
+    monkeypatch.chdir(tmp_path)
+    opened = open_session(safe=True)
+    opened.model_name = str(model)
+    return opened
+
+
+def test_chosen_data_and_model_are_there_at_the_next_start(session: Session, model: Path) -> None:
+    session.use_data("nano-start:qa")
+    assert open_session(safe=True).data == "nano-start:qa"
+    other = open_session(safe=True)
+    other.data = None
+    other.use_model(str(model))
+    assert last_state()["data"] == "nano-start:qa"
+    assert last_state()["model"] == str(model)
+    session.forget("data")
+    assert open_session(safe=True).data is None
+
+
+def test_without_history_nothing_is_remembered(session: Session) -> None:
+    session.use_data("nano-start")
+    quiet = open_session(safe=True, history=False)
+    assert quiet.data is None
+    quiet.use_data("nano-start:chat")
+    assert last_state()["data"] == "nano-start"
+
+
+def test_two_shells_do_not_undo_each_others_settings() -> None:
+    path = paths.config_dir() / "settings.toml"
+    first, second = Settings(path), Settings(path)
+    first.set("max_tokens", "7")
+    second.set("device", "cpu")
+    assert (Settings(path).get("max_tokens"), Settings(path).get("device")) == (7, "cpu")
+    second.unset("max_tokens")
+    assert (Settings(path).get("max_tokens"), Settings(path).get("device")) == (200, "cpu")
+
+
+def test_what_is_kept_of_a_user_is_for_that_user_alone(
+    session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NANOSHELL_HOME", str(tmp_path / "new" / "home"))
+    again = open_session(safe=True)
+    again.settings.set("max_tokens", "7")
+    again.use_data("nano-start")
+    again.prepare_corpus()
+    folders = [tmp_path / "new" / "home", paths.config_dir(), paths.data_dir(), paths.cache_dir()]
+    assert [stat.S_IMODE(folder.stat().st_mode) for folder in folders] == [0o700] * 4
+
+
+def test_a_refused_message_leaves_nothing_in_the_conversation(session: Session) -> None:
+    with pytest.raises(UsageError, match="temperature"):
+        session.reply("Hello", sampling={"temperature": -1.0})
+    assert session.conversation.messages == []
+    assert session.store.list() == []
+
+
+def test_an_interrupted_reply_is_kept_as_far_as_it_came(session: Session) -> None:
+    reply = session.reply("Hello", seed=1)
+    tokens = iter(reply)
+    first = next(tokens)
+    reply.generation.interrupt()
+    text = "".join([first.text, *(token.text for token in tokens)])
+    kept = session.store.load(session.conversation.name).messages
+    assert [message.role for message in kept] == ["user", "assistant"]
+    assert (kept[1].content, kept[1].interrupted) == (text, True)
+
+
+def test_another_device_means_another_model_in_memory(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = session.model()
+    assert session.model() is first
+    import torch
+
+    monkeypatch.setattr(type(session.backend()), "device", lambda self: torch.device("cpu", 0))
+    assert session.model() is not first
