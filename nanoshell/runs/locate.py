@@ -43,13 +43,28 @@ def locate_model(runs_dir: Path, reference: str) -> ModelLocation:
     folder = Path(reference).expanduser()
     if (folder / "config.json").is_file():
         return _in_folder(folder.resolve())
-    name, _, step = reference.rpartition("@")  # the last one: a path may hold others
-    if not name or not step.isdigit():
-        name, step = reference, ""
+    name, step = split_step(reference)
     run = _newest_with_weights(runs_dir) if name == "latest" else _named(runs_dir, name)
-    if step:
-        return ModelLocation(_checkpoint_at(run, step), run)
+    if step is not None:
+        return ModelLocation(checkpoint_at(run, step), run)
     return ModelLocation(_newest_weights(run), run)
+
+
+def split_step(reference: str) -> tuple[str, int | None]:
+    """Return ``NAME@STEP`` as its two parts; the step is None where ``reference`` names none.
+
+    The last ``@`` counts, and only before digits: a path may hold others.
+    """
+    name, _, step = reference.rpartition("@")
+    return (name, int(step)) if name and step.isdecimal() else (reference, None)
+
+
+def checkpoint_at(run: RunDirectory, step: int) -> Path:
+    """Return the checkpoint of ``run`` taken after ``step``. Raises `UnknownNameError`."""
+    by_step = {str(checkpoint.step): checkpoint.path for checkpoint in run.checkpoints()}
+    if str(step) not in by_step:
+        raise unknown_name(f"checkpoint of {run.name}", str(step), by_step)
+    return by_step[str(step)]
 
 
 def _in_folder(folder: Path) -> ModelLocation:
@@ -89,10 +104,3 @@ def _newest_weights(run: RunDirectory) -> Path:
             hint=f"see its log: runs log {run.name}",
         )
     return checkpoint
-
-
-def _checkpoint_at(run: RunDirectory, step: str) -> Path:
-    by_step = {str(checkpoint.step): checkpoint.path for checkpoint in run.checkpoints()}
-    if step not in by_step:
-        raise unknown_name(f"checkpoint of {run.name}", step, by_step)
-    return by_step[step]

@@ -13,10 +13,11 @@ import yaml
 
 from nanoshell.data.corpus import Corpus, prepare_corpus
 from nanoshell.data.source import open_source
-from nanoshell.errors import ConfigError, DataError, NanoshellError, RunError, UsageError, unknown_name
+from nanoshell.errors import ConfigError, DataError, NanoshellError, RunError, UsageError
 from nanoshell.files import write_text
 from nanoshell.narrator import Narrator
 from nanoshell.runs.directory import RunDirectory, find_run, list_runs
+from nanoshell.runs.locate import checkpoint_at, split_step
 from nanoshell.runs.process import hold_lock, refuse_live
 from nanoshell.training.checkpoint import DOCUMENT, point_latest, read_document
 from nanoshell.training.config import RunConfig, override
@@ -65,18 +66,13 @@ def find_resume_point(request: TrainRequest) -> ResumePoint | None:
         run = RunDirectory(path.resolve().parent.parent)
         inside = path.resolve().parent == run.checkpoints_dir and run.record_path.is_file()
         return ResumePoint(run if inside else None, path.resolve())
-    name, at, step = reference.partition("@")
+    name, step = split_step(reference)
     run = find_run(request.runs_dir, name)
-    if not at:
-        return ResumePoint(run, run.latest_checkpoint())
-    by_step = {str(checkpoint.step): checkpoint.path for checkpoint in run.checkpoints()}
-    if step not in by_step:
-        raise unknown_name(f"checkpoint of {run.name}", step, by_step)
-    return ResumePoint(run, by_step[step])
+    return ResumePoint(run, run.latest_checkpoint() if step is None else checkpoint_at(run, step))
 
 
 def _newest(request: TrainRequest) -> ResumePoint | None:
-    """Return the newest run with a checkpoint that agrees with what ``request`` says."""
+    """Return the newest run that agrees with what ``request`` says and has steps left and no live worker."""
     for run in list_runs(request.runs_dir):
         try:
             record = read_record(run)
@@ -86,9 +82,27 @@ def _newest(request: TrainRequest) -> ResumePoint | None:
         same_model = request.config is None or request.config.model == record.config.model
         same_source = request.source is None or request.source == record.corpus.spec
         checkpoint = run.latest_checkpoint()
-        if named and same_model and same_source and checkpoint is not None:
+        if not (named and same_model and same_source) or checkpoint is None:
+            continue
+        if _steps_left(record, checkpoint, request) and not _is_live(run):
             return ResumePoint(run, checkpoint)
     return None
+
+
+def _steps_left(record: RunRecord, checkpoint: Path, request: TrainRequest) -> bool:
+    try:
+        step = int(read_document(checkpoint).get("step", 0))
+    except NanoshellError:
+        return False
+    return step < replace(record, stop_at=request.max_steps).last_step
+
+
+def _is_live(run: RunDirectory) -> bool:
+    try:
+        refuse_live(run)
+    except RunError:
+        return True
+    return False
 
 
 def resume_run(

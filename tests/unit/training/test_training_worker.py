@@ -21,6 +21,7 @@ from nanoshell.runs.directory import RunDirectory
 from nanoshell.runs.events import Event, follow, read_events
 from nanoshell.runs.process import refuse_live, write_process
 from nanoshell.training import launch
+from nanoshell.training.resume import find_resume_point
 from nanoshell.training.trainer import Trainer
 from nanoshell.training.worker import SIGNALS, StopSignal, run_worker
 
@@ -381,11 +382,38 @@ def test_auto_goes_on_with_the_newest_that_fits_else_begins(lab: Any) -> None:
     run = RunDirectory(lab.runs_dir / "small-1")
     assert auto(config, lab.corpus()) == "small-2", "the first has no checkpoint"
     run_worker(run, lab.plugins)
-    with pytest.raises(RunError, match="nothing left"):
-        auto(None, None)
+    assert auto(config, lab.corpus()) == "small-3", "the first is at the last step that is asked for"
     resumed = lab.prepare(lab.request(None, None, resume="auto", max_steps=3))
     assert resumed == run
     assert auto(lab.config(max_steps=4, model_name="other"), lab.corpus()) == "other-1"
+
+
+def test_auto_passes_over_what_is_at_its_horizon_or_trains(lab: Any) -> None:
+    config = lab.config(max_steps=4)
+    older, newer = (lab.prepare(lab.request(config, lab.corpus(), max_steps=2)) for _ in range(2))
+    for run in (older, newer):
+        run_worker(run, lab.plugins)
+
+    def auto() -> RunDirectory:
+        found: RunDirectory = lab.prepare(lab.request(config, lab.corpus(), resume="auto"))
+        return found
+
+    assert auto() == newer
+    run_worker(newer, lab.plugins)
+    assert auto() == older
+    on_another_host(older, 0)
+    assert auto().name == "small-3"
+
+
+def test_a_step_is_split_from_a_path_that_has_an_at_sign(lab: Any) -> None:
+    run = lab.prepare(lab.request(lab.config(max_steps=4, save_interval=1), lab.corpus(), max_steps=2))
+    run_worker(run, lab.plugins)
+    moved = lab.folder / "me@home" / run.name
+    moved.parent.mkdir()
+    run.path.rename(moved)
+    point = find_resume_point(lab.request(None, None, resume=f"{moved}@1"))
+    assert point is not None
+    assert (point.run, point.checkpoint) == (RunDirectory(moved), moved / "checkpoints" / "step-000001")
 
 
 def test_tokens_that_are_gone_are_made_again_on_resume(lab: Any) -> None:
