@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,6 +39,8 @@ _KEYS = {
     "val_fraction": "trainer.val_fraction",
 }
 """Options and the keys of a config that they stand for."""
+
+_WORDS = "nanoshell_commands.train.words"
 
 DTYPES = ("auto", "float32", "bfloat16", "float16", "f32", "bf16", "f16")
 
@@ -79,7 +80,15 @@ def _key_value(value: str, ctx: click.Context, param: click.Parameter) -> tuple[
         return key.strip(), written
 
 
-@click.command()
+class _Remembering(click.Command):
+    """A command that keeps its words: those of the process may hold other commands, and what they tell."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.meta[_WORDS] = [*args]
+        return super().parse_args(ctx, args)
+
+
+@click.command(cls=_Remembering)
 @click.option("--config", type=PRESET, help="A preset or a YAML file.", show_default=DEFAULT_PRESET)
 @click.option("--data", type=SOURCE, help="What to learn from.", show_default="the chosen source")
 @click.option(
@@ -95,7 +104,7 @@ def _key_value(value: str, ctx: click.Context, param: click.Parameter) -> tuple[
 )
 @click.option("--device", type=DEVICE, help="Where to compute.", show_default="the setting")
 @click.option("--dtype", type=click.Choice(DTYPES), help="What to compute in.")
-@click.option("--seed", type=click.IntRange(min=0), help="Decides weights, shuffling and draws.")
+@click.option("--seed", type=click.IntRange(0, 2**63 - 1), help="Decides weights, shuffling and draws.")
 @click.option(
     "--set",
     "settings",
@@ -123,7 +132,7 @@ def train(ctx: click.Context, /, **options: Any) -> Watch | Started:
     if options["worker"] is not None:
         ctx.exit(_work(session, options["worker"]))
     since = time.time()
-    run = session.train(_request(session, options))
+    run = session.train(_request(session, options, ["nanoshell", "train", *ctx.meta[_WORDS]]))
     if options["background"]:
         return Started(run.name, str(run.path))
     return Watch(session, run, since=since, stop_at=options["max_steps"])
@@ -137,7 +146,7 @@ def _work(session: Session, folder: Path) -> int:
     return code
 
 
-def _request(session: Session, options: Mapping[str, Any]) -> TrainRequest:
+def _request(session: Session, options: Mapping[str, Any], argv: Sequence[str]) -> TrainRequest:
     from nanoshell import TrainRequest, load_config
 
     overrides = {key: options[name] for name, key in _KEYS.items() if options[name] is not None}
@@ -156,5 +165,5 @@ def _request(session: Session, options: Mapping[str, Any]) -> TrainRequest:
         special=options["special"],
         chat_template=settings.text("chat_template"),
         overrides=overrides,
-        argv=sys.argv,
+        argv=argv,
     )

@@ -6,7 +6,10 @@ import json
 from pathlib import Path
 
 import pytest
+import yaml
 
+from nanoshell.runs.directory import RunDirectory
+from nanoshell.runs.events import follow
 from nanoshell_commands.watch import STEP_FIELDS
 
 PRESET = """# a test of one layer
@@ -59,6 +62,19 @@ def test_a_run_in_the_background_is_seen_sampled_and_stopped_from_elsewhere(nano
     assert stopped["state"] == "stopped"
     assert stopped["step"] > 0
     assert nanoshell("runs", "stop", "tiny-1").code == 1
+
+
+def test_a_run_records_the_words_of_its_own_command_alone(
+    nanoshell, preset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["--config", preset, "--data", "nano-start:chat", "--max-steps", "1"]
+    lines = ["-c", ":system my password is hunter2", "-c", f":train {' '.join(words)} --background"]
+    monkeypatch.setattr("sys.argv", ["nanoshell", *lines])
+    assert nanoshell(*lines).code == 0
+    record = (tmp_path / "runs" / "tiny-1" / "run.yaml").read_text()
+    assert "hunter2" not in record
+    assert yaml.safe_load(record)["provenance"]["argv"] == ["nanoshell", "train", *words, "--background"]
+    list(follow(RunDirectory(tmp_path / "runs" / "tiny-1")))
 
 
 @pytest.mark.parametrize(
