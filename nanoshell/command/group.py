@@ -63,7 +63,7 @@ class CommandGroup(click.Group):
         commands = self.session(ctx).plugins.commands
         found = find_entry(commands, name)
         if found is None:
-            raise self._unknown(name, all_names(self.entries(ctx)))
+            raise self._unknown(ctx, name)
         if self.face not in found.options["faces"]:
             where = "at the prompt" if self.face == "cli" else "on the command line"
             raise UsageError(
@@ -104,10 +104,16 @@ class CommandGroup(click.Group):
     def _example_lines(self, entry: Entry[click.Command]) -> list[str]:
         return [self.prefix + example for example in entry.options["examples"]]
 
-    def _unknown(self, name: str, names: Sequence[str]) -> UnknownNameError:
+    def _unknown(self, ctx: click.Context, name: str) -> UnknownNameError:
+        from nanoshell.plugin.manager import WAY_BACK
+
+        names = all_names(self.entries(ctx))
         match = nearest(name, names)
         message = f"unknown command '{name}'" + (f"; did you mean '{match}'?" if match else "")
-        return UnknownNameError(message, hint=f"see all of them with: {self.prefix}help")
+        hints = [f"see all of them with: {self.prefix}help"] if "help" in names else []
+        if disabled := self.session(ctx).plugins.disabled_by_settings():
+            hints.append(f"disabled by the settings: {', '.join(disabled)}; to have all back: {WAY_BACK}")
+        return UnknownNameError(message, hint="\n".join(hints))
 
 
 def find_entry(commands: Registry[click.Command], name: str) -> Entry[click.Command] | None:

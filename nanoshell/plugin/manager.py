@@ -38,7 +38,11 @@ if TYPE_CHECKING:
 Report = Callable[[str], None]
 HOOKS = tuple(name for name in vars(Hooks) if not name.startswith("_"))
 NOTICES = tuple(name for name in HOOKS if not name.startswith("register_"))
+WAY_BACK = "nanoshell --safe unset disabled_plugins"
+"""What enables every plugin again: it works also where the plugin that brings ``unset`` is disabled."""
+
 _REASON_LENGTH = 300
+_DISABLED = "listed in the setting disabled_plugins"
 
 
 @dataclass
@@ -77,12 +81,19 @@ class _Policy:
     disabled: tuple[str, ...]
     lines: list[str]
 
-    def tell(self, plugin: PluginInfo, what: str, cause: BaseException | None = None) -> None:
+    def tell(
+        self, plugin: PluginInfo, what: str, cause: BaseException | None = None, *, advice: str = ""
+    ) -> None:
         label = " ".join(
             part for part in (f"'{plugin.name}'", plugin.version, f"({plugin.provider})") if part
         )
-        listed = ",".join([*self.disabled, plugin.name])
-        self.say(f"plugin {label} {what}; to do without it: set disabled_plugins {listed}", cause)
+        self.say(f"plugin {label} {what}; {advice or self._how_to_disable(plugin)}", cause)
+
+    def _how_to_disable(self, plugin: PluginInfo) -> str:
+        advice = f"to do without it: set disabled_plugins {','.join([*self.disabled, plugin.name])}"
+        if (plugin.origin, plugin.name) == ("built-in", "commands"):  # it brings 'unset', too
+            advice += f"; to have it back: {WAY_BACK}"
+        return advice
 
     def say(self, text: str, cause: BaseException | None = None) -> None:
         line = f"nanoshell: {_one_line(text, 3 * _REASON_LENGTH)}"
@@ -121,6 +132,10 @@ class Plugins:
         """Return the registry that the hook ``register_<kinds>`` fills."""
         found: Registry[Any] = getattr(self, hook.removeprefix("register_"))
         return found
+
+    def disabled_by_settings(self) -> list[str]:
+        """Return the names of the plugins that the setting ``disabled_plugins`` leaves out."""
+        return [info.name for info in self.infos if info.state == "disabled" and info.reason == _DISABLED]
 
     def notify(self, notice: str, **arguments: Any) -> None:
         """Call every implementation of ``notice``; one that fails is told of and not called again."""
@@ -166,7 +181,9 @@ class Plugins:
                         self.registry(hook).remove_provider(info.name)
                 forget_modules(candidate, known)
             info.state, info.reason = "quarantined", _why(error)
-            self._policy.tell(info, f"is left out: {info.reason}", error)
+            self._policy.tell(
+                info, f"is left out: {info.reason}", error, advice=_rename(info) if taken else ""
+            )
             return
         for implementation, hook in implementations:
             if hook in NOTICES:
@@ -179,7 +196,8 @@ class Plugins:
 
     def _register(self, implementation: _Implementation, hook: str) -> None:
         registry = self.registry(hook)
-        registrar = Registrar(registry, implementation.plugin.name)
+        plugin = implementation.plugin
+        registrar = Registrar(registry, plugin.name, guarded=plugin.origin != "built-in")
         try:
             register = register_for(hook, registrar, registry)
             implementation.function(*(register for _ in implementation.arguments))
@@ -253,7 +271,7 @@ def _left_out(candidate: Candidate, safe: bool, only: Sequence[str] | None, disa
     if safe:
         return "" if ours else "--safe loads only nanoshell's own plugins"
     if candidate.called(disabled):
-        return "listed in the setting disabled_plugins"
+        return _DISABLED
     if only is not None and not ours and not candidate.called(only):
         return "not listed in NANOSHELL_PLUGINS"
     return ""
@@ -342,6 +360,11 @@ def _mistakes(plugin: object) -> list[str]:
     if not remarks and not any(manager.parse_hookimpl_opts(plugin, name) for name in dir(plugin)):
         remarks.append("implements no hook")
     return remarks
+
+
+def _rename(info: PluginInfo) -> str:
+    """Return the advice for a name that is taken: disabling by that name would disable both plugins."""
+    return f"rename {'the file' if info.origin == 'file' else 'its entry point'} to have both"
 
 
 def _remark(info: PluginInfo, text: str) -> None:

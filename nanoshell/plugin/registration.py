@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from nanoshell.errors import PluginError
+from nanoshell.errors import NanoshellError, PluginError
 from nanoshell.plugin.hookspecs import (
     EVERY_FACE,
     FaceName,
@@ -33,11 +34,15 @@ class Add(Protocol):
 
 
 class Registrar:
-    """Adds to one registry for one plugin, until the plugin's hook has returned."""
+    """Adds to one registry for one plugin, until the plugin's hook has returned.
 
-    def __init__(self, registry: Registry[Any], provider: str) -> None:
+    What a ``guarded`` plugin's factories raise unforeseen becomes a `PluginError` that names the plugin.
+    """
+
+    def __init__(self, registry: Registry[Any], provider: str, *, guarded: bool = False) -> None:
         self._registry = registry
         self._provider = provider
+        self._guarded = guarded
         self._open = True
 
     def close(self) -> None:
@@ -58,7 +63,29 @@ class Registrar:
                 f"{kind} '{name}': {type(value).__name__} is no factory",
                 hint="register a function that builds it",
             )
+        if self._guarded and kind != "command":
+            value = _guard(value, f"plugin '{self._provider}' failed to make {kind} '{name}'")
         self._registry.add(name, value, provider=self._provider, summary=str(summary), **options)
+
+
+def _guard(factory: Callable[..., Any], what: str) -> Callable[..., Any]:
+    """Return ``factory`` with what it raises unforeseen told as ``what``, not as a fault of its caller."""
+    updated = () if isinstance(factory, type) else functools.WRAPPER_UPDATES
+
+    @functools.wraps(factory, updated=updated)
+    def build(*args: Any, **kwargs: Any) -> Any:
+        from click import Abort, ClickException
+        from click.exceptions import Exit
+
+        try:
+            return factory(*args, **kwargs)
+        except (NanoshellError, Abort, ClickException, Exit, MemoryError):
+            raise
+        except Exception as error:
+            why = f"{type(error).__name__}: {error}".removesuffix(": ")
+            raise PluginError(f"{what}: {why}", hint="--debug shows where it happened") from error
+
+    return build
 
 
 def command_register(add: Add, commands: Registry[click.Command]) -> RegisterCommand:

@@ -9,7 +9,7 @@ import click
 import pytest
 
 from nanoshell import hookimpl
-from nanoshell.errors import PluginError
+from nanoshell.errors import DataError, PluginError
 from nanoshell.plugin.manager import NOTICES, PluginInfo, Plugins, load_plugins
 
 
@@ -211,3 +211,60 @@ def test_a_notice_with_wrong_arguments_is_the_hosts_own_mistake() -> None:
     for notice in NOTICES:
         with pytest.raises(TypeError, match=f"notice '{notice}' takes"):
             plugins.notify(notice, weather="fine")
+
+
+@pytest.mark.parametrize(
+    ("hook", "kind", "given"),
+    [
+        ("register_sources", "data source", ("rest",)),
+        ("register_backends", "device", ()),
+        ("register_tokenizers", "tokenizer", ()),
+        ("register_optimizers", "optimizer", (None, None)),
+        ("register_mixers", "layer kind", (None, 0)),
+        ("register_chat_templates", "chat template", ()),
+    ],
+)
+def test_a_factory_that_fails_is_a_fault_of_its_plugin(
+    hook: str, kind: str, given: tuple[object, ...]
+) -> None:
+    def factory(*arguments: object) -> None:
+        raise KeyError("nothing here")
+
+    plugins = load_plugins(
+        extra=[("weak", module(**{hook: lambda register: register("thing", factory)}))], only=[]
+    )
+    with pytest.raises(PluginError) as caught:
+        plugins.registry(hook).get("thing")(*given)
+    assert caught.value.message == f"plugin 'weak' failed to make {kind} 'thing': KeyError: 'nothing here'"
+    assert caught.value.hint
+    assert isinstance(caught.value.__cause__, KeyError)
+
+
+@pytest.mark.parametrize(
+    "foreseen", [DataError("no file"), KeyboardInterrupt(), click.UsageError("no"), MemoryError()]
+)
+def test_what_a_factory_raises_on_purpose_is_left_as_it_is(foreseen: BaseException) -> None:
+    def factory(rest: str) -> None:
+        raise foreseen
+
+    made = module(register_sources=lambda register: register("thing", factory))
+    plugins = load_plugins(extra=[("weak", made)], only=[])
+    with pytest.raises(type(foreseen)) as caught:
+        plugins.sources.get("thing")("rest")
+    assert caught.value is foreseen
+
+
+def test_a_class_that_is_a_factory_keeps_its_name_and_signature() -> None:
+    import inspect
+
+    class Column:
+        """The cells of one column."""
+
+        def __init__(self, rest: str) -> None:
+            self.rest = rest
+
+    made = module(register_sources=lambda register: register("column", Column))
+    factory = load_plugins(extra=[("table", made)], only=[]).sources.get("column")
+    assert (factory.__name__, factory.__doc__) == ("Column", "The cells of one column.")
+    assert inspect.signature(factory) == inspect.signature(Column)
+    assert isinstance(factory("x"), Column)

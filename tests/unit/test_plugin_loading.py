@@ -200,3 +200,37 @@ def test_loading_imports_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+def test_a_file_with_the_name_of_one_of_ours_is_to_be_renamed(
+    write_plugin: Write, plugins_folder: Path, hello: Hello
+) -> None:
+    """By the name that both have, disabled_plugins would take ours away."""
+    write_plugin("data", hello("mine"))
+    (line,) = load_plugins(plugins_dir=plugins_folder, report=lambda line: None).warnings
+    assert line.endswith("; rename the file to have both")
+    assert "disabled_plugins" not in line
+
+
+def test_who_is_told_to_disable_our_commands_is_told_the_way_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    import nanoshell_commands
+
+    monkeypatch.setattr(nanoshell_commands, "nanoshell_api", 999, raising=False)
+    plugins = load_plugins(report=lambda line: None, only=[])
+    (line,) = plugins.warnings
+    assert line.endswith(
+        "set disabled_plugins commands; to have it back: nanoshell --safe unset disabled_plugins"
+    )
+
+
+def test_without_our_commands_an_unknown_command_tells_the_way_back(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from nanoshell.cli import run
+
+    assert run(["set", "disabled_plugins", "commands"]) == 0
+    capsys.readouterr()
+    assert run(["unset", "disabled_plugins"]) == 2
+    assert "nanoshell --safe unset disabled_plugins" in capsys.readouterr().err
+    assert run(["--safe", "unset", "disabled_plugins"]) == 0
+    assert run(["show", "disabled_plugins"]) == 0
