@@ -175,13 +175,13 @@ _TITLES = {"completion": "A text to continue", "question": "A question", "chat":
 
 
 def losses(run: RunDirectory) -> list[tuple[int, float]]:
-    """Return (step, loss) of every step whose loss is a number."""
-    from nanoshell import read_events
+    """Return (step, loss) of every step whose loss is a number, of the course that the run has kept."""
+    from nanoshell import effective_events, read_events
 
     events, _ = read_events(run.events_path)
     return [
         (int(event["step"]), round(float(event["loss"]), 4))
-        for event in events
+        for event in effective_events(events)
         if event.get("type") == "step" and event.get("loss") is not None
     ]
 
@@ -220,7 +220,14 @@ def fits(record: dict[str, Any], config: dict[str, Any], data_hash: str) -> bool
     """Return whether the run of ``record`` is of the preset as it is today, on the data as they are today."""
     corpus = record.get("corpus")
     same_data = isinstance(corpus, dict) and corpus.get("sha256") == data_hash
-    return same_data and bool(record.get("model") == config["model"])
+    same_model = bool(record.get("model") == config["model"])
+    return same_data and same_model and _training(record.get("trainer")) == _training(config["trainer"])
+
+
+def _training(trainer: Any) -> dict[str, Any]:
+    """Return what of a trainer's section decides what is learnt: not where, nor what is written meanwhile."""
+    beside = ("device", "target_device", "log_interval", "save_interval", "max_checkpoints", "checkpoint_dir")
+    return {key: value for key, value in dict(trainer or {}).items() if key not in beside}
 
 
 def keep(run: RunDirectory) -> bool:

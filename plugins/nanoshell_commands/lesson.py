@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from nanoshell import GeneratedToken, Message, Session
+    from nanoshell import Conversation, GeneratedToken, Generation, Message, Session
 
 COMPLETION_SOURCE = "nano-start:completions"
 QUESTION_SOURCE = "nano-start:qa"
@@ -142,30 +141,42 @@ def _continue(session: Session, turn: Turn, tell: Tell) -> Turn:
 
 
 def _talk(session: Session, task: Task, tell: Tell) -> list[Turn]:
-    """Hold the conversation of ``task`` apart from the user's own, without a trace in the history."""
-    from nanoshell import Conversation, NanoshellError
+    """Hold the conversation of ``task`` apart from the user's own: nothing is kept, no plugin is told."""
+    from nanoshell import Conversation
 
-    before = session.conversation
-    session.conversation = Conversation(name=session.store.new_name())
+    conversation = Conversation(name=task.kind)
     said: list[Turn] = []
-    try:
-        if task.system:
-            session.conversation.set_system(task.system)
-            tell(f"system     {task.system}\n", "dim")
-        for turn in task.turns:
-            tell("you        ", "dim")
-            tell(turn.prompt + "\n", "")
-            tell("assistant  ", "dim")
-            reply = session.reply(turn.prompt, sampling=greedy(session), seed=0)
-            _tell_all(reply, tell)
-            said.append(Turn(turn.prompt, turn.expected, reply.generation.text))
-            if reply.generation.finish_reason == "interrupted":
-                raise KeyboardInterrupt
-    finally:
-        with contextlib.suppress(NanoshellError):
-            session.store.delete(session.conversation.name)
-        session.conversation = before
+    if task.system:
+        conversation.set_system(task.system)
+        tell(f"system     {task.system}\n", "dim")
+    for turn in task.turns:
+        tell("you        ", "dim")
+        tell(turn.prompt + "\n", "")
+        tell("assistant  ", "dim")
+        conversation.add("user", turn.prompt)
+        generation = _reply(session, conversation)
+        _tell_all(generation, tell)
+        conversation.add("assistant", generation.text)
+        said.append(Turn(turn.prompt, turn.expected, generation.text))
     return said
+
+
+def _reply(session: Session, conversation: Conversation) -> Generation:
+    """Return the assistant's next turn as `Session.answer` would, in a conversation apart."""
+    from nanoshell import GenerationRequest
+
+    engine = session.model().engine
+    most = int(session.settings.number("max_tokens"))
+    reserve = min(most, max(8, engine.max_positions // 4))
+    return engine.generate(
+        GenerationRequest(
+            prompt=conversation.fit(session.template, engine.tokenizer, engine.max_positions, reserve).ids,
+            max_tokens=most,
+            sampling=session.sampling(greedy(session)),
+            seed=0,
+            stop_ids=session.template.stop_ids(engine.tokenizer),
+        )
+    )
 
 
 def _tell_all(tokens: Iterable[GeneratedToken], tell: Tell) -> None:

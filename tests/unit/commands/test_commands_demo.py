@@ -52,6 +52,10 @@ def test_a_demo_that_fails_to_learn_says_so_and_is_used_again(nanoshell, tmp_pat
     assert finished_demo(session) is not None
     (tmp_path / "models" / "nano-start.yaml").write_text(HOPELESS.replace("_size: 16", "_size: 8"))
     assert finished_demo(session) is None  # a demo of another preset is not taken for this one
+    (tmp_path / "models" / "nano-start.yaml").write_text(HOPELESS.replace("rate: 0.01", "rate: 0.02"))
+    assert finished_demo(session) is None
+    (tmp_path / "models" / "nano-start.yaml").write_text(HOPELESS)
+    assert finished_demo(session) is not None
 
 
 def test_the_tasks_stand_in_the_data_and_fit_the_model() -> None:
