@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -45,7 +46,7 @@ def device(session: Session, name: str | None) -> Rows[DeviceRow]:
         session.settings.set("device", name)
     setting = session.settings.text("device")
     chosen = session.backend().name
-    rows = [_row(entry.value(), entry.name, chosen) for entry in session.plugins.backends]
+    rows = [_row(entry.name, entry.provider, entry.value, chosen) for entry in session.plugins.backends]
     return Rows(
         rows,
         [
@@ -61,7 +62,16 @@ def device(session: Session, name: str | None) -> Rows[DeviceRow]:
     )
 
 
-def _row(backend: Backend, name: str, chosen: str) -> DeviceRow:
+def _row(name: str, provider: str, make: Callable[[], Backend], chosen: str) -> DeviceRow:
+    """Return what the backend says of itself; one that fails is a device that cannot be used."""
+    try:
+        return _described(make(), name, chosen)
+    except Exception as error:  # a plugin's code may raise anything
+        reason = f"plugin '{provider}' failed ({type(error).__name__}: {error})"
+        return DeviceRow(name, False, False, "", reason)
+
+
+def _described(backend: Backend, name: str, chosen: str) -> DeviceRow:
     reason = backend.unavailable_reason()
     if reason is not None:
         return DeviceRow(name, False, False, "", reason)

@@ -175,3 +175,18 @@ def test_devices_tell_why_they_cannot_be_used(nanoshell) -> None:
     assert rows["cpu"]["memory_total"] > 0
     for row in rows.values():
         assert row["available"] or row["reason"]
+
+
+def test_a_backend_of_a_plugin_that_fails_is_listed_with_its_reason(nanoshell, tmp_path: Path) -> None:
+    (tmp_path / "extra").mkdir()
+    (tmp_path / "extra" / "odd.py").write_text(
+        "from nanoshell import hookimpl\n"
+        "def make():\n    raise RuntimeError('no driver')\n"
+        "@hookimpl\ndef register_backends(register):\n    register('odd', make, rank=1)\n"
+    )
+    said = nanoshell("--plugins-dir", "extra", "device", "--json")
+    assert said.code == 0, said.err
+    odd = next(row for row in said.json if row["name"] == "odd")
+    assert not odd["available"]
+    assert "odd" in odd["reason"]
+    assert "no driver" in odd["reason"]
