@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,12 +11,13 @@ import click
 from nanoshell import RUN
 from nanoshell_commands.inputs import runs_dir_option
 from nanoshell_commands.layout import Rows, figure, human_bytes, human_count, human_seconds, moment, pairs
+from nanoshell_commands.runlog import LogView
 from nanoshell_commands.watch import RunSummary, summary
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from nanoshell import RunDirectory, Screen, Session
+    from nanoshell import RunDirectory, Session
 
 EXAMPLES = ("runs", "runs show latest", "runs log nano-start-1 --follow", "runs prune --yes")
 
@@ -102,8 +102,29 @@ class RunDetails:
                 ("last sign", moment(self.updated) or None),
                 ("process", process),
                 ("checkpoints", "\n".join(kept) or "none"),
+                ("model", _keys(self.record.get("model"), _MODEL_KEYS)),
+                ("training", _keys(self.record.get("trainer"), _TRAINER_KEYS)),
             ]
         )
+
+
+_MODEL_KEYS = ("name", "hidden_size", "num_layers", "num_heads", "max_seq_len", "vocab_size")
+_TRAINER_KEYS = (
+    "num_epochs",
+    "max_steps",
+    "batch_size",
+    "learning_rate",
+    "schedule",
+    "optimizer",
+    "softmax",
+    "seed",
+)
+
+
+def _keys(section: Any, keys: tuple[str, ...]) -> str | None:
+    """Return the ``keys`` of a section of the configuration that are there, on one line."""
+    found = section if isinstance(section, dict) else {}
+    return ", ".join(f"{key} {found[key]}" for key in keys if key in found) or None
 
 
 def _maybe(value: float | None, digits: int = 4) -> str | None:
@@ -167,7 +188,7 @@ def list_all(session: Session) -> Rows[RunRow]:
 @runs_dir_option
 @click.pass_obj
 def show_run(session: Session, run: str) -> RunDetails:
-    """Show how RUN stands, its checkpoints and its configuration."""
+    """Show how RUN stands, its checkpoints and its main settings; --json has all of them."""
     found = session.find_run(run)
     status = found.status()
     return RunDetails(
@@ -196,54 +217,6 @@ def show_run(session: Session, run: str) -> RunDetails:
     )
 
 
-class LogView:
-    """The end of a run's log, and with ``follow`` its events as they come, until the run ends."""
-
-    def __init__(self, run: RunDirectory, lines: int, follow: bool) -> None:
-        self._run = run
-        self._lines = lines
-        self._follow = follow
-
-    def show(self, screen: Screen) -> None:
-        tail = self._run.log_tail(self._lines)
-        if tail:
-            screen.write(tail + "\n")
-        elif not self._follow:
-            screen.note(f"the log of {self._run.name} is empty")
-        if self._follow:
-            for event in self._events():
-                screen.write(event_text(event) + "\n")
-
-    def lines(self) -> Iterator[Any]:
-        if self._follow:
-            yield from self._events()
-            return
-        for line in self._run.log_tail(self._lines).splitlines():
-            yield {"text": line}
-
-    def document(self) -> Any:
-        return None
-
-    def _events(self) -> Iterator[dict[str, Any]]:
-        from nanoshell import follow
-
-        for event in follow(self._run, from_start=False):
-            if event.get("type") != "heartbeat":
-                yield event
-
-
-def event_text(event: dict[str, Any]) -> str:
-    """Return an event as one line: its time, its type, and its figures by name."""
-    hidden = ("t", "type", "format", "id")
-    values = " ".join(
-        f"{name}={figure(value) if isinstance(value, float) else value}"
-        for name, value in event.items()
-        if name not in hidden and value is not None
-    )
-    clock = time.strftime("%H:%M:%S", time.localtime(event.get("t", time.time())))
-    return f"{clock} {event.get('type', '?')} {values}".rstrip()
-
-
 @runs.command("log")
 @click.argument("run", type=RUN, default="latest")
 @click.option(
@@ -258,7 +231,7 @@ def event_text(event: dict[str, Any]) -> str:
 @runs_dir_option
 @click.pass_obj
 def log(session: Session, run: str, lines: int, follow: bool) -> LogView:
-    """Show the end of the log of RUN."""
+    """Show the end of the log of RUN, or its last events where the log is empty."""
     return LogView(session.find_run(run), lines, follow)
 
 
@@ -328,9 +301,11 @@ def _removed(rows: list[RemovedRow], done: str = "set free") -> Rows[RemovedRow]
 @click.pass_obj
 def remove(session: Session, names: tuple[str, ...], yes: bool, force: bool) -> Rows[RemovedRow]:
     """Remove runs with all their checkpoints, for good. A run in progress is refused."""
-    from nanoshell import RunError, remove_run
+    from nanoshell import RunError, find_run, remove_run
 
-    found = {run.path.resolve(): run for run in map(session.find_run, names)}
+    found = {
+        run.path.resolve(): run for run in (find_run(session.runs_dir, name, whole=True) for name in names)
+    }
     for run in found.values():
         state = run.status().state
         if state in IN_PROGRESS:

@@ -16,6 +16,7 @@ from rich.console import Console
 from nanoshell.errors import Interrupted, RunError
 from nanoshell.runs.control import ControlInbox
 from nanoshell.session import Session, open_session
+from nanoshell_commands.demo import losses
 from nanoshell_commands.layout import human_bytes, human_seconds
 from nanoshell_commands.watch import STEP_FIELDS, Watch
 
@@ -212,6 +213,40 @@ def test_show_and_log(nanoshell, fake_run) -> None:
     assert nanoshell("runs", "log", "tiny-1", "-n", "2").out == "two\nthree\n"
     events = nanoshell("runs", "log", "--follow", "--json").lines
     assert events == []
+
+
+def test_an_empty_log_shows_how_the_run_went(nanoshell, fake_run) -> None:
+    fake = fake_run(batch_size=7)
+    for step in (1, 2, 3):
+        fake.step(step)
+    fake.end()
+    said = nanoshell("runs", "log", "tiny-1")
+    assert [line.split()[1] for line in said.out.splitlines()] == ["state", "step", "state"]
+    assert "step=3" in said.out
+    assert "no log" in said.err
+    assert [event["type"] for event in nanoshell("runs", "log", "tiny-1", "--json").lines] == [
+        "state",
+        "step",
+        "state",
+    ]
+    assert "batch_size 7" in nanoshell("runs", "show").out
+
+
+def test_rm_takes_whole_names_only(nanoshell, fake_run) -> None:
+    fake = fake_run()
+    fake.end()
+    for part in ("tiny", "t", "tiny-"):
+        assert nanoshell("runs", "rm", part, "--yes").code == 2
+    assert fake.run.path.is_dir()
+
+
+def test_the_losses_of_a_demo_are_of_the_course_that_was_kept(fake_run) -> None:
+    fake = fake_run()
+    for step in (1, 2, 3):
+        fake.step(step)
+    fake.log.write("resume", from_step=1)
+    fake.step(2, loss=0.5)
+    assert losses(fake.run) == [(1, 1.0), (2, 0.5)]
 
 
 def test_rm_asks_and_obeys(nanoshell, fake_run) -> None:
