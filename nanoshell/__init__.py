@@ -49,7 +49,7 @@ if TYPE_CHECKING:
         json_option as json_option,
         stay_at_prompt as stay_at_prompt,
     )
-    from nanoshell.command.turn import ReplyStream as ReplyStream
+    from nanoshell.command.turn import ReplyStream as ReplyStream, reply_document as reply_document
     from nanoshell.data.corpus import Corpus as Corpus, prepare_corpus as prepare_corpus, tokenize as tokenize
     from nanoshell.data.source import (
         DataSource as DataSource,
@@ -263,6 +263,7 @@ _HOME = {
     "read_events": "nanoshell.runs.events",
     "remove_run": "nanoshell.runs.directory",
     "repeat_penalty": "nanoshell.generation.sampling",
+    "reply_document": "nanoshell.command.turn",
     "request": "nanoshell.runs.control",
     "run_worker": "nanoshell.training.worker",
     "start_run": "nanoshell.training.launch",

@@ -48,7 +48,7 @@ class ReplyStream:
         with patience(screen, "loading the model"):
             reply = self._start()
         if reply.dropped:
-            oldest = counted(reply.dropped, "message")
+            oldest = counted(reply.dropped, "turn")
             screen.note(f"the context is full: the model no longer sees the oldest {oldest}")
         written = ""
         with on_interrupt(reply.generation.interrupt):
@@ -69,21 +69,28 @@ class ReplyStream:
         yield self.document()
 
     def document(self) -> Any:
-        """Return the reply's text, why it ended, and its figures."""
+        """Return the reply as `reply_document` does."""
         reply = self._start()
         with on_interrupt(reply.generation.interrupt):
             for _ in reply:
                 pass
-        generation = reply.generation
-        if generation.finish_reason == "interrupted":
+        if reply.generation.finish_reason == "interrupted":
             raise Interrupted
-        return {
-            "text": generation.text,
-            "finish_reason": generation.finish_reason,
-            "tokens": len(generation.ids),
-            "tokens_per_second": generation.tokens_per_second,
-            "dropped_messages": reply.dropped,
-        }
+        return reply_document(reply)
+
+
+def reply_document(reply: Reply) -> dict[str, Any]:
+    """Return a reply that has ended as scripts get it: the message, why it ended, and its figures."""
+    generation = reply.generation
+    return {
+        "role": "assistant",
+        "content": generation.text,
+        "finish_reason": generation.finish_reason,
+        "tokens": len(generation.ids),
+        "tokens_per_second": round(generation.tokens_per_second, 2),
+        "dropped_turns": reply.dropped,
+        "seed": generation.seed,
+    }
 
 
 def reply_to(session: Session, text: str) -> ReplyStream:

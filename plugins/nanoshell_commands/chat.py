@@ -48,7 +48,7 @@ class Exchanges:
                 raise Interrupted(INTERRUPTED)
 
     def lines(self) -> Iterator[Any]:
-        from nanoshell import Interrupted, on_interrupt
+        from nanoshell import Interrupted, on_interrupt, reply_document
 
         for message in self._messages:
             reply = self._start(message)
@@ -56,7 +56,7 @@ class Exchanges:
             with on_interrupt(reply.generation.interrupt):
                 for _ in reply:
                     pass
-            yield reply_line(reply)
+            yield reply_document(reply)
             if reply.generation.finish_reason == "interrupted":
                 raise Interrupted(INTERRUPTED)
 
@@ -66,19 +66,6 @@ class Exchanges:
 
 def _itself(reply: Reply) -> Reply:
     return reply
-
-
-def reply_line(reply: Reply) -> dict[str, Any]:
-    """Return a reply that has ended as scripts get it."""
-    generation = reply.generation
-    return {
-        "role": "assistant",
-        "content": generation.text,
-        "finish_reason": generation.finish_reason,
-        "dropped": reply.dropped,
-        "seed": generation.seed,
-        "tokens_per_second": round(generation.tokens_per_second, 2),
-    }
 
 
 def _piped_lines() -> Iterator[str]:

@@ -196,7 +196,7 @@ def save(session: Session, file: Path, name: str | None, force: bool) -> str:
     if not conversation.messages:
         raise UsageError(
             "the current conversation is empty",
-            hint="name a kept one: save FILE NAME; see them with: history",
+            hint="name a kept one (see: history): save FILE NAME",
         )
     file = file.expanduser()
     if file.exists() and not force:

@@ -184,7 +184,7 @@ def test_a_reply_streams_and_ends_with_its_figures(keyboard: Keyboard, session: 
     captured = capsys.readouterr()
     assert captured.out == "Paris.\n"
     assert "3 tokens · 42 tokens/s" in captured.err
-    assert "the model no longer sees the oldest 2 messages" in captured.err
+    assert "the model no longer sees the oldest 2 turns" in captured.err
 
 
 def test_ctrl_c_during_a_reply_keeps_what_came(keyboard: Keyboard, session: Session, capsys: Any) -> None:

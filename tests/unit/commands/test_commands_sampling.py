@@ -179,8 +179,8 @@ def test_turns_that_do_not_fit_are_left_out_and_it_is_said(nanoshell, model: str
     assert said.code == 0
     assert "oldest" in said.err
     lines = nanoshell("chat", "--model", model, *("--message", message) * 3, "--json").lines
-    assert lines[1]["dropped"] == 0
-    assert lines[-1]["dropped"] > 0
+    assert lines[1]["dropped_turns"] == 0
+    assert lines[-1]["dropped_turns"] > 0
 
 
 def test_chat_without_a_model_says_what_to_do(nanoshell) -> None:
@@ -277,6 +277,37 @@ def test_a_saved_conversation_is_data_and_can_be_loaded(session: Session, prompt
     assert contents(session) == said
     assert prompt(":load missing.jsonl")[0] == 1
     assert contents(session) == said
+
+
+def test_save_writes_the_current_conversation_and_replaces_nothing_unasked(
+    session: Session, prompt, tmp_path: Path
+) -> None:
+    prompt("first")
+    first = session.conversation.name
+    prompt(":reset")
+    assert prompt(":save talk.jsonl")[0] == 2  # the new one is empty, and the old one is not meant
+    assert not (tmp_path / "talk.jsonl").exists()
+    assert prompt(f":save talk.jsonl {first}")[0] == 0
+    kept = (tmp_path / "talk.jsonl").read_bytes()
+    prompt("second")
+    code, _, told = prompt(":save talk.jsonl")
+    assert (code, "--force" in told) == (2, True)
+    assert (tmp_path / "talk.jsonl").read_bytes() == kept
+    assert prompt(":save talk.jsonl --force")[0] == 0
+    assert "second" in (tmp_path / "talk.jsonl").read_text()
+
+
+def test_a_turn_has_one_shape_in_json(session: Session, prompt, nanoshell, model: str) -> None:
+    typed = json.loads(prompt(":retry --json")[1]) if prompt("first")[0] == 0 else {}
+    line = nanoshell("chat", "--model", model, "--message", "first", "--json").lines[1]
+    assert typed.keys() == line.keys()
+    assert typed["role"] == "assistant"
+
+
+def test_an_empty_model_is_not_the_latest(nanoshell) -> None:
+    said = nanoshell("sample", "--model", "", "a")
+    assert said.code == 2
+    assert "--model is empty" in said.err
 
 
 def test_a_conversation_can_be_removed_from_the_history(session: Session, prompt) -> None:
