@@ -21,6 +21,9 @@ from nanoshell.model.validation import BadValueError, Count, Flag, Natural, vali
 
 PRESET_SUFFIXES = (".yaml", ".yml")
 
+MAX_SEED = 2**63 - 1
+"""Larger numbers than this are no seeds for torch."""
+
 ScheduleName = Literal["constant", "linear", "cosine", "trapezoid"]
 SoftmaxName = Literal["auto", "full", "sampled"]
 
@@ -74,7 +77,7 @@ class TrainerConfig(BaseModel):
     """Positions in a window; ``model.max_seq_len`` where absent."""
     shuffle: Literal["windows", "documents"] = "windows"
     """What each epoch puts in a new order: windows of the text, or its documents too."""
-    seed: Natural = 1337
+    seed: Annotated[int, Field(strict=True, ge=0, le=MAX_SEED)] = 1337
 
     # The update
     optimizer: str = "adamw"
@@ -103,7 +106,10 @@ class TrainerConfig(BaseModel):
     # What is held back, written and kept
     val_fraction: Fraction = 0.0
     eval_interval: Natural = 0
-    """Steps between evaluations; 0 evaluates at the end alone."""
+    """Steps between evaluations; 0 evaluates at the end alone. Without a validation split it is a sample of
+    the training windows that is evaluated; with full softmax, whose loss is exact at every step, there is no
+    evaluation at the end then.
+    """
     eval_tokens: Count = 16_384
     """An evaluation reads at most about this many tokens of the validation split."""
     log_interval: Count = 1

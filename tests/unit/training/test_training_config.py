@@ -101,6 +101,7 @@ def test_overrides_go_by_section_or_by_plain_key_and_none_changes_nothing(seed_f
         ("trainer.softmax", "some", "'auto', 'full' or 'sampled'"),
         ("trainer.distributed", {"enabeld": True}, "did you mean 'enabled'"),
         ("trainer.seq_len", 65, "max_seq_len 64"),
+        ("trainer.seed", 2**63, "it must be at most 9223372036854775807"),
         ("trainr.seq_len", 65, "did you mean 'trainer'"),
         ("model.num_heads", 3, "does not divide"),
     ],
