@@ -61,8 +61,8 @@ def text(name: str) -> Callable[[str], Value]:
 
 
 def names(name: str) -> Callable[[str], Value]:
-    """Return a parser for a list of names separated by commas; an empty text is an empty list."""
-    return lambda value: [part.strip() for part in value.split(",") if part.strip()]
+    """Return a parser for a list of names separated by commas or spaces; an empty text is an empty list."""
+    return lambda value: value.replace(",", " ").split()
 
 
 CORE_SETTINGS = (

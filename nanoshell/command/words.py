@@ -37,13 +37,14 @@ def parse_line(line: str) -> CommandLine | str:
 
 
 def split(rest: str) -> list[str]:
-    """Return the words of ``rest``, quoted as in a POSIX shell. Raises `UsageError` for an unclosed quote."""
-    try:
-        return shlex.split(rest)
-    except ValueError:
-        raise UsageError(
-            f"a quote is not closed in: {rest}", hint="close it, or put a backslash before it"
-        ) from None
+    """Return the words of ``rest``, quoted as in a POSIX shell. Raises `UsageError` for an unclosed quote.
+
+    Other than there, an apostrophe between two letters is one: ``It's fine`` gives ``["It's", "fine"]``.
+    """
+    read = _read(rest)
+    if read.unfinished:
+        raise UsageError(f"a quote is not closed in: {rest}", hint="close it, or put a backslash before it")
+    return [*read.words, read.open_word] if read.inside else read.words
 
 
 def split_raw(command: click.Command, rest: str) -> list[str]:
@@ -94,28 +95,50 @@ def open_word(text: str) -> tuple[list[str], str, int]:
 
     Quotes may be open. ``'data use na'`` gives ``(["data", "use"], "na", 9)``.
     """
-    complete: list[str] = []
-    value, start, quote, escaped, inside = "", 0, "", False, False
+    read = _read(text)
+    return (read.words, read.open_word, read.start) if read.inside else (read.words, "", len(text))
+
+
+@dataclass
+class _Reading:
+    """What was read of a line: the complete ``words``, and the one that it ends ``inside`` of."""
+
+    words: list[str]
+    open_word: str = ""
+    start: int = 0
+    inside: bool = False
+    unfinished: bool = False
+
+
+def _read(text: str) -> _Reading:
+    read = _Reading([])
+    quote, escaped = "", False
     for position, char in enumerate(text):
-        if not inside and not char.isspace():
-            inside, start, value = True, position, ""
-        if not inside:
+        if not read.inside and not char.isspace():
+            read.inside, read.start, read.open_word = True, position, ""
+        if not read.inside:
             continue
         if escaped:
             kept = "\\" if quote and char not in ('"', "\\") else ""  # as a POSIX shell has it
-            value, escaped = value + kept + char, False
+            read.open_word, escaped = read.open_word + kept + char, False
         elif char == "\\" and quote != "'":
             escaped = True
-        elif quote:
-            quote, value = ("", value) if char == quote else (quote, value + char)
-        elif char in "'\"":
+        elif quote and char == quote:
+            quote = ""
+        elif not quote and (char == '"' or (char == "'" and not _is_apostrophe(text, position))):
             quote = char
-        elif char.isspace():
-            complete.append(value)
-            inside = False
+        elif not quote and char.isspace():
+            read.words.append(read.open_word)
+            read.inside = False
         else:
-            value += char
-    return (complete, value, start) if inside else (complete, "", len(text))
+            read.open_word += char
+    read.unfinished = bool(quote) or escaped
+    return read
+
+
+def _is_apostrophe(text: str, position: int) -> bool:
+    """Return whether letters stand on both sides."""
+    return text[position - 1 : position].isalpha() and text[position + 1 : position + 2].isalpha()
 
 
 def _options(command: click.Command) -> dict[str, bool]:
