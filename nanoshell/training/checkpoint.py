@@ -18,6 +18,7 @@ from nanoshell.runs.directory import RunDirectory
 FORMAT = 1
 DOCUMENT = "trainer.json"
 """The trainer's state as far as it is no tensor; see `nanoshell.training.state`."""
+_TENSOR_FILES = ("model.safetensors", "trainer.safetensors")
 LATEST = "latest"
 SNAPSHOTS_KEPT = 2
 """A reader may still map the last one while the next is written."""
@@ -52,6 +53,45 @@ def read_document(directory: Path) -> dict[str, Any]:
             hint="it was written by a newer nanoshell: upgrade, and resume again",
         )
     return document
+
+
+def check_whole(directory: Path) -> dict[str, Any]:
+    """Return ``trainer.json`` of a checkpoint whose files are all there and as long as their headers say.
+
+    It reads no tensor. Raises `CheckpointError`.
+    """
+    document = read_document(directory)
+    for name in _TENSOR_FILES:
+        problem = _tensor_file_problem(directory / name)
+        if problem:
+            raise CheckpointError(
+                f"{directory / name} is damaged or truncated ({problem})",
+                hint="take another checkpoint of the run, or copy the file again",
+            )
+    return document
+
+
+def _tensor_file_problem(path: Path) -> str:
+    """Return what is wrong with a safetensors file, from its header and its size alone; "" if nothing.
+
+    The format: 8 bytes with the length of the header, the header as JSON, and the tensors without a gap.
+    """
+    try:
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            length = int.from_bytes(file.read(8), "little")
+            if length > size - 8:
+                return f"its {size:,} bytes end within the header"
+            header = json.loads(file.read(length))
+        ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
+        expected = 8 + length + max(ends, default=0)
+    except FileNotFoundError:
+        return "it is not there"
+    except OSError as error:
+        return str(error.strerror)
+    except (ValueError, LookupError, TypeError, AttributeError):
+        return "its header is no safetensors header"
+    return "" if size == expected else f"it has {size:,} bytes, and its header says {expected:,}"
 
 
 def write_folder(folder: Path, fill: Callable[[Path], None]) -> int:

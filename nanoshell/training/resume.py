@@ -19,7 +19,7 @@ from nanoshell.narrator import Narrator
 from nanoshell.runs.directory import RunDirectory, find_run, list_runs
 from nanoshell.runs.locate import checkpoint_at, split_step
 from nanoshell.runs.process import hold_lock, refuse_live
-from nanoshell.training.checkpoint import DOCUMENT, point_latest, read_document
+from nanoshell.training.checkpoint import DOCUMENT, check_whole, point_latest, read_document
 from nanoshell.training.config import RunConfig, override
 from nanoshell.training.provenance import describe_origin
 from nanoshell.training.record import RunRecord, build_tokenizer, check_corpus, read_record
@@ -127,7 +127,7 @@ def resume_run(
     check_names(config, plugins)
     check_device(config, plugins)
     corpus = _intact_corpus(record, plugins, narrator)
-    step = int(read_document(checkpoint).get("step", 0)) if checkpoint else 0
+    step = int(check_whole(checkpoint).get("step", 0)) if checkpoint else 0
     origin = describe_origin(plugins, request.argv)
     earlier = list(record.provenance.get("resumes", []))
     now = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
@@ -161,7 +161,7 @@ def checkpoint_config(checkpoint: Path, request: TrainRequest) -> RunConfig:
     Raises `ConfigError` where ``request`` says otherwise.
     """
     where = str(checkpoint / DOCUMENT)
-    recorded = RunConfig.from_dict(read_document(checkpoint).get("config"), where)
+    recorded = RunConfig.from_dict(check_whole(checkpoint).get("config"), where)
     return _agreed(recorded, request, str(checkpoint))
 
 

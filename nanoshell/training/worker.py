@@ -55,8 +55,9 @@ def run_worker(run: RunDirectory, plugins: Plugins) -> int:
     """Train ``run`` to its end, or until it is asked to stop, and return the exit code of the process.
 
     It goes on from ``checkpoints/latest`` where there is one. Every failure becomes the final event
-    ``{"type": "state", "state": "failed", "reason": …, "hint": …}``; an unexpected one leaves its traceback
-    on stderr, which is ``worker.log``. Raises `RunError` where another process writes the run.
+    ``{"type": "state", "state": "failed", "reason": …, "hint": …}``; an unexpected one says so
+    (``"unexpected": true``) and leaves its traceback on stderr, which is ``worker.log``. Raises `RunError`
+    where another process writes the run.
     """
     stop = StopSignal()
     with stop.caught(), hold_lock(run):
@@ -98,4 +99,5 @@ def _train(
             hint = "lower trainer.batch_size and raise trainer.gradient_accumulation, or lower seq_len"
             return {"state": "failed", "reason": "the memory does not suffice", "hint": hint}
         what = " ".join("".join(traceback.format_exception_only(error)).split())
-        return {"state": "failed", "reason": what, "hint": f"the traceback is in {run.log_path}"}
+        hint = f"the traceback is in {run.log_path}"
+        return {"state": "failed", "reason": what, "hint": hint, "unexpected": True}

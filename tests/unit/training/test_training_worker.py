@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import threading
 import time
@@ -14,7 +15,15 @@ from typing import Any
 
 import pytest
 
-from nanoshell.errors import ConfigError, DataError, NanoshellError, RunError, UnknownNameError, UsageError
+from nanoshell.errors import (
+    CheckpointError,
+    ConfigError,
+    DataError,
+    NanoshellError,
+    RunError,
+    UnknownNameError,
+    UsageError,
+)
 from nanoshell.model.weights import load_model
 from nanoshell.runs import control
 from nanoshell.runs.directory import RunDirectory
@@ -219,6 +228,7 @@ def test_an_unexpected_failure_is_a_final_state_with_its_traceback_in_the_log(
     assert state(run)["state"] == "failed"
     assert reason in state(run)["reason"]
     assert hint in state(run)["hint"]
+    assert state(run).get("unexpected", False) is (hint == "worker.log")
     assert "Traceback" in capsys.readouterr().err
 
 
@@ -327,6 +337,24 @@ def test_what_cannot_be_resumed_is_told_and_changes_nothing(lab: Any) -> None:
     assert "has changed since the run began" in refused().message
 
 
+@pytest.mark.parametrize("name", ["model.safetensors", "trainer.safetensors"])
+def test_a_truncated_checkpoint_is_told_before_anything_is_made(lab: Any, name: str) -> None:
+    run = lab.prepare(lab.request(lab.config(max_steps=4), lab.corpus(), max_steps=2))
+    run_worker(run, lab.plugins)
+    record = run.record_path.read_bytes()
+    checkpoint = run.latest_checkpoint()
+    whole = (checkpoint / name).read_bytes()
+    outside = lab.folder / "copied"
+    shutil.copytree(checkpoint, outside)
+    for kept in (len(whole) - 1, 100, 4, 0):
+        for folder, source in ((checkpoint, None), (outside, lab.corpus())):
+            (folder / name).write_bytes(whole[:kept])
+            with pytest.raises(CheckpointError, match=f"{name} is damaged or truncated"):
+                lab.prepare(lab.request(None, source, resume=str(folder)))
+    assert run.record_path.read_bytes() == record
+    assert [path.name for path in lab.runs_dir.iterdir()] == [run.name]
+
+
 def on_another_host(run: RunDirectory, seconds: float) -> None:
     """Make ``run`` one that a worker of another host wrote to until ``seconds`` ago, and did not end."""
     then = time.time() - seconds
@@ -346,7 +374,7 @@ def test_a_run_of_another_host_goes_on_once_it_is_silent_and_is_untouched_before
     run_worker(run, lab.plugins)
     on_another_host(run, 0)
     record = run.record_path.read_bytes()
-    with pytest.raises(RunError, match="is being written by process .* on elsewhere"):
+    with pytest.raises(RunError, match=r"is being written by process \d+ on elsewhere"):
         lab.prepare(lab.request(None, None, resume=run.name))
     assert run.record_path.read_bytes() == record
     on_another_host(run, 3600)
