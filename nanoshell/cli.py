@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import itertools
 import os
 import sys
 from collections.abc import Sequence
@@ -10,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from nanoshell.command.complete import DEVICE, MODEL, SOURCE
 from nanoshell.command.group import HELP_OPTION_NAMES, CommandGroup
 from nanoshell.command.invoke import fail, perform, silence_stdout
 from nanoshell.command.render import TerminalScreen
@@ -17,6 +21,8 @@ from nanoshell.errors import UsageError
 from nanoshell.version import __version__
 
 if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
     from nanoshell.session import Session
 
 ABOUT = """Tokenize text, train a small language model, look inside it, and chat with it.
@@ -37,10 +43,36 @@ class Program(CommandGroup):
         if options["lines"] or options["files"]:
             if has_command:
                 raise UsageError("-c and -f do not go together with a command", hint="see: nanoshell --help")
-            ctx.exit(_run_scripts(self.session(ctx), options))
+            ctx.exit(_run_scripts(self._started(ctx), options))
         if has_command:
             return super().invoke(ctx)
-        return ctx.exit(_enter(self.session(ctx), debug=options["debug"]))
+        return ctx.exit(_enter(self._started(ctx), debug=options["debug"]))
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        first = ctx.invoked_subcommand is None  # 'help' resolves the commands that it explains, too
+        name, command, rest = super().resolve_command(ctx, args)
+        worker = name == "train" and any(word.partition("=")[0] == "--run" for word in rest)
+        if first and not (worker or ctx.resilient_parsing):
+            self._started(ctx)
+        return name, command, rest
+
+    def _started(self, ctx: click.Context) -> Session:
+        """Return the session after telling plugins that it is about to take commands."""
+        session = self.session(ctx)
+        session.plugins.notify("session_started", session=session)
+        return session
+
+
+class _NameOption(click.Option):
+    """A global option whose value completes to names that the session knows."""
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        assert isinstance(ctx.command, Program)
+        with contextlib.suppress(Exception):  # no names are better than an error in the middle of a line
+            ctx.command.session(ctx)
+        return super().shell_complete(ctx, incomplete)
 
 
 def build() -> Program:
@@ -62,9 +94,13 @@ def build() -> Program:
                 metavar="FILE",
                 help="Carry out a file's lines (- is stdin).",
             ),
-            option(["--model"], metavar="MODEL", help="A run, a checkpoint directory, or 'latest'."),
-            option(["--data"], metavar="SOURCE", help="The data source to work with."),
-            option(["--device"], metavar="DEVICE", help="Where to compute: auto, cpu, cuda, mps."),
+            _NameOption(
+                ["--model"], type=MODEL, metavar="MODEL", help="A run, a checkpoint directory, or 'latest'."
+            ),
+            _NameOption(["--data"], type=SOURCE, metavar="SOURCE", help="The data source to work with."),
+            _NameOption(
+                ["--device"], type=DEVICE, metavar="DEVICE", help="Where to compute: auto, cpu, cuda, mps."
+            ),
             option(
                 ["--plugins-dir"], type=click.Path(file_okay=False, path_type=Path), help="Load DIR/*.py too."
             ),
@@ -117,12 +153,17 @@ def _open_session(ctx: click.Context) -> Session:
     from nanoshell.session import open_session
 
     options = ctx.params
-    session = open_session(
-        plugins_dir=options.get("plugins_dir"),
-        safe=bool(options.get("safe")),
-        history=not options.get("no_history"),
-        narrator=ScreenNarrator(TerminalScreen()),
+    # What is said at every Tab would land in the middle of the line that is being typed.
+    quiet = (
+        contextlib.redirect_stderr(io.StringIO()) if _completes_for_a_shell() else contextlib.nullcontext()
     )
+    with quiet:
+        session = open_session(
+            plugins_dir=options.get("plugins_dir"),
+            safe=bool(options.get("safe")),
+            history=not options.get("no_history"),
+            narrator=ScreenNarrator(TerminalScreen()),
+        )
     if device := options.get("device"):
         session.settings.override("device", device)
     session.model_name = options.get("model") or session.model_name
@@ -136,14 +177,12 @@ def _run_scripts(session: Session, options: dict[str, Any]) -> int:
     if options["lines"] and options["files"]:
         raise UsageError("-c and -f do not go together", hint="put all lines into the file")
     screen = TerminalScreen()
-    lines = [script.argument_lines(options["lines"])]
-    lines += [
+    parts = [script.argument_lines(options["lines"])]
+    parts += [
         script.stdin_lines() if name == "-" else script.file_lines(Path(name)) for name in options["files"]
     ]
-    for part in lines:
-        if code := script.run_lines(session, part, screen, debug=options["debug"]):
-            return code
-    return 0
+    lines = itertools.chain.from_iterable(parts)  # one script: what ends a part of it ends the whole
+    return script.run_lines(session, lines, screen, debug=options["debug"])
 
 
 def _enter(session: Session, *, debug: bool) -> int:

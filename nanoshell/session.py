@@ -368,7 +368,6 @@ def open_session(
     session = Session(plugins, settings, history, narrator or SilentNarrator())
     if history and isinstance(data := last_state().get("data"), str):
         session.data = data
-    plugins.notify("session_started", session=session)
     return session
 
 

@@ -199,3 +199,33 @@ def test_letters_beyond_ascii_in_a_plain_locale(process: Program) -> None:
 
 def test_colours_only_where_wanted(process: Program) -> None:
     assert "\x1b" not in process("helo", FORCE_COLOR="").err
+
+
+STARTED = """
+import sys
+from nanoshell import hookimpl
+
+@hookimpl
+def session_started(session):
+    print("a session has started", file=sys.stderr)
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "times"),
+    [
+        (["hello"], 1),
+        (["fruit", "list"], 1),
+        (["help", "fruit", "list"], 1),
+        (["-c", ":hello", "-c", ":hello"], 1),
+        (["--help"], 0),
+        (["no-such-command"], 0),
+        (["train", "--run", "nowhere"], 0),
+    ],
+)
+def test_plugins_hear_once_that_a_session_has_started(
+    program: Program, plugins_dir: Path, arguments: list[str], times: int
+) -> None:
+    """The process that trains takes no commands, so it tells nobody."""
+    (plugins_dir / "started.py").write_text(STARTED)
+    assert program(*arguments).err.count("a session has started") == times

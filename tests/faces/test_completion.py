@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -203,3 +205,39 @@ def test_bash_gets_the_same(plugins_dir: Path) -> None:
         timeout=60,
     )
     assert (done.stdout, done.stderr) == ("plain,--times\n", "")
+
+
+def completed(process: Callable[..., Any], *words: str) -> tuple[list[str], str]:
+    """Return what bash is offered for the last of ``words``, and what was written beside it."""
+    command = " ".join(["nanoshell", *words])
+    env = {"COMP_WORDS": command, "COMP_CWORD": str(len(words)), "_NANOSHELL_COMPLETE": "bash_complete"}
+    result = process(**env)
+    return [line.partition(",")[2] for line in result.out.splitlines()], result.err
+
+
+def test_the_programs_own_options_complete_in_a_shell(
+    process: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    create_run(tmp_path / "runs", "tiny", {})
+    assert {"latest", "tiny-1"} <= set(completed(process, "--model", "''")[0])
+    assert {"auto", "cpu", "cuda"} <= set(completed(process, "--device", "''")[0])
+    assert "nano-start" in completed(process, "--data", "nano")[0]
+
+
+def test_completing_in_a_shell_is_silent_and_starts_nothing(
+    process: Callable[..., Any], plugins_dir: Path
+) -> None:
+    (plugins_dir / "broken.py").write_text("raise ValueError('at every Tab')")
+    (plugins_dir / "started.py").write_text("""
+import sys
+from nanoshell import hookimpl
+
+@hookimpl
+def session_started(session):
+    print("a session has started", file=sys.stderr)
+""")
+    folder = ("--plugins-dir", str(plugins_dir))
+    offers, said = completed(process, *folder, "hel")
+    assert (set(offers), said) == ({"hello", "help"}, "")
+    assert "cpu" in completed(process, *folder, "--device", "cp")[0]

@@ -95,3 +95,12 @@ def test_a_colon_lists_the_commands_as_the_prompt_spells_them(program: Program) 
     assert result.out.startswith("Usage: :hello [OPTIONS] [WHO]")
     assert "  :hello you\n" in result.out
     assert ":hello, :hi" in program("-c", ":--help").out
+
+
+def test_leaving_ends_every_script_that_was_named(program: Program, tmp_path: Path) -> None:
+    first, second = tmp_path / "first.ns", tmp_path / "second.ns"
+    first.write_text(":hello a\n:quit\n:hello b\n")
+    second.write_text(":hello c\n")
+    result = program("-f", str(first), "-f", str(second))
+    assert (result.code, result.out) == (0, "hello a\n")
+    assert program("-f", str(second), "-f", str(first)).out == "hello c\nhello a\n"
