@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -93,7 +94,10 @@ def chosen_sampling(options: Mapping[str, Any]) -> dict[str, float]:
 
 
 def chosen_model(session: Session, reference: str | None) -> LoadedModel:
-    """Make ``reference`` the session's model and return it; by default the chosen model, else the newest."""
+    """Make ``reference`` the session's model and return it.
+
+    By default it is the chosen one, else that of the last start, else the newest.
+    """
     from nanoshell import UsageError
 
     if reference is not None and not reference.strip():
@@ -102,4 +106,12 @@ def chosen_model(session: Session, reference: str | None) -> LoadedModel:
         )
     if reference is None and session.model_name is not None:
         return session.model()
-    return session.use_model("latest" if reference is None else reference)
+    return session.use_model(reference or _last_model(session) or "latest")
+
+
+def _last_model(session: Session) -> str | None:
+    """Return the model that was chosen before this start, where it is still there."""
+    from nanoshell import last_state
+
+    path = last_state().get("model") if session.history else None
+    return path if isinstance(path, str) and Path(path).exists() else None
