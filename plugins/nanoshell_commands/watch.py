@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -113,6 +113,7 @@ class Watch:
         self._stop_at = stop_at
         self._patient = patient
         self._hint = ""
+        self._unexpected = False
         self.seconds = 0.0
 
     # The three ways to see it
@@ -171,10 +172,12 @@ class Watch:
         from nanoshell import follow
 
         began = self._since or time.time()
-        for event in follow(self.run):
+        for event in _without_echo(follow(self.run)):
             if event.get("t", self._since) >= self._since:
                 self.seconds = time.time() - began
-                self._hint = str(event.get("hint") or "") if event.get("type") == "state" else self._hint
+                if event.get("type") == "state":
+                    self._hint = str(event.get("hint") or "")
+                    self._unexpected = bool(event.get("unexpected"))
                 yield event
 
     def _total(self, event: Event) -> int | None:
@@ -232,7 +235,9 @@ class Watch:
         run, status = self.run, self.run.status()
         self._session.run_ended(run, status.state)
         if status.state in ("failed", "crashed"):
-            tail = run.log_tail(_TAIL_LINES)
+            # What an expected failure has in its log is its reason, which is told below.
+            told = status.state == "failed" and not self._unexpected
+            tail = "" if told else run.log_tail(_TAIL_LINES)
             if tail:
                 note(f"the end of {run.log_path}:\n{tail}")
             raise RunError(
@@ -253,6 +258,25 @@ class Watch:
         raise Interrupted(
             f"run {name} is left in the background", hint=f"runs show {name}, runs stop {name}"
         ) from None
+
+
+def _without_echo(events: Iterable[Event]) -> Iterator[Event]:
+    """Yield ``events`` without the alerts whose words are the reason of the failure that comes next.
+
+    An alert is held back until the next event tells; heartbeats, which come from beside, tell nothing.
+    """
+    held: Event | None = None
+    for event in events:
+        if held is not None and event.get("type") != "heartbeat":
+            if event.get("state") != "failed" or event.get("reason") != held.get("message"):
+                yield held
+            held = None
+        if event.get("type") == "alert":
+            held = event
+        else:
+            yield event
+    if held is not None:
+        yield held
 
 
 def step_line(event: Event) -> Event:

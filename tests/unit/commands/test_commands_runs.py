@@ -116,16 +116,36 @@ def test_the_prompt_does_not_wait(session, fake_run) -> None:
     assert "in the background" in screen.notes[0]
 
 
-def test_a_failed_run_fails_the_command_with_its_reason_and_the_end_of_its_log(session, fake_run) -> None:
+def test_an_unexpected_failure_fails_the_command_with_its_reason_and_the_end_of_the_log(
+    session, fake_run
+) -> None:
     fake = fake_run()
     fake.step(1)
     fake.run.log_path.write_text("loading\nout of ideas\n")
-    fake.end("failed", "the disk is full")
+    fake.log.write("state", state="failed", reason="ValueError: no idea", hint="look", unexpected=True)
     screen = FakeScreen()
-    with pytest.raises(RunError, match="tiny-1 failed: the disk is full") as caught:
+    with pytest.raises(RunError, match="tiny-1 failed: ValueError: no idea") as caught:
         Watch(session, fake.run).show(screen)
     assert "runs log tiny-1" in caught.value.hint
     assert "out of ideas" in screen.notes[-1]
+
+
+@pytest.mark.parametrize("live", [False, True])
+def test_a_failure_that_explains_itself_is_told_once(session, fake_run, live: bool) -> None:
+    fake = fake_run()
+    fake.step(1)
+    fake.run.log_path.write_text("error: the disk is full\n")
+    fake.log.write("alert", kind="odd", message="something else", step=1)
+    fake.log.write("alert", kind="storage", message="the disk is full", step=1)
+    fake.log.write("heartbeat")
+    fake.log.write("state", state="failed", reason="the disk is full", hint="make room")
+    screen = FakeScreen(live=live)
+    with pytest.raises(RunError, match="tiny-1 failed: the disk is full") as caught:
+        Watch(session, fake.run).show(screen)
+    assert caught.value.hint.startswith("make room")
+    said = "\n".join([*screen.notes, screen.err.file.getvalue()])
+    assert "alert: something else" in said
+    assert "disk is full" not in said
 
 
 def test_a_run_whose_worker_is_gone_fails_the_command(session, fake_run) -> None:
