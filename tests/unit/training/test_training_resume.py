@@ -1,0 +1,230 @@
+"""Going on with a run, or from a checkpoint: exactly, or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nanoshell.errors import (
+    CheckpointError,
+    ConfigError,
+    DataError,
+    NanoshellError,
+    RunError,
+    UnknownNameError,
+    UsageError,
+)
+from nanoshell.runs.directory import RunDirectory
+from nanoshell.runs.events import read_events
+from nanoshell.runs.process import refuse_live
+from nanoshell.training import launch
+from nanoshell.training.resume import find_resume_point
+from nanoshell.training.worker import run_worker
+
+
+def losses(lab: Any, run: RunDirectory) -> dict[int, tuple[float, float]]:
+    return {event["step"]: (event["loss"], event["grad_norm"]) for event in lab.events(run, "step")}
+
+
+def test_stopping_and_resuming_gives_the_losses_of_one_go(lab: Any) -> None:
+    config = lab.config(max_steps=9, val_fraction=0.2, gradient_accumulation=2, eval_interval=2)
+    whole = lab.prepare(lab.request(config, lab.corpus()))
+    run_worker(whole, lab.plugins)
+    run = lab.prepare(lab.request(config, lab.corpus(), max_steps=4))
+    run_worker(run, lab.plugins)
+    same = lab.prepare(lab.request(None, None, resume=run.name, max_steps=7, argv=["again"]))
+    assert same == run
+    run_worker(run, lab.plugins)
+    lab.prepare(lab.request(config, lab.corpus(), resume="latest"))
+    run_worker(run, lab.plugins)
+    assert losses(lab, run) == losses(lab, whole)
+    assert [event["from_step"] for event in lab.events(run, "resume")] == [4, 7]
+    assert run.status().state == "finished"
+    resumes = run.record()["provenance"]["resumes"]
+    assert [(entry["from_step"], entry["argv"]) for entry in resumes] == [(4, ["again"]), (7, [])]
+    first = (whole.latest_checkpoint() / "model.safetensors").read_bytes()
+    assert (run.latest_checkpoint() / "model.safetensors").read_bytes() == first
+
+
+def test_a_run_goes_on_from_an_earlier_checkpoint_and_leaves_the_later_course(lab: Any) -> None:
+    config = lab.config(max_steps=8, save_interval=2, max_checkpoints=0)
+    run = lab.prepare(lab.request(config, lab.corpus(), max_steps=6))
+    run_worker(run, lab.plugins)
+    before = losses(lab, run)
+    lab.prepare(lab.request(None, None, resume=f"{run.name}@2"))
+    run_worker(run, lab.plugins)
+    assert lab.events(run, "resume")[-1]["from_step"] == 2
+    assert [checkpoint.step for checkpoint in run.checkpoints()] == [2, 4, 6, 8]
+    assert {step: value for step, value in losses(lab, run).items() if step <= 6} == before
+    lab.prepare(lab.request(None, None, resume=str(run.checkpoints_dir / "step-000004"), max_steps=5))
+    run_worker(run, lab.plugins)
+    assert [checkpoint.step for checkpoint in run.checkpoints()] == [2, 4, 5]
+    assert run.status().step == 5
+
+
+def test_a_checkpoint_outside_any_run_begins_a_new_run(lab: Any) -> None:
+    config = lab.config(max_steps=6)
+    run = lab.prepare(lab.request(config, lab.corpus(), max_steps=3))
+    run_worker(run, lab.plugins)
+    outside = lab.folder / "copied"
+    run.latest_checkpoint().rename(outside)
+    with pytest.raises(UsageError, match="no data is chosen"):
+        lab.prepare(lab.request(None, None, resume=str(outside)))
+    with pytest.raises(DataError, match="is not the data"):
+        lab.prepare(lab.request(None, lab.corpus(seed=5), resume=str(outside)))
+    fresh = lab.prepare(lab.request(None, lab.corpus(), resume=str(outside)))
+    assert fresh.name != run.name
+    assert run_worker(fresh, lab.plugins) == 0
+    assert sorted(losses(lab, fresh)) == [4, 5, 6]
+
+
+def test_what_cannot_be_resumed_is_told_and_changes_nothing(lab: Any) -> None:
+    run = lab.prepare(lab.request(lab.config(max_steps=4), lab.corpus(), max_steps=2))
+    run_worker(run, lab.plugins)
+    record = run.record_path.read_text()
+
+    def refused(**options: Any) -> NanoshellError:
+        config, source = options.pop("config", None), options.pop("source", None)
+        with pytest.raises(NanoshellError) as caught:
+            lab.prepare(lab.request(config, source, resume=options.pop("resume", run.name), **options))
+        assert run.record_path.read_text() == record
+        return caught.value
+
+    wider = refused(config=lab.config(max_steps=4, model_hidden_size=32))
+    assert isinstance(wider, ConfigError)
+    assert "was trained with model.hidden_size 16, not 32" in wider.message
+    assert "trainer.batch_size 4, not 9" in refused(overrides={"batch_size": 9}).message
+    assert "was trained on" in refused(source="other.txt").message
+    assert "nothing left to do: it is at step 2 of 2" in refused(max_steps=2).message
+    assert isinstance(refused(resume="smal-2"), UnknownNameError)
+    assert isinstance(refused(resume=f"{run.name}@3"), UnknownNameError)
+    assert "training cannot go on from it" in refused(resume=str(lab.folder)).message
+    lab.corpus().write_bytes(b"\1\0\0\0" * 400)
+    assert "has changed since the run began" in refused().message
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "trainer.safetensors"])
+def test_a_truncated_checkpoint_is_told_before_anything_is_made(lab: Any, name: str) -> None:
+    run = lab.prepare(lab.request(lab.config(max_steps=4), lab.corpus(), max_steps=2))
+    run_worker(run, lab.plugins)
+    record = run.record_path.read_bytes()
+    checkpoint = run.latest_checkpoint()
+    whole = (checkpoint / name).read_bytes()
+    outside = lab.folder / "copied"
+    shutil.copytree(checkpoint, outside)
+    for kept in (len(whole) - 1, 100, 4, 0):
+        for folder, source in ((checkpoint, None), (outside, lab.corpus())):
+            (folder / name).write_bytes(whole[:kept])
+            with pytest.raises(CheckpointError, match=f"{name} is damaged or truncated"):
+                lab.prepare(lab.request(None, source, resume=str(folder)))
+    assert run.record_path.read_bytes() == record
+    assert [path.name for path in lab.runs_dir.iterdir()] == [run.name]
+
+
+def on_another_host(run: RunDirectory, seconds: float) -> None:
+    """Make ``run`` one that a worker of another host wrote to until ``seconds`` ago, and did not end."""
+    then = time.time() - seconds
+    events = [event for event in read_events(run.events_path)[0] if event.get("state") != "stopped"]
+    written = [{**event, "t": then} for event in events if event.get("state") != "finished"]
+    run.events_path.write_text("".join(json.dumps(event) + "\n" for event in written))
+    process = {**json.loads(run.process_path.read_text()), "host": "elsewhere"}
+    run.process_path.write_text(json.dumps(process))
+    for path in (run.events_path, run.process_path, run.record_path):
+        os.utime(path, (then, then))
+
+
+def test_a_run_of_another_host_goes_on_once_it_is_silent_and_is_untouched_before(
+    lab: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = lab.prepare(lab.request(lab.config(max_steps=6), lab.corpus(), max_steps=2))
+    run_worker(run, lab.plugins)
+    on_another_host(run, 0)
+    record = run.record_path.read_bytes()
+    with pytest.raises(RunError, match=r"is being written by process \d+ on elsewhere"):
+        lab.prepare(lab.request(None, None, resume=run.name))
+    assert run.record_path.read_bytes() == record
+    on_another_host(run, 3600)
+    started: list[RunDirectory] = []
+
+    def start(run: RunDirectory, arguments: Sequence[str]) -> None:
+        refuse_live(run)  # as the launch does, after the record has been written
+        started.append(run)
+
+    monkeypatch.setattr(launch, "start_worker", start)
+    launch.start_run(lab.request(None, None, resume=run.name), lab.plugins)
+    assert started == [run]
+
+
+def test_what_changes_no_update_may_change_on_resume(lab: Any) -> None:
+    config = lab.config(max_steps=6)
+    run = lab.prepare(lab.request(config, lab.corpus(), max_steps=2))
+    run_worker(run, lab.plugins)
+    overrides = {"save_interval": 1, "trainer.max_checkpoints": 3}
+    lab.prepare(lab.request(None, None, resume=run.name, overrides=overrides))
+    run_worker(run, lab.plugins)
+    assert [checkpoint.step for checkpoint in run.checkpoints()] == [4, 5, 6]
+
+
+def test_auto_goes_on_with_the_newest_that_fits_else_begins(lab: Any) -> None:
+    config = lab.config(max_steps=4)
+
+    def auto(config: Any, source: Any) -> str:
+        run: RunDirectory = lab.prepare(lab.request(config, source, resume="auto", max_steps=2))
+        return run.name
+
+    assert auto(config, lab.corpus()) == "small-1", "nothing is there"
+    run = RunDirectory(lab.runs_dir / "small-1")
+    assert auto(config, lab.corpus()) == "small-2", "the first has no checkpoint"
+    run_worker(run, lab.plugins)
+    assert auto(config, lab.corpus()) == "small-3", "the first is at the last step that is asked for"
+    resumed = lab.prepare(lab.request(None, None, resume="auto", max_steps=3))
+    assert resumed == run
+    assert auto(lab.config(max_steps=4, model_name="other"), lab.corpus()) == "other-1"
+
+
+def test_auto_passes_over_what_is_at_its_horizon_or_trains(lab: Any) -> None:
+    config = lab.config(max_steps=4)
+    older, newer = (lab.prepare(lab.request(config, lab.corpus(), max_steps=2)) for _ in range(2))
+    for run in (older, newer):
+        run_worker(run, lab.plugins)
+
+    def auto() -> RunDirectory:
+        found: RunDirectory = lab.prepare(lab.request(config, lab.corpus(), resume="auto"))
+        return found
+
+    assert auto() == newer
+    run_worker(newer, lab.plugins)
+    assert auto() == older
+    on_another_host(older, 0)
+    assert auto().name == "small-3"
+
+
+def test_a_step_is_split_from_a_path_that_has_an_at_sign(lab: Any) -> None:
+    run = lab.prepare(lab.request(lab.config(max_steps=4, save_interval=1), lab.corpus(), max_steps=2))
+    run_worker(run, lab.plugins)
+    moved = lab.folder / "me@home" / run.name
+    moved.parent.mkdir()
+    run.path.rename(moved)
+    point = find_resume_point(lab.request(None, None, resume=f"{moved}@1"))
+    assert point is not None
+    assert (point.run, point.checkpoint) == (RunDirectory(moved), moved / "checkpoints" / "step-000001")
+
+
+def test_tokens_that_are_gone_are_made_again_on_resume(lab: Any) -> None:
+    text = lab.folder / "text.txt"
+    text.write_text("the quick brown fox jumps over the lazy dog " * 9)
+    run = lab.prepare(lab.request(lab.config(max_steps=4), text, max_steps=2))
+    run_worker(run, lab.plugins)
+    tokens = Path(run.record()["corpus"]["path"])
+    before = tokens.read_bytes()
+    tokens.unlink()
+    lab.prepare(lab.request(None, None, resume=run.name))
+    assert Path(run.record()["corpus"]["path"]).read_bytes() == before
+    assert run_worker(run, lab.plugins) == 0
