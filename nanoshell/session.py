@@ -182,6 +182,20 @@ class Session:
         self._started.pop(run.name, None)
         self.plugins.notify("run_finished", session=self, run=run, status=state)
 
+    def run_removed(self, run: RunDirectory) -> None:
+        """Let go of the chosen model, and of the last start's, where it was one of ``run``."""
+        folder = run.path.resolve()
+
+        def is_of_run(name: object) -> bool:
+            if not isinstance(name, str):
+                return False
+            return name.partition("@")[0] == run.name or Path(name).resolve().is_relative_to(folder)
+
+        if is_of_run(self.model_name):
+            self.model_name = None
+        if is_of_run(last_state().get("model")):
+            self.forget("model")
+
     # Models
 
     def locate_model(self, reference: str) -> ModelLocation:

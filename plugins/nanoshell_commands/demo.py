@@ -231,14 +231,23 @@ def _training(trainer: Any) -> dict[str, Any]:
 
 
 def keep(run: RunDirectory) -> bool:
-    """Ask whether to use ``run`` (Enter) or to train anew (t), and return the first."""
-    said = click.prompt(
-        f"{run.name} has been trained already. Enter uses it, t trains anew",
-        default="",
-        show_default=False,
-        err=True,
-    )
-    return not said.strip().lower().startswith("t")
+    """Ask whether to use ``run`` (Enter) or to train anew (t), and return the first. Ctrl-D leaves."""
+    from nanoshell import LeaveShell
+
+    try:
+        said = click.prompt(
+            f"{run.name} has been trained already: Enter uses it, t trains anew",
+            type=click.Choice(["", "t"], case_sensitive=False),
+            default="",
+            show_choices=False,
+            show_default=False,
+            err=True,
+        )
+    except click.Abort as error:
+        if isinstance(error.__context__, EOFError):
+            raise LeaveShell from None
+        raise
+    return not said
 
 
 @click.command()

@@ -314,9 +314,11 @@ def remove(session: Session, names: tuple[str, ...], yes: bool, force: bool) -> 
     if not yes:
         listed = ", ".join(run.name for run in found.values())
         click.confirm(f"Remove {listed} ({size}) for good?", abort=True, err=True)
-    return _removed(
-        [RemovedRow(run.name, "run", str(run.path), remove_run(run, force=force)) for run in found.values()]
-    )
+    rows = []
+    for run in found.values():
+        rows.append(RemovedRow(run.name, "run", str(run.path), remove_run(run, force=force)))
+        session.run_removed(run)
+    return _removed(rows)
 
 
 @runs.command("prune")

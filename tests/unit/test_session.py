@@ -10,6 +10,7 @@ import pytest
 from nanoshell import paths
 from nanoshell.errors import UsageError
 from nanoshell.model.config import ModelConfig
+from nanoshell.runs.directory import create_run
 from nanoshell.session import Session, last_state, open_session
 from nanoshell.settings import Settings
 
@@ -95,6 +96,18 @@ def test_an_interrupted_reply_is_kept_as_far_as_it_came(session: Session) -> Non
     kept = session.store.load(session.conversation.name).messages
     assert [message.role for message in kept] == ["user", "assistant"]
     assert (kept[1].content, kept[1].interrupted) == (text, True)
+
+
+def test_a_removed_run_is_no_longer_the_chosen_model(session: Session, runs_dir: Path) -> None:
+    kept, removed = create_run(runs_dir, "tiny", {}), create_run(runs_dir, "tiny", {})
+    for name in (str(removed.path), removed.name, f"{removed.name}@20"):
+        session.model_name = name
+        session.remember()
+        session.run_removed(kept)
+        assert session.model_name == name
+        session.run_removed(removed)
+        assert session.model_name is None
+        assert "model" not in last_state()
 
 
 def test_another_device_means_another_model_in_memory(
