@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = (
     "train --config nano-start --data nano-start",
-    "train --data notes/*.md --max-steps 200 --learning-rate 0.001",
+    'train --data "notes/*.md" --max-steps 200 --learning-rate 0.001',
     "train --resume latest --max-steps 1000",
 )
 

@@ -122,6 +122,7 @@ class Watch:
         if screen.prompt and not self._patient:
             name = self.run.name
             screen.note(f"{name} trains in the background; see it with :runs show, end it with :runs stop")
+            screen.note("it is the model now, with its newest weights; :model load NAME takes another")
             return
         self.wait(screen)
         screen.out.print(summary(self.run, self.seconds))
