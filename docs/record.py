@@ -50,20 +50,12 @@ class Terminal:
         """Return the screen without colours."""
         return self.run("capture-pane", "-p")
 
-    def wait_for(self, text: str) -> None:
-        """Wait until ``text`` stands on the screen. Raises `TimeoutError` with the screen."""
-        deadline = time.monotonic() + WAIT_SECONDS
-        while text not in self.text():
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"no {text!r} on the screen:\n{self.text()}")
-            time.sleep(0.1)
-
-    def wait_for_prompt(self) -> None:
-        """Wait until the last line that is typed into is an empty prompt."""
+    def wait_for_prompt(self, number: int = 1) -> None:
+        """Wait until the prompt stands there for the ``number``-th time, with nothing typed."""
         deadline = time.monotonic() + WAIT_SECONDS
         while True:
             typed = [line for line in self.text().splitlines() if line.startswith(PROMPT.strip())]
-            if typed and typed[-1].strip() == PROMPT.strip():
+            if len(typed) == number and typed[-1].strip() == PROMPT.strip():
                 return
             if time.monotonic() > deadline:
                 raise TimeoutError(f"no prompt on the screen:\n{self.text()}")
@@ -99,14 +91,15 @@ def record_demo(program: str, folder: Path) -> None:
         screen.save("demo", "make demo")
     with terminal(100, 34, folder, program) as screen:
         screen.wait_for_prompt()
-        for line in (
+        tour = (
             ":tokens Hello world, naïve café!",
             ":sample The capital of France is",
             "What is the capital of France?",
             ":model info",
-        ):
+        )
+        for number, line in enumerate(tour, 2):
             screen.type(line)
-            screen.wait_for_prompt()
+            screen.wait_for_prompt(number)
         screen.save("prompt", "nanoshell")
 
 
