@@ -58,10 +58,6 @@ class Conversation:
         del self.messages[starts[-1] :]
         return taken
 
-    def last_user(self) -> Message | None:
-        """Return the last message of the user, None where there is none."""
-        return next((message for message in reversed(self.messages) if message.role == "user"), None)
-
     def reset(self) -> None:
         """Forget all turns; the system message stays."""
         self.messages = self.messages[: int(self.system is not None)]

@@ -12,6 +12,7 @@ import hashlib
 import inspect
 import json
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -52,6 +53,7 @@ class Client:
 
     def __init__(self) -> None:
         self.endpoint = (os.environ.get("HF_ENDPOINT") or DEFAULT_ENDPOINT).rstrip("/")
+        self.shown_endpoint = re.sub(r"//[^/@]*@", "//", self.endpoint)  # without a name and password
         self.cache = hub_cache()
         self.offline = os.environ.get("HF_HUB_OFFLINE", "").lower() in _TRUE
         self.reason = "HF_HUB_OFFLINE is set" if self.offline else ""
@@ -129,7 +131,7 @@ class Client:
     def _explained(self, address: Address, error: Exception, name: str) -> NanoshellError:
         from huggingface_hub import errors
 
-        where = f"{self.endpoint}/datasets/{address.repository}"
+        where = f"{self.shown_endpoint}/datasets/{address.repository}"
         if isinstance(error, errors.GatedRepoError):
             return DataError(
                 f"{address.repository} is gated", hint=f"accept its terms at {where}, then set HF_TOKEN"
@@ -143,7 +145,7 @@ class Client:
             return self.unreachable(address, name)
         if isinstance(error, errors.RepositoryNotFoundError):
             return DataError(
-                f"{self.endpoint} has no dataset repository '{address.repository}', or it is private",
+                f"{self.shown_endpoint} has no dataset repository '{address.repository}', or it is private",
                 hint="check the spelling; it must be a dataset, not a model; a private one needs HF_TOKEN",
             )
         if isinstance(error, errors.EntryNotFoundError):
@@ -154,7 +156,7 @@ class Client:
                 hint="free some space there, or set HF_HOME to another folder",
             )
         return NetworkError(
-            f"{self.endpoint} cannot be reached: {_first_line(error)}",
+            f"{self.shown_endpoint} cannot be reached: {_first_line(error)}",
             hint="check the network; the embedded data needs none: nano-start",
         )
 

@@ -315,3 +315,10 @@ def test_every_failure_is_ours(hub: Hub, sources: Sources, monkeypatch: pytest.M
     monkeypatch.setenv("HF_ENDPOINT", "not a url")
     with pytest.raises(NanoshellError):
         open_source("hf:fs90/nano-start-data", sources)
+
+
+def test_a_password_in_the_endpoint_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "http://me:secret@127.0.0.1:9")
+    client = Client()
+    assert client.endpoint == "http://me:secret@127.0.0.1:9"
+    assert client.shown_endpoint == "http://127.0.0.1:9"
