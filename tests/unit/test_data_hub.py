@@ -21,6 +21,7 @@ from nanoshell.errors import DataError, NanoshellError, NetworkError, StorageErr
 from nanoshell.narrator import Advance
 from nanoshell.plugin.registry import Registry
 from nanoshell.tokenizer.bpe import cl100k_base
+from nanoshell_data.client import Client
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 IDS = np.arange(600, dtype="<u4")
