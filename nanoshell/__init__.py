@@ -96,13 +96,25 @@ if TYPE_CHECKING:
         MemoryFigures as MemoryFigures,
         choose_backend as choose_backend,
     )
+    from nanoshell.model.cache import LayerState as LayerState
     from nanoshell.model.config import (
         ModelConfig as ModelConfig,
         ParameterSplit as ParameterSplit,
         parameter_split as parameter_split,
     )
     from nanoshell.model.layers import SwiGLU as SwiGLU
-    from nanoshell.model.mixer import FeedForward as FeedForward, Mixer as Mixer
+    from nanoshell.model.mamba1 import Mamba1 as Mamba1
+    from nanoshell.model.mamba2 import Mamba2 as Mamba2
+    from nanoshell.model.mamba3 import Mamba3 as Mamba3
+    from nanoshell.model.mixer import (
+        FeedForward as FeedForward,
+        Mixer as Mixer,
+        Router as Router,
+        Routing as Routing,
+        StepMixer as StepMixer,
+    )
+    from nanoshell.model.mla import MultiHeadLatentAttention as MultiHeadLatentAttention
+    from nanoshell.model.moe import MixtureOfExperts as MixtureOfExperts
     from nanoshell.model.transformer import count_parameters as count_parameters
     from nanoshell.model.weights import read_config as read_config
     from nanoshell.narrator import Narrator as Narrator, SilentNarrator as SilentNarrator
@@ -174,15 +186,21 @@ _HOME = {
     "GenerationRequest": "nanoshell.generation.engine",
     "GroupedQueryAttention": "nanoshell.model.attention",
     "Interrupted": "nanoshell.errors",
+    "LayerState": "nanoshell.model.cache",
     "LeaveShell": "nanoshell.command.result",
     "LoadedModel": "nanoshell.session",
     "LogitsProcessor": "nanoshell.generation.sampling",
     "MODEL": "nanoshell.command.complete",
+    "Mamba1": "nanoshell.model.mamba1",
+    "Mamba2": "nanoshell.model.mamba2",
+    "Mamba3": "nanoshell.model.mamba3",
     "MemoryFigures": "nanoshell.model.backend",
     "Message": "nanoshell.chat.template",
     "Mixer": "nanoshell.model.mixer",
+    "MixtureOfExperts": "nanoshell.model.moe",
     "ModelConfig": "nanoshell.model.config",
     "ModelLocation": "nanoshell.runs.locate",
+    "MultiHeadLatentAttention": "nanoshell.model.mla",
     "NameType": "nanoshell.command.complete",
     "NanoshellError": "nanoshell.errors",
     "Narrator": "nanoshell.narrator",
@@ -207,6 +225,8 @@ _HOME = {
     "Reply": "nanoshell.session",
     "ReplyStream": "nanoshell.command.turn",
     "RoleTemplate": "nanoshell.chat.template",
+    "Router": "nanoshell.model.mixer",
+    "Routing": "nanoshell.model.mixer",
     "RunDirectory": "nanoshell.runs.directory",
     "RunError": "nanoshell.errors",
     "RunStatus": "nanoshell.runs.directory",
@@ -218,6 +238,7 @@ _HOME = {
     "Session": "nanoshell.session",
     "SilentNarrator": "nanoshell.narrator",
     "SourceInfo": "nanoshell.data.source",
+    "StepMixer": "nanoshell.model.mixer",
     "StorageError": "nanoshell.errors",
     "Stream": "nanoshell.command.result",
     "StreamingDecoder": "nanoshell.tokenizer.streaming",

@@ -48,11 +48,7 @@ class GroupedQueryAttention(nn.Module):
     def forward(self, x: Tensor, state: KeyValueState | None = None) -> Tensor:
         """Return (batch, seq, hidden) for ``x`` of the same shape; see `nanoshell.Mixer` for ``state``."""
         batch, count, _ = x.shape
-        queries = self.q_proj(x).view(batch, count, self.num_heads, self.head_dim).transpose(1, 2)
-        keys = self.k_proj(x).view(batch, count, self.kv_heads, self.head_dim).transpose(1, 2)
-        values = self.v_proj(x).view(batch, count, self.kv_heads, self.head_dim).transpose(1, 2)
-        if self.q_norm is not None and self.k_norm is not None:
-            queries, keys = self.q_norm(queries), self.k_norm(keys)
+        queries, keys, values = self._project(x)
         start = 0 if state is None else state.length
         cos, sin = self.rotary.at(start, count)
         queries, keys = self.rotary.turn(queries, cos, sin), self.rotary.turn(keys, cos, sin)
@@ -61,6 +57,30 @@ class GroupedQueryAttention(nn.Module):
         mixed = _attend(queries, keys, values, start)
         output: Tensor = self.o_proj(mixed.transpose(1, 2).reshape(batch, count, -1))
         return output
+
+    def step(self, x: Tensor, state: KeyValueState, positions: Tensor) -> Tensor:
+        """Return (batch, 1, hidden) for one position of each row; see `nanoshell.StepMixer`."""
+        batch = x.shape[0]
+        queries, keys, values = self._project(x)
+        cos, sin = self.rotary.of(positions)
+        queries, keys = self.rotary.turn(queries, cos, sin), self.rotary.turn(keys, cos, sin)
+        state.write(keys[:, :, 0], values[:, :, 0], positions)
+        grouped = queries.view(batch, self.kv_heads, -1, self.head_dim)
+        place = torch.arange(state.keys.shape[2], device=x.device)
+        visible = (place <= positions[:, None])[:, None, None]
+        mixed = F.scaled_dot_product_attention(grouped, state.keys, state.values, attn_mask=visible)
+        output: Tensor = self.o_proj(mixed.reshape(batch, 1, -1))
+        return output
+
+    def _project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return queries, keys and values, (batch, heads, seq, head_dim) each, not yet turned."""
+        shape = (*x.shape[:2], -1, self.head_dim)
+        queries = self.q_proj(x).view(shape).transpose(1, 2)
+        keys = self.k_proj(x).view(shape).transpose(1, 2)
+        values = self.v_proj(x).view(shape).transpose(1, 2)
+        if self.q_norm is not None and self.k_norm is not None:
+            queries, keys = self.q_norm(queries), self.k_norm(keys)
+        return queries, keys, values
 
 
 def _attend(queries: Tensor, keys: Tensor, values: Tensor, start: int) -> Tensor:

@@ -34,6 +34,10 @@ Fraction = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
+Kinds = str | tuple[str, ...]
+"""A registered kind for all layers, or one for each layer."""
+
+
 class ModelConfig(BaseModel):
     """The ``model:`` section of a preset. ``null`` means absent, and unknown keys are errors.
 
@@ -55,8 +59,9 @@ class ModelConfig(BaseModel):
     rope_theta: Positive = 10_000.0
     dtype: DtypeName = "auto"
 
-    mixer: str | None = None
-    feed_forward: str | None = None
+    mixer: Kinds | None = None
+    feed_forward: Kinds | None = None
+    layer_options: dict[str, dict[str, Any]] = {}
     tokenizer: str = "cl100k_base"
     qk_norm: Flag = False
     tie_embeddings: Flag = False
@@ -66,11 +71,26 @@ class ModelConfig(BaseModel):
     kv_latent_dim: Count | None = None
     q_latent_dim: Count | None = None
     d_rope: Count | None = None
+    qk_nope_dim: Count | None = None
+    v_head_dim: Count | None = None
+    mla_rope_query: Literal["hidden", "latent"] = "hidden"
+    mla_latent_norm: Flag = False
+
     num_experts: Natural | None = None
     experts_per_tok: Count | None = None
     shared_expert_enabled: Flag | None = None
+    expert_size: Count | None = None
+    shared_expert_size: Count | None = None
+    router_score: Literal["softmax", "sigmoid"] = "softmax"
+    router_norm: Flag | None = None
+    router_scale: Positive = 1.0
+    router_bias: Flag = False
 
     mamba_layers: tuple[Natural, ...] = ()
+    mamba_state_size: Count | None = None
+    mamba_conv_kernel: Count | None = None
+    mamba_expand: Count | None = None
+    mamba_dt_rank: Count | None = None
     mamba2_num_heads: Count | None = None
     mamba2_head_dim: Count | None = None
     mamba2_state_size: Count | None = None
@@ -120,6 +140,12 @@ class ModelConfig(BaseModel):
                     f"mamba_layers names layer {index}, but there are {self.num_layers} layers",
                     f"layers are counted from 0 to {self.num_layers - 1}",
                 )
+        for key, kinds in (("mixer", self.mixer), ("feed_forward", self.feed_forward)):
+            if isinstance(kinds, tuple) and len(kinds) != self.num_layers:
+                raise BadValueError(
+                    f"{key} lists {len(kinds)} kinds, but there are {self.num_layers} layers",
+                    "name one kind for all layers, or one for each",
+                )
         mixers = mixer_names(self)
         if "attention" in mixers or "mla" in mixers:
             self._heads_fit()
@@ -168,10 +194,12 @@ class ModelConfig(BaseModel):
 def mixer_names(config: ModelConfig) -> list[str]:
     """Return the kind of mixer of each layer.
 
-    A layer named in ``mamba_layers`` is ``mamba3`` where ``mamba3_enabled``, else ``mamba2`` where its keys
-    are set, else ``mamba1``. The others are ``mixer`` where it is given, ``mla`` where ``kv_latent_dim`` is,
-    else ``attention``.
+    A list in ``mixer`` says it outright. Otherwise a layer named in ``mamba_layers`` is ``mamba3``
+    where ``mamba3_enabled``, else ``mamba2`` where its keys are set, else ``mamba1``; the others are
+    ``mixer`` where it is given, ``mla`` where ``kv_latent_dim`` is, else ``attention``.
     """
+    if isinstance(config.mixer, tuple):
+        return list(config.mixer)
     if config.mamba3_enabled:
         mamba = "mamba3"
     elif config.mamba2_num_heads or config.mamba2_head_dim or config.mamba2_state_size:
@@ -186,9 +214,11 @@ def mixer_names(config: ModelConfig) -> list[str]:
 def feed_forward_names(config: ModelConfig) -> list[str]:
     """Return the kind of feed-forward of each layer, ``none`` where a layer has none.
 
-    ``feed_forward`` goes for every layer where it is given. Otherwise layers in ``mamba_layers`` have none,
-    an ``mla`` layer has ``moe`` where experts are configured, and all others have ``swiglu``.
+    ``feed_forward`` goes for every layer, or lists each layer's. Without it, layers in ``mamba_layers`` have
+    none, an ``mla`` layer has ``moe`` where experts are configured, and all others have ``swiglu``.
     """
+    if isinstance(config.feed_forward, tuple):
+        return list(config.feed_forward)
     if config.feed_forward:
         return [config.feed_forward] * config.num_layers
     mamba = set(config.mamba_layers)

@@ -56,6 +56,11 @@ class Rotary(nn.Module):
             raise ValueError(f"position {start + count - 1} is beyond the {len(self.cos)} of this model")
         return self.cos[start : start + count], self.sin[start : start + count]
 
+    def of(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """Return cosines and signed sines of ``positions`` (batch,), each (batch, 1, 1, head_dim)."""
+        cos, sin = self.cos.index_select(0, positions), self.sin.index_select(0, positions)
+        return cos[:, None, None], sin[:, None, None]
+
     def turn(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         """Return ``x`` (…, count, head_dim) turned by the angles of its positions, in its own dtype."""
         return (x * cos + x.roll(self.half_dim, -1) * sin).to(x.dtype)

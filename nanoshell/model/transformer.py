@@ -60,6 +60,14 @@ class Layer(nn.Module):
             x = x + self._drop(feed_forward(self.post_attention_layernorm(x)))
         return x
 
+    def step(self, x: Tensor, state: Any, positions: Tensor) -> Tensor:
+        """Return (batch, 1, hidden) for one position of each row; see `nanoshell.StepMixer`."""
+        x = x + cast(Any, self.mixer_module).step(self.input_layernorm(x), state, positions)
+        feed_forward = self.feed_forward_module
+        if feed_forward is not None:
+            x = x + getattr(feed_forward, "step", feed_forward)(self.post_attention_layernorm(x))
+        return x
+
     def _drop(self, x: Tensor) -> Tensor:
         return F.dropout(x, self.dropout, self.training) if self.training and self.dropout else x
 
@@ -124,6 +132,22 @@ class Transformer(nn.Module):
     def forward(self, ids: Tensor, cache: Cache | None = None) -> Tensor:
         """Return the logits (batch, seq, vocab) of ``ids`` (batch, seq)."""
         return self.logits(self.hidden(ids, cache))
+
+    @property
+    def can_step(self) -> bool:
+        """Whether every layer can take one position of rows that stand at different positions."""
+        return all(hasattr(layer.mixer_module, "step") for layer in self._layers())
+
+    def step(self, ids: Tensor, cache: Cache, positions: Tensor) -> Tensor:
+        """Return logits (batch, vocab) after one more id of each row (``ids``, ``positions``: (batch,)).
+
+        Only where `can_step`. The tensors of ``cache`` are updated, its lengths are not: see `Cache.advance`.
+        Every shape is the same in each call, so that this can be compiled.
+        """
+        x: Tensor = self.embed_tokens(ids)[:, None]
+        for layer, state in zip(self._layers(), cache.states, strict=True):
+            x = layer.step(x, state, positions)
+        return self.logits(self.norm(x)[:, 0])
 
     def new_cache(self, batch: int = 1, max_positions: int | None = None) -> Cache:
         """Return an empty cache on the model's device, by default for ``max_seq_len`` positions."""

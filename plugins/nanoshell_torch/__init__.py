@@ -1,4 +1,4 @@
-"""Devices (cpu, cuda, mps), the layer kinds ``attention`` and ``swiglu``, and the optimizer ``adamw``."""
+"""Devices (cpu, cuda, mps), the kinds of layers, and the optimizer ``adamw``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,21 @@ from typing import TYPE_CHECKING, Any
 from nanoshell import hookimpl
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from nanoshell import Backend, ModelConfig, RegisterBackend, RegisterMixer, RegisterOptimizer
+
+MIXERS = (
+    ("attention", "GroupedQueryAttention", "grouped-query attention with rotary positions"),
+    ("mla", "MultiHeadLatentAttention", "multi-head latent attention: a small cache"),
+    ("mamba1", "Mamba1", "selective state space"),
+    ("mamba2", "Mamba2", "state space by duality, in chunks"),
+    ("mamba3", "Mamba3", "state space with trapezoidal steps and a rotating state"),
+)
+FEED_FORWARDS = (
+    ("swiglu", "SwiGLU", "gated feed-forward"),
+    ("moe", "MixtureOfExperts", "each token to a few experts of many"),
+)
 
 
 def cpu() -> Backend:
@@ -31,18 +45,15 @@ def mps() -> Backend:
     return MpsBackend()
 
 
-def attention(config: ModelConfig, layer_index: int) -> Any:
-    """Return the grouped-query attention of a layer."""
-    from nanoshell import GroupedQueryAttention
+def layer(class_name: str) -> Callable[[ModelConfig, int], Any]:
+    """Return the factory of a layer kind, which loads torch when it first builds one."""
 
-    return GroupedQueryAttention(config, layer_index)
+    def build(config: ModelConfig, layer_index: int) -> Any:
+        import nanoshell
 
+        return getattr(nanoshell, class_name)(config, layer_index)
 
-def swiglu(config: ModelConfig, layer_index: int) -> Any:
-    """Return the gated feed-forward of a layer."""
-    from nanoshell import SwiGLU
-
-    return SwiGLU(config, layer_index)
+    return build
 
 
 def adamw(*arguments: Any, **options: Any) -> Any:
@@ -61,8 +72,10 @@ def register_backends(register: RegisterBackend) -> None:
 
 @hookimpl
 def register_mixers(register: RegisterMixer) -> None:
-    register("attention", attention, kind="mixer", summary="grouped-query attention with rotary positions")
-    register("swiglu", swiglu, kind="feed_forward", summary="gated feed-forward")
+    for name, class_name, summary in MIXERS:
+        register(name, layer(class_name), kind="mixer", summary=summary)
+    for name, class_name, summary in FEED_FORWARDS:
+        register(name, layer(class_name), kind="feed_forward", summary=summary)
 
 
 @hookimpl
