@@ -71,7 +71,7 @@ class Engine:
         self,
         model: Transformer,
         tokenizer: Tokenizer,
-        samplers: Registry[SamplerFactory],
+        samplers: Registry[SamplerFactory | None],
         *,
         device: torch.device | str = "cpu",
     ) -> None:
@@ -153,7 +153,7 @@ class Generation:
 
     def _set_up_sampling(self) -> None:
         engine = self._engine
-        chain = build_chain(self.request.sampling, engine.samplers)
+        chain = build_chain(self.request.sampling, engine.samplers, tokenizer=engine.tokenizer)
         # What follows a greedy step has one token to choose from: neither it nor a draw is needed.
         cut = next((index for index, step in enumerate(chain) if isinstance(step, Greedy)), None)
         self._chain = chain if cut is None else chain[:cut]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor
@@ -18,6 +18,11 @@ from torch import Tensor
 from nanoshell.errors import NanoshellError, UsageError
 from nanoshell.plugin.registry import Entry, Registry
 
+if TYPE_CHECKING:
+    from nanoshell.tokenizer.base import Tokenizer
+
+BIAS_ORDER = 5
+FORCING_BIAS = 100.0
 PENALTY_WINDOW = 64
 _TOP_P_CANDIDATES = (256, 4096)
 _NOTHING = -math.inf
@@ -30,23 +35,38 @@ class LogitsProcessor(Protocol):
         """Return the logits (batch, vocab) after it; ``history`` (batch, seq) holds prompt and reply."""
 
 
-SamplerFactory = Callable[[float], LogitsProcessor]
+SamplerFactory = Callable[..., LogitsProcessor]
+"""Builds a step from its setting's value and, as keyword arguments, those of the settings that it uses."""
 
 
-def build_chain(settings: Mapping[str, float], samplers: Registry[SamplerFactory]) -> list[LogitsProcessor]:
+def build_chain(
+    settings: Mapping[str, float],
+    samplers: Registry[SamplerFactory | None],
+    *,
+    tokenizer: Tokenizer,
+    logit_bias: Mapping[int, float] | None = None,
+) -> list[LogitsProcessor]:
     """Return the steps for ``settings``, by rising order; an absent setting has its default.
 
-    A step whose value is neutral is left out. Raises `UnknownNameError` for a setting that no sampler has,
-    and `UsageError` naming the range for a value outside of it.
+    A step may keep what it has seen, so each reply needs a chain of its own. A step whose value is neutral is
+    left out. ``logit_bias`` maps ids to what `bias` adds. Raises `UnknownNameError` for a setting that no
+    sampler has, and `UsageError` naming the range for a value outside of it.
     """
     for name in settings:
         samplers.entry(name)
-    ordered = sorted(samplers, key=lambda entry: int(entry.options["order"]))
-    values = [(entry, _checked(entry, settings)) for entry in ordered]
-    return [entry.value(value) for entry, value in values if value != entry.options["neutral"]]
+    values: dict[str, Any] = {entry.name: _checked(entry, settings) for entry in samplers}
+    shared = {**values, "tokenizer": tokenizer}
+    steps: list[tuple[int, LogitsProcessor]] = []
+    if logit_bias:
+        steps.append((BIAS_ORDER, bias(logit_bias, tokenizer.vocab_size)))
+    for entry in samplers:
+        if entry.value is not None and values[entry.name] != entry.options["neutral"]:
+            used = {name: shared[name] for name in entry.options["uses"]}
+            steps.append((entry.options["order"], entry.value(values[entry.name], **used)))
+    return [step for _, step in sorted(steps, key=lambda step: step[0])]
 
 
-def _checked(entry: Entry[SamplerFactory], settings: Mapping[str, float]) -> float:
+def _checked(entry: Entry[SamplerFactory | None], settings: Mapping[str, float]) -> float:
     value = settings.get(entry.name, entry.options["default"])
     low, high = entry.options.get("minimum"), entry.options.get("maximum")
     integer = bool(entry.options.get("integer"))
@@ -61,10 +81,40 @@ def _checked(entry: Entry[SamplerFactory], settings: Mapping[str, float]) -> flo
         bounds = f" of at least {low:g}" if low is not None else f" of at most {high:g}"
     else:
         bounds = ""
+    off = "" if entry.value is None else f"{entry.options['neutral']:g} leaves it out, "
     raise UsageError(
         f"{entry.name} is {value}, but it must be {kind}{bounds}",
-        hint=f"{entry.options['neutral']:g} leaves it out, {entry.options['default']:g} is the default",
+        hint=f"{off}{entry.options['default']:g} is the default",
     )
+
+
+def bias(biases: Mapping[int, float], vocab_size: int) -> LogitsProcessor:
+    """Return a step that adds ``biases`` to the logits of their ids, as OpenAI's ``logit_bias`` does.
+
+    -100 or less bans a token; where one has 100 or more, only such tokens can be chosen. Raises `UsageError`
+    for an id outside of the vocabulary and for a bias that is not a number.
+    """
+    for token, added in biases.items():
+        if not 0 <= token < vocab_size:
+            raise UsageError(
+                f"logit_bias names id {token}, and the ids are 0 to {vocab_size - 1:,}",
+                hint="'tokens TEXT' shows the ids of a text",
+            )
+        if math.isnan(added):
+            raise UsageError(f"the logit_bias of id {token} is {added}", hint="-100 bans it, 100 forces it")
+    forced = [token for token, added in biases.items() if added >= FORCING_BIAS]
+    # Between tokens that are all forced the model decides, so that what forces them is not added.
+    ids = torch.tensor([forced or list(biases)])
+    values = torch.tensor([[-math.inf if added <= -FORCING_BIAS else added for added in biases.values()]])
+
+    def add(logits: Tensor, history: Tensor) -> Tensor:
+        where = ids.to(logits.device).expand(logits.shape[0], -1)
+        if forced:
+            only = torch.full_like(logits, _NOTHING)
+            return only.scatter_(-1, where, logits.gather(-1, where))
+        return logits.scatter_add(-1, where, values.to(logits).expand_as(where))
+
+    return add
 
 
 def temperature(value: float) -> LogitsProcessor:

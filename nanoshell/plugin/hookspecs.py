@@ -79,20 +79,24 @@ class RegisterSampler(Protocol):
     def __call__(
         self,
         name: str,
-        factory: Callable[[float], LogitsProcessor],
+        factory: Callable[..., LogitsProcessor] | None,
         *,
-        order: int,
         default: float,
-        neutral: float,
+        order: int | None = None,
+        neutral: float | None = None,
         minimum: float | None = None,
         maximum: float | None = None,
         integer: bool = False,
+        uses: Sequence[str] = (),
         summary: str = "",
     ) -> None:
         """Register a step from logits to logits, controlled by the setting ``name``.
 
-        ``factory(value)`` builds it; it is left out while the setting equals ``neutral``. Steps run by rising
-        ``order``. A value outside ``minimum`` … ``maximum`` is refused before anything is built.
+        ``factory(value)`` builds it, once for every reply; it is left out while the setting equals
+        ``neutral``. Steps run by rising ``order``. A value outside ``minimum`` … ``maximum`` is refused before
+        anything is built. ``uses`` names settings registered before, also of other samplers, whose values the
+        factory gets as keyword arguments, and ``tokenizer`` for the model's. Without a factory (None), order
+        and neutral value it is a setting for others to use.
         """
 
 

@@ -116,7 +116,7 @@ class Plugins:
         self.sources: Registry[Callable[[str], DataSource]] = Registry("data source")
         self.backends: Registry[Callable[[], Backend]] = Registry("device")
         self.tokenizers: Registry[Callable[[], Tokenizer]] = Registry("tokenizer")
-        self.samplers: Registry[Callable[[float], LogitsProcessor]] = Registry("sampler")
+        self.samplers: Registry[Callable[..., LogitsProcessor] | None] = Registry("sampler")
         self.optimizers: Registry[Callable[..., Any]] = Registry("optimizer")
         self.mixers: Registry[Callable[..., Any]] = Registry("layer kind")
         self.chat_templates: Registry[Callable[[], ChatTemplate]] = Registry("chat template")

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from nanoshell.errors import NanoshellError, PluginError
+from nanoshell.errors import NanoshellError, PluginError, nearest
 from nanoshell.plugin.hookspecs import (
     EVERY_FACE,
     FaceName,
@@ -30,7 +30,9 @@ _NAME = re.compile(r"[^\s:,=/\\]+")
 class Add(Protocol):
     """Puts one thing into the registry of its kind, in the name of the plugin that is being loaded."""
 
-    def __call__(self, name: str, value: Any, summary: str, **options: Any) -> None: ...
+    def __call__(
+        self, name: str, value: Any, summary: str, *, needs_factory: bool = True, **options: Any
+    ) -> None: ...
 
 
 class Registrar:
@@ -49,7 +51,9 @@ class Registrar:
         """Refuse what comes later: what was registered must not change under the faces that show it."""
         self._open = False
 
-    def __call__(self, name: str, value: Any, summary: str, **options: Any) -> None:
+    def __call__(
+        self, name: str, value: Any, summary: str, *, needs_factory: bool = True, **options: Any
+    ) -> None:
         kind = self._registry.kind
         if not self._open:
             raise PluginError(f"plugin '{self._provider}' registered a {kind} after its hook had returned")
@@ -58,12 +62,12 @@ class Registrar:
                 f"{name!r} cannot be the name of a {kind}",
                 hint="use a word without spaces and without : , = / \\",
             )
-        if not callable(value):
+        if not callable(value) and (needs_factory or value is not None):
             raise PluginError(
                 f"{kind} '{name}': {type(value).__name__} is no factory",
                 hint="register a function that builds it",
             )
-        if self._guarded and kind != "command":
+        if self._guarded and kind != "command" and value is not None:
             value = _guard(value, f"plugin '{self._provider}' failed to make {kind} '{name}'")
         self._registry.add(name, value, provider=self._provider, summary=str(summary), **options)
 
@@ -169,19 +173,23 @@ def backend_register(add: Add) -> RegisterBackend:
     return register
 
 
-def sampler_register(add: Add) -> RegisterSampler:
-    """Return the ``register`` of samplers. Default and neutral value must lie within the bounds."""
+def sampler_register(add: Add, samplers: Registry[Any]) -> RegisterSampler:
+    """Return the ``register`` of samplers, and of settings that samplers share.
+
+    Default and neutral value must lie within the bounds; what a sampler uses must be among ``samplers``.
+    """
 
     def register(
         name: str,
-        factory: Callable[[float], Any],
+        factory: Callable[..., Any] | None,
         *,
-        order: int,
         default: float,
-        neutral: float,
+        order: int | None = None,
+        neutral: float | None = None,
         minimum: float | None = None,
         maximum: float | None = None,
         integer: bool = False,
+        uses: Sequence[str] = (),
         summary: str = "",
     ) -> None:
         if not str(name).isidentifier():
@@ -190,24 +198,46 @@ def sampler_register(add: Add) -> RegisterSampler:
             )
         if any(setting.name == name for setting in CORE_SETTINGS):
             raise PluginError(f"sampler '{name}': its setting would hide the one of that name")
+        if factory is None and (order is not None or neutral is not None or uses):
+            raise PluginError(f"sampler '{name}': a setting without a factory has no order, neutral and uses")
+        if factory is not None and (order is None or neutral is None):
+            raise PluginError(f"sampler '{name}': it needs an order and a neutral value")
+        off = default if neutral is None else neutral
         low = -math.inf if minimum is None else minimum
         high = math.inf if maximum is None else maximum
-        for what, value in (("default", default), ("neutral value", neutral)):
+        for what, value in (("default", default), ("neutral value", off)):
             if not low <= value <= high:
                 raise PluginError(f"sampler '{name}': its {what} {value:g} is not within {low:g} … {high:g}")
+        _check_used(name, _texts("uses", uses), samplers)
         add(
             name,
             factory,
             summary,
-            order=int(order),
+            needs_factory=False,
+            order=None if order is None else int(order),
             default=default,
-            neutral=neutral,
+            neutral=off,
             minimum=minimum,
             maximum=maximum,
             integer=bool(integer),
+            uses=tuple(uses),
         )
 
     return register
+
+
+def _check_used(name: str, uses: tuple[str, ...], samplers: Registry[Any]) -> None:
+    known = [*samplers.names(), "tokenizer"]
+    for used in uses:
+        if used not in known:
+            match = nearest(used, known)
+            raise PluginError(
+                f"sampler '{name}' uses '{used}', which is not registered"
+                + (f"; did you mean '{match}'?" if match else ""),
+                hint="register a setting before the samplers that use it",
+            )
+    if len(set(uses)) < len(uses):
+        raise PluginError(f"sampler '{name}' names the same setting twice in 'uses'")
 
 
 def mixer_register(add: Add) -> RegisterMixer:
@@ -230,16 +260,17 @@ def mixer_register(add: Add) -> RegisterMixer:
 SPECIAL: Mapping[str, Callable[[Add], Callable[..., None]]] = MappingProxyType(
     {
         "register_backends": backend_register,
-        "register_samplers": sampler_register,
         "register_mixers": mixer_register,
     }
 )
-"""The hooks whose ``register`` takes more than a name, a factory and a summary; commands aside."""
+"""The hooks whose ``register`` takes more than a name, a factory and a summary; commands and samplers aside."""
 
 
 def register_for(hook: str, add: Add, registry: Registry[Any]) -> Callable[..., None]:
     """Return what the hook named ``hook`` is handed as ``register``; ``add`` adds to ``registry``."""
     if hook == "register_commands":
         return command_register(add, registry)
+    if hook == "register_samplers":
+        return sampler_register(add, registry)
     build = SPECIAL.get(hook, factory_register)
     return build(add)

@@ -115,8 +115,9 @@ def use_sampler(plugins: Plugins, tmp_path: Path) -> None:
     from nanoshell.generation.sampling import build_chain
 
     others = {entry.name: entry.options["neutral"] for entry in plugins.samplers if entry.name != "no_repeat"}
-    assert build_chain({**others, "no_repeat": 0}, plugins.samplers) == []
-    (step,) = build_chain({**others, "no_repeat": 2}, plugins.samplers)
+    tokenizer = plugins.tokenizers.get("cl100k_base")()
+    assert build_chain({**others, "no_repeat": 0}, plugins.samplers, tokenizer=tokenizer) == []
+    (step,) = build_chain({**others, "no_repeat": 2}, plugins.samplers, tokenizer=tokenizer)
     logits = step(torch.zeros(1, 6), torch.tensor([[0, 1, 2, 3]]))
     assert logits.isinf().tolist() == [[False, False, True, True, False, False]]
 
