@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -93,7 +94,7 @@ class _Convolve(torch.autograd.Function):
         return result
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         window, weight = ctx.saved_tensors
         count = grad.shape[1]
@@ -105,8 +106,8 @@ class _Convolve(torch.autograd.Function):
 
 
 def _convolve(window: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    result: Tensor = _Convolve.apply(window, weight, bias)
-    return result
+    apply: Callable[..., Tensor] = _Convolve.apply  # torch leaves it untyped
+    return apply(window, weight, bias)
 
 
 def segment_sums(values: Tensor) -> Tensor:
@@ -115,8 +116,16 @@ def segment_sums(values: Tensor) -> Tensor:
     Above the diagonal stands -inf, so that the exponential is 0 there, and so is its gradient. With log
     decays (at most 0) nothing overflows: the sums are differences of cumulative sums before any exponential.
     """
-    total = values.cumsum(-1)
-    later = torch.ones(values.shape[-1], values.shape[-1], dtype=torch.bool, device=values.device).triu_(1)
+    return _differences(values.cumsum(-1))
+
+
+def segment_decays(total: Tensor) -> Tensor:
+    """Return exp(`segment_sums`), made in place, of values whose cumulative sums are ``total`` (…, count)."""
+    return _differences(total).exp_()
+
+
+def _differences(total: Tensor) -> Tensor:
+    later = torch.ones(total.shape[-1], total.shape[-1], dtype=torch.bool, device=total.device).triu_(1)
     return (total.unsqueeze(-1) - total.unsqueeze(-2)).masked_fill_(later, -math.inf)
 
 
