@@ -118,6 +118,22 @@ class ModelConfig(BaseModel):
         """``intermediate_size``, or 8/3 of the width, as Llama has it, rounded up to a multiple of 32."""
         return self.intermediate_size or -(-self.hidden_size * 8 // (3 * 32)) * 32
 
+    @property
+    def mamba_heads(self) -> tuple[int, int]:
+        """Heads of a Mamba-2 or Mamba-3 layer, and channels of each.
+
+        Together they are ``hidden_size × mamba2_expand``, by default twice the width: of ``mamba2_num_heads``
+        and ``mamba2_head_dim`` one is enough. Without both, a head has 64 channels, as in Mamba-2, or the
+        largest number below it that divides.
+        """
+        inner = self.hidden_size * (self.mamba2_expand or 2)
+        head_dim = self.mamba2_head_dim or (
+            inner // self.mamba2_num_heads
+            if self.mamba2_num_heads
+            else max(size for size in range(1, 65) if inner % size == 0)
+        )
+        return self.mamba2_num_heads or inner // head_dim, head_dim
+
     def to_dict(self) -> dict[str, Any]:
         """Return the keys that are not absent, as JSON-able values; `from_dict` reads them back."""
         return self.model_dump(mode="json", exclude_none=True)
@@ -182,12 +198,25 @@ class ModelConfig(BaseModel):
             )
 
     def _mamba_heads_fit(self) -> None:
-        heads, head_dim, expand = self.mamba2_num_heads, self.mamba2_head_dim, self.mamba2_expand or 2
-        if heads and head_dim and self.hidden_size * expand != heads * head_dim:
+        expand = self.mamba2_expand or 2
+        inner, (heads, head_dim) = self.hidden_size * expand, self.mamba_heads
+        product = f"hidden_size {self.hidden_size} × mamba2_expand {expand} is {inner}"
+        if self.mamba2_num_heads and self.mamba2_head_dim and inner != heads * head_dim:
             raise BadValueError(
-                f"hidden_size {self.hidden_size} × mamba2_expand {expand} is {self.hidden_size * expand}, "
-                f"but mamba2_num_heads {heads} × mamba2_head_dim {head_dim} is {heads * head_dim}",
+                f"{product}, but mamba2_num_heads {heads} × mamba2_head_dim {head_dim} is {heads * head_dim}",
                 "the two products must be equal",
+            )
+        for key in ("mamba2_num_heads", "mamba2_head_dim"):
+            value = getattr(self, key)
+            if value and inner % value:
+                raise BadValueError(
+                    f"{product}, and {key} {value} does not divide it",
+                    f"{key} may be {_listed(_divisors(inner))}",
+                )
+        if self.mamba2_n_groups and heads % self.mamba2_n_groups:
+            raise BadValueError(
+                f"mamba2_n_groups {self.mamba2_n_groups} does not divide the {heads} heads of a Mamba layer",
+                f"mamba2_n_groups may be {_listed(_divisors(heads))}",
             )
 
 
