@@ -31,11 +31,15 @@ DtypeName = Annotated[
 ]
 """A dtype by its torch name, or by the short name of the seed family; ``auto`` leaves it to the backend."""
 Fraction = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
+Share = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 Kinds = str | tuple[str, ...]
 """A registered kind for all layers, or one for each layer."""
+
+OUR_KINDS = frozenset({"attention", "mla", "mamba1", "mamba2", "mamba3", "swiglu", "moe", NO_FEED_FORWARD})
+"""The kinds whose keys stand in ``model:`` itself; what others want to be told stands in ``layer_options``."""
 
 
 class ModelConfig(BaseModel):
@@ -102,6 +106,7 @@ class ModelConfig(BaseModel):
     mamba3_complex_rope: Flag | None = None
     mamba3_mimo_rank: Natural | None = None
     mamba3_use_conv: Flag | None = None
+    mamba3_rope_fraction: Share = 0.5
 
     @property
     def num_kv_heads(self) -> int:
@@ -133,6 +138,16 @@ class ModelConfig(BaseModel):
             else max(size for size in range(1, 65) if inner % size == 0)
         )
         return self.mamba2_num_heads or inner // head_dim, head_dim
+
+    @property
+    def mamba3_angles(self) -> int:
+        """By how many angles the state of a Mamba-3 head turns, each turning two of its channels.
+
+        That is ``mamba3_rope_fraction`` of ``mamba2_state_size``, or 0 where ``mamba3_complex_rope`` is off.
+        """
+        if self.mamba3_complex_rope is False:
+            return 0
+        return int((self.mamba2_state_size or 128) * self.mamba3_rope_fraction) // 2
 
     def to_dict(self) -> dict[str, Any]:
         """Return the keys that are not absent, as JSON-able values; `from_dict` reads them back."""
@@ -167,12 +182,31 @@ class ModelConfig(BaseModel):
             self._heads_fit()
         if "mamba2" in mixers or "mamba3" in mixers:
             self._mamba_heads_fit()
+        if "mamba3" in mixers and self.mamba3_complex_rope is not False:
+            self._state_turns()
         if self.num_experts and self.experts_per_tok and self.experts_per_tok > self.num_experts:
             raise BadValueError(
                 f"experts_per_tok {self.experts_per_tok} is more than num_experts {self.num_experts}",
                 "a token can be sent to each expert once",
             )
+        self._options_are_of_layers()
         return self
+
+    def _options_are_of_layers(self) -> None:
+        used = {*mixer_names(self), *feed_forward_names(self)}
+        for kind in self.layer_options:
+            if kind in OUR_KINDS:
+                raise BadValueError(
+                    f"layer_options has '{kind}', whose keys stand in model: itself",
+                    f"move them out of layer_options.{kind}",
+                )
+            if kind not in used:
+                match = nearest(kind, used - OUR_KINDS)
+                raise BadValueError(
+                    f"layer_options has '{kind}', and no layer is of that kind"
+                    + (f"; did you mean '{match}'?" if match else ""),
+                    f"kinds of this model's layers: {', '.join(sorted(used))}",
+                )
 
     def _heads_fit(self) -> None:
         if "num_heads" not in self.model_fields_set:
@@ -217,6 +251,20 @@ class ModelConfig(BaseModel):
             raise BadValueError(
                 f"mamba2_n_groups {self.mamba2_n_groups} does not divide the {heads} heads of a Mamba layer",
                 f"mamba2_n_groups may be {_listed(_divisors(heads))}",
+            )
+
+    def _state_turns(self) -> None:
+        if (self.mamba2_state_size or 128) % 2:
+            raise BadValueError(
+                f"mamba2_state_size {self.mamba2_state_size} is odd, and the state of a mamba3 layer turns in "
+                "pairs of channels",
+                "choose an even number, or set mamba3_complex_rope: false",
+            )
+        if not self.mamba3_angles:
+            raise BadValueError(
+                f"mamba3_rope_fraction {self.mamba3_rope_fraction} of mamba2_state_size "
+                f"{self.mamba2_state_size or 128} is no pair of channels that could turn",
+                "raise one of them, or set mamba3_complex_rope: false",
             )
 
 

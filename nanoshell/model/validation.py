@@ -117,12 +117,15 @@ def _key_path(location: tuple[int | str, ...], model: type[BaseModel]) -> str:
     """Write ("model", "mamba_layers", 0) as ``model.mamba_layers[0]``, without labels of unions."""
     parts = ""
     owner: type[BaseModel] | None = model
+    in_mapping = False
     for piece in location:
         if isinstance(piece, int):
             parts += f"[{piece}]"
-        elif owner is not None:
+        elif owner is not None or in_mapping:
             parts += f".{piece}" if parts else piece
-            owner = _child(owner, piece)
+            field = owner.model_fields.get(piece) if owner else None
+            in_mapping = field is not None and get_origin(field.annotation) is dict
+            owner = _child(owner, piece) if owner else None
     return parts
 
 

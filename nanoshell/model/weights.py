@@ -178,7 +178,8 @@ def _lay_out(config: ModelConfig, mixers: Registry[LayerFactory], directory: Pat
             model = Transformer(config, mixers)
     except ConfigError as error:
         brought = _document(directory).get("layer_providers", {})
-        wanted = ", ".join(f"'{name}' came from plugin '{by}'" for name, by in sorted(brought.items()))
+        missing = sorted((name, by) for name, by in brought.items() if name not in mixers)
+        wanted = ", ".join(f"'{name}' came from plugin '{by}'" for name, by in missing)
         raise ConfigError(
             error.message, hint=error.hint + (f"; there, {wanted}" if wanted else "")
         ) from error

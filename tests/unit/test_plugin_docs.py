@@ -144,18 +144,33 @@ def use_optimizer(plugins: Plugins, tmp_path: Path) -> None:
 def use_mixers(plugins: Plugins, tmp_path: Path) -> None:
     import torch
 
-    config = types.SimpleNamespace(hidden_size=8)
+    from nanoshell import ConfigError, FeedForward, LayerState, StepMixer
+
+    options = {"decaying_average": {"decay": 0.7}}
+    config = types.SimpleNamespace(hidden_size=8, feed_forward_size=24, layer_options=options)
     torch.manual_seed(0)
     x = torch.randn(2, 5, 8)
-    mixer = plugins.mixers.get("running_mean")(config, 0)
+    mixer = plugins.mixers.get("decaying_average")(config, 0)
     whole = mixer(x)
+    average = torch.zeros(2, 8)
+    for position in range(5):
+        average = 0.7 * average + 0.3 * x[:, position]
+        torch.testing.assert_close(mixer.out_proj(average), whole[:, position])
     state = mixer.new_state(2, 5, x.dtype, x.device)
-    pieces = torch.cat([mixer(x[:, :2], state), mixer(x[:, 2:3], state), mixer(x[:, 3:], state)], dim=1)
-    torch.testing.assert_close(pieces, whole)
-    torch.testing.assert_close(mixer(x[:, :3]), whole[:, :3])
+    assert isinstance(state, LayerState)
+    with torch.no_grad():
+        pieces = torch.cat([mixer(x[:, :2], state), mixer(x[:, 2:4], state)], dim=1)
+        torch.testing.assert_close(pieces, whole[:, :4])
+        torch.testing.assert_close(mixer.step(x[:, 4:], state, torch.tensor([4, 4])), whole[:, 4:])
+    assert state.length == 4
     feed_forward = plugins.mixers.get("squared_relu")(config, 0)
     assert feed_forward(x).shape == x.shape
+    assert isinstance(mixer, StepMixer)
+    assert isinstance(feed_forward, FeedForward)
     assert plugins.mixers.entry("squared_relu").options["kind"] == "feed_forward"
+    options["decaying_average"] = {"decai": 0.7}
+    with pytest.raises(ConfigError, match="decai"):
+        plugins.mixers.get("decaying_average")(config, 0)
 
 
 def use_chat_template(plugins: Plugins, tmp_path: Path) -> None:
