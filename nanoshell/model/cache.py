@@ -112,6 +112,15 @@ class Cache:
         states = [None if state is None else state.rows(rows) for state in self.states]
         return Cache(states, len(rows), self.max_positions, self.length)
 
+    def row(self, row: int, length: int) -> Cache:
+        """Return a copy of ``row``, which has seen ``length`` positions, so that `Mixer.forward` can go on."""
+        alone = self.rows([row])
+        alone.length = length
+        for state in alone.states:
+            if state is not None:
+                state.length = length
+        return alone
+
     def rewind(self, length: int) -> bool:
         """Forget all positions from ``length`` on; where a layer cannot, return False, to start afresh."""
         if not self.has_rows:

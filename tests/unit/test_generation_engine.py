@@ -12,7 +12,7 @@ from hypothesis import given, settings, strategies as st
 from torch import Tensor
 
 from nanoshell.errors import NanoshellError, TokenizerError, UsageError
-from nanoshell.generation import engine as engine_module, layout
+from nanoshell.generation import batch as batch_module, layout
 from nanoshell.generation.engine import Engine, Generation, GenerationRequest
 from nanoshell.generation.stopping import StopText
 from nanoshell.model.config import ModelConfig
@@ -88,7 +88,7 @@ def scripted(model: Transformer, *script: int) -> Engine:
         return force
 
     registry: Registry[Any] = Registry("sampler")
-    registry.add("script", factory, provider="test", order=1, default=1.0, neutral=0.0)
+    registry.add("script", factory, provider="test", order=1, default=1.0, neutral=0.0, uses=())
     return Engine(model, TOKENIZER, registry)
 
 
@@ -111,7 +111,7 @@ def masked_argmax(model: Transformer, ids: list[int]) -> int:
 def test_greedy_decoding_is_the_argmax_of_full_forwards(
     engine: Engine, model: Transformer, prompt_length: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine_module, "PREFILL_CHUNK", 3)
+    monkeypatch.setattr(batch_module, "PREFILL_CHUNK", 3)
     ids = list(range(7, 7 + prompt_length))
     generation = run(engine, prompt=tuple(ids), max_tokens=10, sampling={"temperature": 0})
     for token in generation.ids:
@@ -189,7 +189,7 @@ def _favouring(model: Transformer, token: int) -> Engine:
         return keep
 
     registry: Registry[Any] = Registry("sampler")
-    registry.add("keep", factory, provider="test", order=1, default=1.0, neutral=0.0)
+    registry.add("keep", factory, provider="test", order=1, default=1.0, neutral=0.0, uses=())
     return Engine(model, TOKENIZER, registry)
 
 

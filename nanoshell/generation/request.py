@@ -1,0 +1,93 @@
+"""What to generate, the tokens that come of it, and what is refused before anything is computed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from nanoshell.errors import NanoshellError, UsageError
+
+FinishReason = Literal["", "stop", "length", "context", "interrupted"]
+
+
+@dataclass(frozen=True)
+class GenerationRequest:
+    """What to generate.
+
+    ``sampling`` holds settings of samplers, the absent ones at their defaults; ``logit_bias`` is added to the
+    scores of ids. Without ``seed`` one is drawn. The reply ends before the first of ``stop_ids``, before the
+    first of the texts ``stop``, after ``max_tokens``, or where the model has no more positions. Ids without a
+    token are never sampled; special tokens, other than those that stop, only with ``allow_special``. Each
+    token is told with the ``top_logprobs`` likeliest at its place.
+    """
+
+    prompt: Sequence[int]
+    max_tokens: int
+    sampling: Mapping[str, float] = field(default_factory=dict)
+    seed: int | None = None
+    stop_ids: frozenset[int] = frozenset()
+    stop: tuple[str, ...] = ()
+    allow_special: bool = False
+    logit_bias: Mapping[int, float] = field(default_factory=dict)
+    top_logprobs: int = 0
+
+
+@dataclass(frozen=True)
+class TokenScore:
+    """An id and its log-probability (nats) before any sampler."""
+
+    id: int
+    logprob: float
+
+
+@dataclass(frozen=True)
+class GeneratedToken:
+    """A sampled token, with the text that it released and its log-probability (nats) before any sampler.
+
+    ``text`` holds whole characters: it is empty while a character, or what may become a stop text, is
+    unfinished. ``top`` holds the likeliest ids at its place, the likeliest first, where they were asked for.
+    """
+
+    id: int
+    text: str
+    logprob: float
+    top: tuple[TokenScore, ...] = ()
+
+
+def check_request(request: GenerationRequest, max_positions: int, rows: int, vocab_size: int) -> None:
+    """Check what does not depend on samplers.
+
+    ``rows`` is how many ids the model has, ``vocab_size`` how many of them the tokenizer has. Raises
+    `NanoshellError` where the prompt does not fit or holds ids that the model does not have, and `UsageError`
+    for values out of range.
+    """
+    _check_prompt(list(request.prompt), max_positions, rows)
+    if request.max_tokens < 0:
+        raise UsageError(f"max_tokens is {request.max_tokens}", hint="it must be 0 or more")
+    if any(not text for text in request.stop):
+        raise UsageError("a stop text is empty", hint="leave it out, or give the text to stop at")
+    if request.top_logprobs < 0:
+        raise UsageError(f"top_logprobs is {request.top_logprobs}", hint="it must be 0 or more")
+    unknown = next((token for token in request.logit_bias if not 0 <= token < vocab_size), None)
+    if unknown is not None:
+        raise UsageError(
+            f"logit_bias names id {unknown}, and the ids are 0 to {vocab_size - 1:,}",
+            hint="'tokens TEXT' shows the ids of a text",
+        )
+
+
+def _check_prompt(prompt: Sequence[int], max_positions: int, rows: int) -> None:
+    if not prompt:
+        raise UsageError("the prompt is empty", hint="give it at least one token to continue")
+    if len(prompt) > max_positions:
+        raise NanoshellError(
+            f"the prompt has {len(prompt):,} tokens, and the model has {max_positions:,} positions",
+            hint="shorten the prompt, or train a model with a larger max_seq_len",
+        )
+    wrong = next((token for token in prompt if not 0 <= token < rows), None)
+    if wrong is not None:
+        raise NanoshellError(
+            f"the prompt holds id {wrong}, and the model knows ids below {rows:,}",
+            hint="use the tokenizer that the model was trained with",
+        )
