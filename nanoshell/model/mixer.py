@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 @runtime_checkable
 class Mixer(Protocol):
     """Mixes positions. A module may set ``name_in_layer``, the name of its parameters in a checkpoint
-    (``layers.{i}.NAME.…``); otherwise it is ``mixer``. It initialises its own parameters.
+    (``layers.{i}.NAME.…``); otherwise it is ``mixer``. It initialises its own parameters, and may name some
+    in ``no_weight_decay``, which the trainer's AdamW does not decay; so may any module within.
 
     A mixer that also has the ``step`` of `StepMixer` decodes in batches of different lengths, and compiled.
     """

@@ -18,13 +18,21 @@ VOCABULARY_PARAMETERS = frozenset({"embed_tokens.weight", "lm_head.weight"})
 
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Return two groups: matrices of the layers, decayed; norms, biases, embedding and head, not decayed."""
+    """Return two groups: matrices of the layers, decayed; norms, biases, embedding and head, not decayed.
+
+    A module can name parameters of its own in ``no_weight_decay``, which are not decayed either.
+    """
+    exempt = {
+        id(getattr(module, name))
+        for module in model.modules()
+        for name in getattr(module, "no_weight_decay", ())
+    }
     decayed: list[nn.Parameter] = []
     plain: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             is_matrix = parameter.ndim >= 2 and name not in VOCABULARY_PARAMETERS
-            (decayed if is_matrix else plain).append(parameter)
+            (decayed if is_matrix and id(parameter) not in exempt else plain).append(parameter)
     groups = [(decayed, weight_decay), (plain, 0.0)]
     return [{"params": params, "weight_decay": decay} for params, decay in groups if params]
 

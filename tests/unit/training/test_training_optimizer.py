@@ -28,6 +28,21 @@ def test_only_matrices_of_layers_are_decayed(lab: Any) -> None:
     assert len(decayed["params"]) + len(plain["params"]) == len(names)
 
 
+def test_a_module_names_parameters_that_are_not_decayed() -> None:
+    class Recurrence(nn.Module):
+        no_weight_decay = frozenset({"rates"})
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.rates = nn.Parameter(torch.ones(4, 2))
+            self.proj = nn.Linear(4, 4, bias=False)
+
+    model = nn.Sequential(Recurrence(), nn.Linear(4, 4, bias=False))
+    decayed, plain = parameter_groups(model, 0.1)
+    assert [tuple(p.shape) for p in plain["params"]] == [(4, 2)]
+    assert len(decayed["params"]) == 2
+
+
 def test_one_step_is_adamw_as_its_paper_has_it() -> None:
     layer = nn.Linear(3, 2).double()
     trainer = TrainerConfig(learning_rate=0.1, betas=(0.8, 0.9), epsilon=1e-6, weight_decay=0.5)
