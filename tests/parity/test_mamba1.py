@@ -1,0 +1,286 @@
+"""Mamba: equal to Hugging Face's, and to its own recurrence however a sequence is cut."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings, strategies as st
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from nanoshell.model import mamba1
+from nanoshell.model.config import ModelConfig
+from nanoshell.model.mamba1 import Mamba1, selective_scan
+from nanoshell.training.optimizer import parameter_groups
+
+CASES = {
+    "as published": {},
+    "small state, wide rank": {"mamba_state_size": 5, "mamba_dt_rank": 7, "mamba_expand": 1},
+    "short convolution, wide": {"mamba_conv_kernel": 2, "mamba_expand": 3, "mamba_dt_rank": 1},
+}
+PLANS = {"positions one by one": 0, "spans side by side": 1 << 60}
+"""The two plans of a scan, by the number of states from which a processor takes the first."""
+
+
+@pytest.fixture(params=PLANS)
+def plan(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mamba1, "WIDE", PLANS[request.param])
+    monkeypatch.setattr(mamba1, "CHUNK", 8)
+
+
+def config_of(**keys: Any) -> ModelConfig:
+    shape = {"hidden_size": 24, "num_layers": 2, "mamba_layers": [0, 1]}
+    return ModelConfig.from_dict({**shape, **keys})
+
+
+def mixer_of(config: ModelConfig, seed: int = 0) -> Mamba1:
+    """Return a mixer in float64 none of whose parameters has a value of its own, such as 0 or 1."""
+    torch.manual_seed(seed)
+    mixer = Mamba1(config).double()
+    with torch.no_grad():
+        for projection in (mixer.in_proj, mixer.x_proj):
+            projection.weight.mul_(3)
+        mixer.dt_proj.bias.uniform_(-4, 0)
+        mixer.A_log.add_(torch.rand_like(mixer.A_log))
+        mixer.D.uniform_(0.5, 1.5)
+        mixer.out_proj.weight.normal_(std=0.1)
+    return mixer
+
+
+def reference_of(config: ModelConfig, mixer: Mamba1) -> nn.Module:
+    transformers = pytest.importorskip("transformers")
+    from transformers.models.mamba.modeling_mamba import MambaMixer
+
+    shape = transformers.MambaConfig(
+        hidden_size=config.hidden_size,
+        num_hidden_layers=config.num_layers,
+        state_size=mixer.state_size,
+        time_step_rank=mixer.rank,
+        expand=config.mamba_expand or 2,
+        conv_kernel=config.mamba_conv_kernel or 4,
+    )
+    reference: nn.Module = MambaMixer(shape, 0).double()
+    reference.load_state_dict(mixer.state_dict(), strict=True)
+    return reference.eval()
+
+
+def loop(
+    dt: Tensor, rates: Tensor, values: Tensor, keys: Tensor, queries: Tensor, first: Tensor
+) -> list[Tensor]:
+    """The recurrence as it is written, one position at a time."""
+    state, y = first, []
+    for position in range(dt.shape[1]):
+        decay = (dt[:, position, :, None] * rates).exp()
+        state = decay * state + values[:, position, :, None] * keys[:, position, None]
+        y.append((state * queries[:, position, None]).sum(-1))
+    return [torch.stack(y, 1), state]
+
+
+def inputs(count: int, strength: float = 1.0) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(count)
+    draw = lambda *shape: torch.randn(shape, generator=generator, dtype=torch.float64)  # noqa: E731
+    return [
+        draw(2, count, 3).exp() * strength,
+        -draw(3, 4).exp(),
+        draw(2, count, 3),
+        draw(2, count, 4),
+        draw(2, count, 4),
+        draw(2, 3, 4),
+    ]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("case", CASES)
+def test_the_layer_is_that_of_transformers(case: str, dtype: torch.dtype) -> None:
+    config = config_of(**CASES[case])
+    mixer = mixer_of(config)
+    reference = reference_of(config, mixer).to(dtype)
+    mixer = mixer.to(dtype)
+    for count in (1, 9, 40):
+        x = torch.randn(2, count, config.hidden_size, dtype=dtype)
+        ours, theirs = x.clone().requires_grad_(), x.clone().requires_grad_()
+        direction = torch.randn_like(x)
+        results = []
+        for network, source in ((mixer, ours), (reference, theirs)):
+            network.zero_grad()
+            y = network(source)
+            (y * direction).sum().backward()
+            grads = {name: parameter.grad.clone() for name, parameter in network.named_parameters()}
+            results.append({"y": y.detach(), "x": source.grad, **grads})
+        # Theirs computes decays and products in float32, whatever the dtype of the model.
+        torch.testing.assert_close(results[0], results[1], rtol=2e-4, atol=2e-5)
+
+
+@pytest.mark.usefixtures("plan")
+@pytest.mark.parametrize("count", [1, 6, 8, 19])
+def test_the_scan_is_that_of_transformers_in_float64(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("transformers")
+    from transformers.models.mamba.modeling_mamba import mamba_selective_scan
+
+    monkeypatch.setattr(Tensor, "float", Tensor.double)  # theirs rounds to float32 otherwise
+    dt, rates, values, keys, queries, first = inputs(count)
+    channels_first = (part.transpose(1, 2) for part in (values, dt, keys, queries))
+    hidden, steps, b, c = channels_first
+    theirs, last = mamba_selective_scan(hidden, steps, rates, b, c, return_last_state=True)
+    ours = selective_scan(dt, rates, values * dt, keys, queries, torch.zeros_like(first))
+    torch.testing.assert_close(ours, (theirs.transpose(1, 2), last), rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.usefixtures("plan")
+@pytest.mark.parametrize("count", [1, 2, 7, 8, 9, 16, 19])
+def test_chunks_are_the_recurrence(count: int) -> None:
+    arguments = inputs(count)
+    torch.testing.assert_close(list(selective_scan(*arguments)), loop(*arguments), rtol=1e-11, atol=1e-11)
+
+
+@pytest.mark.usefixtures("plan")
+@pytest.mark.parametrize("strength", [1e-4, 1.0, 1e4])
+def test_float32_stays_near_float64_for_weak_and_violent_decays(strength: float) -> None:
+    arguments = inputs(150, strength=strength)
+    exact = selective_scan(*arguments)
+    single = [argument.float().requires_grad_() for argument in arguments]
+    y, last = selective_scan(*single)
+    (y.sum() + last.sum()).backward()
+    assert all(argument.grad is not None and torch.isfinite(argument.grad).all() for argument in single)
+    torch.testing.assert_close((y.double(), last.double()), exact, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.usefixtures("plan")
+@pytest.mark.parametrize("count", [1, 3, 10])
+def test_gradients_are_finite_differences(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mamba1, "CHUNK", 4)
+    dt, rates, *others = inputs(count)
+    arguments = [dt[:1], rates, *(other[:1] for other in others)]
+    assert torch.autograd.gradcheck(selective_scan, [part.requires_grad_() for part in arguments])
+
+
+def test_gradients_of_the_whole_layer_are_finite_differences() -> None:
+    mixer = mixer_of(config_of(hidden_size=3, mamba_state_size=2))
+    names = [name for name, _ in mixer.named_parameters()]
+    x = torch.randn(1, 5, 3, dtype=torch.float64, requires_grad=True)
+
+    def run(x: Tensor, *parameters: Tensor) -> Tensor:
+        result: Tensor = torch.func.functional_call(mixer, dict(zip(names, parameters, strict=True)), (x,))
+        return result
+
+    assert torch.autograd.gradcheck(run, (x, *mixer.parameters()))
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.integers(1, 40), min_size=1, max_size=4), st.sampled_from(list(CASES)))
+def test_pieces_and_steps_are_the_whole(pieces: list[int], case: str) -> None:
+    config = config_of(**CASES[case])
+    mixer, count = mixer_of(config), sum(pieces)
+    x = torch.randn(2, count, config.hidden_size, dtype=torch.float64)
+    new = lambda: mixer.new_state(2, count, torch.float64, "cpu")  # noqa: E731
+    state, stepped = new(), new()
+    with torch.no_grad():
+        whole = mixer(x)
+        in_pieces = torch.cat([mixer(part, state) for part in x.split(pieces, 1)], 1)
+        positions = torch.arange(count)[:, None].expand(-1, 2)
+        parts = zip(x.split(1, 1), positions, strict=True)
+        step_by_step = torch.cat([mixer.step(part, stepped, at) for part, at in parts], 1)
+    torch.testing.assert_close(in_pieces, whole, rtol=1e-10, atol=1e-11)
+    torch.testing.assert_close(step_by_step, whole, rtol=1e-10, atol=1e-11)
+    torch.testing.assert_close(state.tensors(), stepped.tensors(), rtol=1e-10, atol=1e-11)
+    assert (state.length, stepped.length) == (count, 0)
+
+
+def test_rows_of_different_lengths_take_a_step_together() -> None:
+    mixer = mixer_of(config_of())
+    x = torch.randn(2, 14, 24, dtype=torch.float64)
+    lengths = (3, 12)
+    with torch.no_grad():
+        states = []
+        for row, length in enumerate(lengths):
+            state = mixer.new_state(1, 14, torch.float64, "cpu")
+            mixer(x[row : row + 1, :length], state)
+            states.append(state)
+        joined = states[0].join(states[1:])
+        for ahead in range(2):
+            now = torch.stack([x[row, length + ahead] for row, length in enumerate(lengths)])[:, None]
+            y = mixer.step(now, joined, torch.tensor(lengths) + ahead)
+            for row, length in enumerate(lengths):
+                expected = mixer(x[row : row + 1, : length + ahead + 1])[0, -1]
+                torch.testing.assert_close(y[row, 0], expected, rtol=1e-10, atol=1e-11)
+
+
+def test_a_step_changes_the_state_in_place_and_compiles_whole() -> None:
+    mixer = mixer_of(config_of()).float()
+    x = torch.randn(2, 6, 24)
+    state = mixer.new_state(2, 6, torch.float32, "cpu")
+    tensors = state.tensors()
+    step = torch.compile(mixer.step, fullgraph=True, backend="eager")
+    with torch.no_grad():
+        parts = [step(part, state, torch.full((2,), at)) for at, part in enumerate(x.split(1, 1))]
+        torch.testing.assert_close(torch.cat(parts, 1), mixer(x), rtol=1e-4, atol=1e-5)
+    assert all(tensor is tensors[name] for name, tensor in state.tensors().items())
+
+
+def test_bfloat16_keeps_its_state_in_float32() -> None:
+    exact, mixer = mixer_of(config_of()), mixer_of(config_of()).bfloat16()
+    x = torch.randn(2, 30, 24).bfloat16()
+    state = mixer.new_state(2, 30, torch.bfloat16, "cpu")
+    with torch.no_grad():
+        y = torch.cat((mixer(x[:, :29], state), mixer.step(x[:, 29:], state, torch.tensor([29, 29]))), 1)
+        expected = exact(x.double())
+    assert y.dtype == torch.bfloat16
+    assert state.ssm.dtype == torch.float32
+    assert (y - expected).norm() < 0.03 * expected.norm()
+
+
+def test_under_autocast_the_recurrence_stays_in_float32() -> None:
+    mixer = mixer_of(config_of()).float()
+    x = torch.randn(2, 30, 24)
+    with torch.autocast("cpu", torch.bfloat16):
+        y = mixer(x)
+    y.float().sum().backward()
+    assert y.dtype == torch.bfloat16
+    assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in mixer.parameters())
+    expected = mixer(x)
+    assert (y - expected).norm() < 0.03 * expected.norm()
+
+
+def test_a_new_layer_has_the_official_rates_and_time_steps() -> None:
+    torch.manual_seed(3)
+    mixer = Mamba1(config_of(hidden_size=512))
+    steps = F.softplus(mixer.dt_proj.bias)
+    assert 0.00099 < steps.min() < 0.0012
+    assert 0.09 < steps.max() < 0.1001
+    torch.testing.assert_close(mixer.A_log.exp(), torch.arange(1.0, 17.0).repeat(1024, 1))
+    assert mixer.rank == 32
+    assert 0.99 * 32**-0.5 < mixer.dt_proj.weight.abs().max() <= 32**-0.5
+    assert torch.equal(mixer.D, torch.ones(1024))
+    assert abs(mixer.out_proj.weight.std() - 0.02 / 4**0.5) < 1e-4
+
+
+def test_rates_are_not_decayed() -> None:
+    mixer = Mamba1(config_of())
+    decayed, plain = parameter_groups(mixer, 0.1)
+    names = {id(parameter): name for name, parameter in mixer.named_parameters()}
+    assert {names[id(p)] for p in plain["params"]} == {"A_log", "D", "conv1d.bias", "dt_proj.bias"}
+    assert len(decayed["params"]) == 5
+
+
+def test_neither_the_state_nor_what_training_keeps_grows_with_positions_times_states() -> None:
+    mixer = Mamba1(config_of())
+    states = [mixer.new_state(1, size, torch.float32, "cpu").tensors() for size in (1, 1_000_000)]
+    assert [t.shape for t in states[0].values()] == [t.shape for t in states[1].values()]
+    kept: list[int] = []
+
+    def pack(tensor: Tensor) -> Tensor:
+        kept.append(tensor.untyped_storage().nbytes() // tensor.element_size())
+        return tensor
+
+    count = 256
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        mixer(torch.randn(1, count, 24))
+    assert max(kept) < count * mixer.inner * mixer.state_size / 4
+
+
+def test_a_layer_is_laid_out_without_memory() -> None:
+    with torch.device("meta"):
+        mixer = Mamba1(config_of())
+    assert all(parameter.is_meta for parameter in mixer.parameters())
