@@ -17,8 +17,8 @@ from nanoshell.model.config import (
     check_vocabulary,
     feed_forward_names,
     mixer_names,
-    parameter_split,
 )
+from nanoshell.model.parameters import parameter_split
 from nanoshell.model.transformer import count_parameters
 from nanoshell.plugin.manager import load_plugins
 from nanoshell.plugin.registry import Registry
@@ -126,6 +126,18 @@ def test_layer_kinds_follow_the_rule(
             {"mamba_layers": [0], "mamba2_num_heads": 8, "mamba2_head_dim": 8},
             "hidden_size 64 × mamba2_expand 2 is 128, but mamba2_num_heads 8 × mamba2_head_dim 8 is 64",
         ),
+        (
+            {"mamba_layers": [0], "mamba2_num_heads": 48},
+            "hidden_size 64 × mamba2_expand 2 is 128, and mamba2_num_heads 48 does not divide it",
+        ),
+        (
+            {"mamba_layers": [0], "mamba2_head_dim": 200},
+            "hidden_size 64 × mamba2_expand 2 is 128, and mamba2_head_dim 200 does not divide it",
+        ),
+        (
+            {"mamba_layers": [0], "mamba2_num_heads": 8, "mamba2_n_groups": 3},
+            "mamba2_n_groups 3 does not divide the 8 heads of a Mamba layer",
+        ),
     ],
 )
 def test_a_bad_value_is_one_clear_message_that_begins_with_the_file(
@@ -149,6 +161,23 @@ def test_a_misspelt_key_is_not_also_reported_as_missing() -> None:
 def test_something_that_is_no_mapping_is_refused(data: Any) -> None:
     with pytest.raises(ConfigError, match="must be a mapping"):
         ModelConfig.from_dict(data, "x")
+
+
+@pytest.mark.parametrize(
+    ("keys", "heads"),
+    [
+        ({"mamba2_num_heads": 16}, (16, 8)),
+        ({"mamba2_head_dim": 32}, (4, 32)),
+        ({"mamba2_state_size": 8}, (2, 64)),
+        ({"mamba2_state_size": 8, "mamba2_expand": 3}, (3, 64)),
+        ({"hidden_size": 33, "mamba2_state_size": 8}, (2, 33)),
+    ],
+)
+def test_the_heads_of_a_mamba_layer_follow_from_what_is_given(
+    keys: dict[str, Any], heads: tuple[int, int]
+) -> None:
+    config = ModelConfig.from_dict({"hidden_size": 64, "num_layers": 1, "mamba_layers": [0], **keys})
+    assert config.mamba_heads == heads
 
 
 def test_attention_needs_heads_but_a_mamba_model_does_not() -> None:
@@ -199,24 +228,60 @@ def ours() -> Registry[Any]:
 
 @st.composite
 def shapes(draw: st.DrawFn) -> ModelConfig:
+    """A model of one to three layers of any kinds; options drawn so that each term of a formula varies."""
     kv_heads = draw(st.sampled_from([1, 2, 3]))
     heads = kv_heads * draw(st.integers(1, 3))
+    layers = draw(st.integers(1, 3))
+    width = heads * 2 * draw(st.integers(1, 4))
+    groups = draw(st.sampled_from([1, 2]))
+    options = {
+        "kv_heads": [None, kv_heads],
+        "intermediate_size": [None, 7, 48],
+        "qk_norm": [True, False],
+        "tie_embeddings": [True, False],
+        "kv_latent_dim": [5, 8],
+        "q_latent_dim": [None, 6],
+        "d_rope": [None, 2],
+        "qk_nope_dim": [None, 3],
+        "v_head_dim": [None, 7],
+        "mla_latent_norm": [True, False],
+        "num_experts": [1, 3],
+        "shared_expert_enabled": [None, True],
+        "expert_size": [None, 9],
+        "shared_expert_size": [None, 5],
+        "router_bias": [True, False],
+        "mamba_state_size": [None, 3],
+        "mamba_conv_kernel": [None, 2],
+        "mamba_expand": [None, 3],
+        "mamba_dt_rank": [None, 4],
+        "mamba2_state_size": [None, 8],
+        "mamba2_conv_kernel": [None, 3],
+        "mamba2_expand": [None, 4],
+        "mamba3_complex_rope": [None, False],
+        "mamba3_mimo_rank": [None, 0, 3],
+        "mamba3_use_conv": [None, True],
+    }
+    drawn = {key: draw(st.sampled_from(values)) for key, values in options.items()}
+    if drawn["q_latent_dim"]:
+        drawn["mla_rope_query"] = draw(st.sampled_from(["hidden", "latent"]))
+    mixers = st.sampled_from(["attention", "mla", "mamba1", "mamba2", "mamba3"])
+    feed_forwards = st.sampled_from(["swiglu", "moe", "none"])
     return ModelConfig(
-        hidden_size=heads * 2 * draw(st.integers(1, 4)),
-        num_layers=draw(st.integers(1, 3)),
+        hidden_size=width,
+        num_layers=layers,
         num_heads=heads,
-        kv_heads=draw(st.sampled_from([None, kv_heads])),
-        intermediate_size=draw(st.sampled_from([None, 7, 48])),
         vocab_size=draw(st.integers(1, 50)),
-        qk_norm=draw(st.booleans()),
-        tie_embeddings=draw(st.booleans()),
-        feed_forward=draw(st.sampled_from([None, "none"])),
         max_seq_len=4,
+        mamba2_num_heads=2 * groups,
+        mamba2_n_groups=groups,
+        mixer=tuple(draw(mixers) for _ in range(layers)),
+        feed_forward=tuple(draw(feed_forwards) for _ in range(layers)),
+        **{key: value for key, value in drawn.items() if value is not None},
     )
 
 
 @given(shapes())
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_the_parameter_formula_agrees_with_the_module(ours: Registry[Any], config: ModelConfig) -> None:
     counted = count_parameters(config, ours)
     assert parameter_split(config) == counted
@@ -224,10 +289,11 @@ def test_the_parameter_formula_agrees_with_the_module(ours: Registry[Any], confi
 
 
 def test_the_formula_admits_what_it_does_not_know() -> None:
-    split = parameter_split(ModelConfig.from_dict(SEED_NANO))
+    split = parameter_split(ModelConfig.from_dict({**SMALL, "mixer": ["attention", "mine"]}))
     assert split.mixers is None
     assert split.total is None
-    assert split.embedding == 128354 * 384
+    assert split.embedding == 100_331 * 64
+    assert split.feed_forwards == 2 * 3 * 64 * 192
 
 
 def test_config_and_backend_load_no_torch() -> None:
