@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from nanoshell.errors import CheckpointError, ConfigError, nearest
+from nanoshell.model.fit import check_experts, check_latent_attention
 from nanoshell.model.validation import BadValueError, Count, Flag, Natural, validate, without_nulls
 
 if TYPE_CHECKING:
@@ -119,6 +120,17 @@ class ModelConfig(BaseModel):
         return self.hidden_size // self.num_heads
 
     @property
+    def latent_head_dims(self) -> tuple[int, int, int]:
+        """Channels of a head of latent attention: of keys without and with a position, and of values."""
+        rope = self.d_rope or max(2, self.head_dim // 4 * 2)
+        return self.qk_nope_dim or self.head_dim, rope, self.v_head_dim or self.head_dim
+
+    @property
+    def num_chosen_experts(self) -> int:
+        """Experts that a token is sent to: ``experts_per_tok``, or two of as many as there are."""
+        return self.experts_per_tok or min(2, self.num_experts or 1)
+
+    @property
     def feed_forward_size(self) -> int:
         """``intermediate_size``, or 8/3 of the width, as Llama has it, rounded up to a multiple of 32."""
         return self.intermediate_size or -(-self.hidden_size * 8 // (3 * 32)) * 32
@@ -178,17 +190,16 @@ class ModelConfig(BaseModel):
                     "name one kind for all layers, or one for each",
                 )
         mixers = mixer_names(self)
-        if "attention" in mixers or "mla" in mixers:
+        if "attention" in mixers:
             self._heads_fit()
+        if "mla" in mixers:
+            check_latent_attention(self)
         if "mamba2" in mixers or "mamba3" in mixers:
             self._mamba_heads_fit()
         if "mamba3" in mixers and self.mamba3_complex_rope is not False:
             self._state_turns()
-        if self.num_experts and self.experts_per_tok and self.experts_per_tok > self.num_experts:
-            raise BadValueError(
-                f"experts_per_tok {self.experts_per_tok} is more than num_experts {self.num_experts}",
-                "a token can be sent to each expert once",
-            )
+        if "moe" in feed_forward_names(self) or self.num_experts:
+            check_experts(self)
         self._options_are_of_layers()
         return self
 

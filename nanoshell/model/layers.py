@@ -67,13 +67,16 @@ class Rotary(nn.Module):
 
 
 class SwiGLU(nn.Module):
-    """The gated feed-forward of Shazeer (2020): down(silu(gate(x)) × up(x)), without biases."""
+    """The gated feed-forward of Shazeer (2020): down(silu(gate(x)) × up(x)), without biases.
+
+    ``size`` is its width inside, the config's ``feed_forward_size`` where absent.
+    """
 
     name_in_layer = "mlp"
 
-    def __init__(self, config: ModelConfig, layer_index: int = 0) -> None:
+    def __init__(self, config: ModelConfig, layer_index: int = 0, *, size: int | None = None) -> None:
         super().__init__()
-        size = config.feed_forward_size
+        size = size or config.feed_forward_size
         self.gate_proj = nn.Linear(config.hidden_size, size, bias=False)
         self.up_proj = nn.Linear(config.hidden_size, size, bias=False)
         self.down_proj = nn.Linear(size, config.hidden_size, bias=False)

@@ -58,7 +58,8 @@ class FeedForward(Protocol):
     """Mixes channels, position by position. ``name_in_layer`` defaults to ``mlp``.
 
     One whose shapes depend on values (experts that are chosen) may bring a ``step(x)`` for (batch, 1, hidden)
-    in which none does, so that decoding can be compiled. One that routes tokens to experts is a `Router` too.
+    in which none does, so that decoding can be compiled, and a ``prepare_step()``, which is called whenever
+    a cache is made, to lay out its weights for that. One that routes tokens to experts is a `Router` too.
     """
 
     def forward(self, x: Tensor) -> Tensor:

@@ -150,7 +150,13 @@ class Transformer(nn.Module):
         return self.logits(self.norm(x)[:, 0])
 
     def new_cache(self, batch: int = 1, max_positions: int | None = None) -> Cache:
-        """Return an empty cache on the model's device, by default for ``max_seq_len`` positions."""
+        """Return an empty cache on the model's device, by default for ``max_seq_len`` positions.
+
+        Feed-forwards that prepare for steps do so now: before the first one, and before it is compiled.
+        """
+        for layer in self._layers():
+            if hasattr(layer.feed_forward_module, "prepare_step"):
+                cast(Any, layer.feed_forward_module).prepare_step()
         weight = self.embed_tokens.weight
         positions = max_positions or self.config.max_seq_len
         states = [
