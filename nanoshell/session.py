@@ -12,10 +12,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from nanoshell import paths
-from nanoshell.errors import StorageError, UsageError
+from nanoshell.errors import DeviceError, StorageError, UsageError
 from nanoshell.files import write_text
 from nanoshell.narrator import Narrator, SilentNarrator
 from nanoshell.plugin.manager import Plugins, load_plugins
@@ -27,7 +27,10 @@ if TYPE_CHECKING:
     from nanoshell.chat.template import ChatTemplate
     from nanoshell.data.corpus import Corpus
     from nanoshell.data.source import DataSource
-    from nanoshell.generation.engine import Engine, GeneratedToken, Generation
+    from nanoshell.generation.batch import Batch
+    from nanoshell.generation.engine import Engine
+    from nanoshell.generation.request import GeneratedToken, GenerateOptions, GenerationRequest
+    from nanoshell.generation.row import Generation
     from nanoshell.model.backend import Backend
     from nanoshell.model.config import ModelConfig
     from nanoshell.runs.directory import RunDirectory, RunStatus
@@ -38,7 +41,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A model ready to sample: its ``engine``, and the directory, run and step that it came from."""
+    """A model ready to sample: its ``engine``, and the directory, run and step that it came from.
+
+    ``dtype`` is the one that was asked for; ``auto`` is that of the file.
+    """
 
     engine: Engine
     config: ModelConfig
@@ -46,6 +52,7 @@ class LoadedModel:
     label: str
     device: str
     step: int | None = None
+    dtype: str = "auto"
 
 
 class Reply:
@@ -228,9 +235,16 @@ class Session:
         return choose_backend(self.settings.text("device"), self.plugins.backends)
 
     def _load(self, location: ModelLocation) -> LoadedModel:
-        device = self.backend().device()
-        if self._loaded and (self._loaded.path, self._loaded.device) == (location.path, str(device)):
-            return self._loaded
+        backend, dtype = self.backend(), self.settings.text("dtype")
+        device, loaded = backend.device(), self._loaded
+        if loaded and (loaded.path, loaded.device, loaded.dtype) == (location.path, str(device), dtype):
+            return loaded
+        if dtype != "auto" and not backend.supports_dtype(dtype):
+            raise DeviceError(
+                f"device '{backend.name}' cannot compute in {dtype}", hint="try: set dtype auto"
+            )
+        import torch
+
         from nanoshell.generation.engine import Engine
         from nanoshell.model.weights import load_model, read_config
 
@@ -240,9 +254,17 @@ class Session:
             if config.tokenizer != self.tokenizer.name
             else self.tokenizer
         )
-        network = load_model(location.path, self.plugins.mixers, device=device, tokenizer=tokenizer)
+        network = load_model(
+            location.path,
+            self.plugins.mixers,
+            device=device,
+            dtype=None if dtype == "auto" else getattr(torch, dtype),
+            tokenizer=tokenizer,
+        )
         engine = Engine(network, tokenizer, self.plugins.samplers, device=device)
-        self._loaded = LoadedModel(engine, config, location.path, location.label, str(device), location.step)
+        self._loaded = LoadedModel(
+            engine, config, location.path, location.label, str(device), location.step, dtype
+        )
         return self._loaded
 
     # Generation and chat
@@ -256,47 +278,55 @@ class Session:
         return values
 
     def generate(
-        self,
-        prompt: str,
-        *,
-        max_tokens: int | None = None,
-        sampling: Mapping[str, float] | None = None,
-        seed: int | None = None,
-        stop: Sequence[str] = (),
-        special: bool = False,
-        start_of_document: bool = True,
-        model: LoadedModel | None = None,
+        self, prompt: str, *, model: LoadedModel | None = None, **options: Unpack[GenerateOptions]
     ) -> Generation:
-        """Continue ``prompt`` with ``model``, by default the chosen one; iterate over the result to run it.
+        """Continue ``prompt`` with ``model``, by default the chosen one; iterate over the result."""
+        return self.generate_batch([prompt], model=model, **options).rows[0]
 
-        ``prompt`` is ordinary text unless ``special``; ``start_of_document`` puts ``<|endoftext|>`` first.
-        """
-        from nanoshell.chat.template import role_ids
-        from nanoshell.generation.engine import GenerationRequest
-
+    def generate_batch(
+        self,
+        prompts: Sequence[str],
+        *,
+        n: int = 1,
+        model: LoadedModel | None = None,
+        **options: Unpack[GenerateOptions],
+    ) -> Batch:
+        """Continue each of ``prompts`` ``n`` times, all at once; see `Engine.generate_batch` for the rows."""
         engine = (model or self.model()).engine
-        tokenizer = engine.tokenizer
+        return engine.generate_batch([self._request(p, engine.tokenizer, options) for p in prompts], n=n)
+
+    def _request(self, prompt: str, tokenizer: Tokenizer, options: GenerateOptions) -> GenerationRequest:
+        from nanoshell.chat.template import role_ids
+        from nanoshell.generation.request import GenerationRequest
+
+        special = options.get("special", False)
         ids = tokenizer.encode_special(prompt) if special else tokenizer.encode(prompt)
-        start = [tokenizer.end_of_text] if start_of_document else []
-        request = GenerationRequest(
+        start = [tokenizer.end_of_text] if options.get("start_of_document", True) else []
+        return GenerationRequest(
             prompt=start + ids,
-            max_tokens=max_tokens or int(self.settings.number("max_tokens")),
-            sampling=self.sampling(sampling),
-            seed=seed,
+            max_tokens=options.get("max_tokens") or int(self.settings.number("max_tokens")),
+            sampling=self.sampling(options.get("sampling")),
+            seed=options.get("seed"),
             stop_ids=role_ids(tokenizer) | {tokenizer.end_of_text},
-            stop=tuple(stop),
+            stop=tuple(options.get("stop", ())),
             allow_special=special,
+            logit_bias=options.get("logit_bias", {}),
+            top_logprobs=options.get("top_logprobs", 0),
         )
-        return engine.generate(request)
 
     def reply(
-        self, text: str, *, sampling: Mapping[str, float] | None = None, seed: int | None = None
+        self,
+        text: str,
+        *,
+        sampling: Mapping[str, float] | None = None,
+        seed: int | None = None,
+        logit_bias: Mapping[int, float] | None = None,
     ) -> Reply:
         """Add ``text`` as the user's turn and return the assistant's, to be iterated."""
         model = self.model()  # a missing one must not leave a question without an answer
         self.conversation.add("user", text)
         try:
-            return self.answer(sampling=sampling, seed=seed, model=model)
+            return self.answer(sampling=sampling, seed=seed, logit_bias=logit_bias, model=model)
         except BaseException:
             self.conversation.undo()
             raise
@@ -306,10 +336,11 @@ class Session:
         *,
         sampling: Mapping[str, float] | None = None,
         seed: int | None = None,
+        logit_bias: Mapping[int, float] | None = None,
         model: LoadedModel | None = None,
     ) -> Reply:
         """Return the assistant's turn after the conversation as it stands (whose last turn is the user's)."""
-        from nanoshell.generation.engine import GenerationRequest
+        from nanoshell.generation.request import GenerationRequest
 
         engine = (model or self.model()).engine
         positions = engine.max_positions
@@ -321,6 +352,7 @@ class Session:
             sampling=self.sampling(sampling),
             seed=seed,
             stop_ids=self.template.stop_ids(engine.tokenizer),
+            logit_bias=logit_bias or {},
         )
         generation = engine.generate(request)  # checks the request: what it refuses is not kept
         self.store.save(self.conversation)

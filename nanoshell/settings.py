@@ -15,13 +15,17 @@ Value = str | int | float | bool | list[str]
 
 @dataclass(frozen=True)
 class Setting:
-    """One thing that can be set: its default, how text becomes a value, one line about it."""
+    """One thing that can be set: its default, how text becomes a value, one line about it.
+
+    ``choices`` are its values, where they can be listed.
+    """
 
     name: str
     default: Value
     parse: Callable[[str], Value]
     summary: str
     group: str = "session"
+    choices: tuple[str, ...] = ()
 
 
 def number(
@@ -60,13 +64,33 @@ def text(name: str) -> Callable[[str], Value]:
     return parse
 
 
+def one_of(name: str, choices: tuple[str, ...]) -> Callable[[str], Value]:
+    """Return a parser that takes one of ``choices``. It raises `UnknownNameError` with the nearest."""
+
+    def parse(value: str) -> Value:
+        if value not in choices:
+            raise unknown_name(name, value, choices)
+        return value
+
+    return parse
+
+
 def names(name: str) -> Callable[[str], Value]:
     """Return a parser for a list of names separated by commas or spaces; an empty text is an empty list."""
     return lambda value: value.replace(",", " ").split()
 
 
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+
 CORE_SETTINGS = (
     Setting("device", "auto", text("device"), "where models compute: auto, cpu, cuda, mps"),
+    Setting(
+        "dtype",
+        "auto",
+        one_of("dtype", DTYPES),
+        "what a loaded model samples in: auto (as in its file), float32, bfloat16, float16",
+        choices=DTYPES,
+    ),
     Setting("runs_dir", "runs", text("runs_dir"), "folder of the runs"),
     Setting("max_tokens", 200, number("max_tokens", minimum=1, integer=True), "longest reply, in tokens"),
     Setting("tokenizer", "cl100k_base", text("tokenizer"), "splits text into tokens"),

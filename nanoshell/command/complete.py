@@ -167,10 +167,11 @@ def _values_of(setting: str, session: Session, incomplete: str) -> Iterator[Offe
     elif setting in kinds:
         yield from _registered(kinds[setting], session, incomplete)
     else:
-        yield f"{session.settings.get(setting)}", "as it is"
-        default = next(known.default for known in session.settings if known.name == setting)
-        if default != session.settings.get(setting):
-            yield f"{default}", "the default"
+        value, known = session.settings.get(setting), next(s for s in session.settings if s.name == setting)
+        yield f"{value}", "as it is"
+        if known.default != value:
+            yield f"{known.default}", "the default"
+        yield from ((choice, "") for choice in known.choices if choice not in (value, known.default))
 
 
 def _registered(kind: str, session: Session, _incomplete: str) -> Iterator[Offer]:

@@ -87,6 +87,8 @@ def reply_document(reply: Reply) -> dict[str, Any]:
         "content": generation.text,
         "finish_reason": generation.finish_reason,
         "tokens": len(generation.ids),
+        "prompt_tokens": generation.prompt_tokens,
+        "reused_tokens": generation.reused_tokens,
         "tokens_per_second": round(generation.tokens_per_second, 2),
         "dropped_turns": reply.dropped,
         "seed": generation.seed,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, TypedDict
 
 from nanoshell.errors import NanoshellError, UsageError
 
@@ -31,6 +31,23 @@ class GenerationRequest:
     allow_special: bool = False
     logit_bias: Mapping[int, float] = field(default_factory=dict)
     top_logprobs: int = 0
+
+
+class GenerateOptions(TypedDict, total=False):
+    """What can be chosen when a text is continued, each by keyword; see `GenerationRequest`.
+
+    ``sampling`` holds what differs from the settings, as does ``max_tokens``. The prompt is ordinary text
+    unless ``special``; ``start_of_document``, the default, puts ``<|endoftext|>`` first.
+    """
+
+    max_tokens: int | None
+    sampling: Mapping[str, float] | None
+    seed: int | None
+    stop: Sequence[str]
+    special: bool
+    start_of_document: bool
+    logit_bias: Mapping[int, float]
+    top_logprobs: int
 
 
 @dataclass(frozen=True)

@@ -113,7 +113,7 @@ class Cache:
         return Cache(states, len(rows), self.max_positions, self.length)
 
     def row(self, row: int, length: int) -> Cache:
-        """Return a copy of ``row``, which has seen ``length`` positions, so that `Mixer.forward` can go on."""
+        """Return a copy of ``row``, which has seen ``length`` positions: `Mixer.forward` is right for it."""
         alone = self.rows([row])
         alone.length = length
         for state in alone.states:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from nanoshell import MODEL
-from nanoshell_commands.inputs import decoded, runs_dir_option
-from nanoshell_commands.sample import INTERRUPTED
-from nanoshell_commands.sampling import chosen_model, chosen_sampling, sampling_options
+from nanoshell_commands.continuation import INTERRUPTED
+from nanoshell_commands.inputs import decoded, dtype_option, runs_dir_option
+from nanoshell_commands.sampling import chosen_bias, chosen_model, chosen_sampling, sampling_options
 
 if TYPE_CHECKING:
     from nanoshell import Reply, Screen, Session
@@ -86,6 +86,7 @@ def _piped_lines() -> Iterator[str]:
 @click.option("--system", help="Tell the model its role; kept in front of every message.")
 @click.option("--message", "messages", multiple=True, help="A message to answer; may be repeated.")
 @sampling_options
+@dtype_option
 @runs_dir_option
 @click.pass_obj
 def chat(
@@ -103,7 +104,12 @@ def chat(
         session.conversation.set_system(system)
 
     def start(text: str) -> Reply:
-        return session.reply(text, sampling=chosen_sampling(options), seed=options["seed"])
+        return session.reply(
+            text,
+            sampling=chosen_sampling(options),
+            seed=options["seed"],
+            logit_bias=chosen_bias(options, loaded.engine.tokenizer),
+        )
 
     if messages:
         return Exchanges(messages, start)

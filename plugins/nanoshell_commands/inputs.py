@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 
 import click
 
+SAMPLING_DTYPES = ("auto", "float32", "bfloat16", "float16")
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
@@ -31,6 +33,24 @@ def runs_dir_option(command: Command) -> Command:
         callback=_use_runs_dir,
         show_default="the setting",
         help="The folder of the runs.",
+    )(command)
+
+
+def _use_dtype(ctx: click.Context, _param: click.Parameter, value: str | None) -> None:
+    if value is not None and not ctx.resilient_parsing:
+        ctx.obj.settings.override("dtype", value)
+
+
+def dtype_option(command: Command) -> Command:
+    """Add ``--dtype`` to ``command``, which loads a model; it holds for the rest of the session."""
+    return click.option(
+        "--dtype",
+        type=click.Choice(SAMPLING_DTYPES),
+        expose_value=False,
+        is_eager=True,
+        callback=_use_dtype,
+        show_default="the setting",
+        help="What the model computes in; auto is the dtype of its file.",
     )(command)
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from nanoshell import MODEL, PRESET_OR_MODEL
+from nanoshell_commands.inputs import dtype_option
 from nanoshell_commands.layout import Rows, from_here, human_bytes, human_count, pairs
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
     from nanoshell import LoadedModel, ModelConfig, ModelLocation, ParameterSplit, Session
 
-EXAMPLES = ("model", "model load latest", "model info nano-start")
+EXAMPLES = ("model", "model load latest", "model load latest --dtype bfloat16", "model info nano-start")
 
 _WEIGHTS = "model.safetensors"
 
@@ -163,6 +164,7 @@ def list_all(session: Session) -> Rows[PresetRow]:
 
 @model.command("load")
 @click.argument("model", type=MODEL, default="latest")
+@dtype_option
 @click.pass_obj
 def load(session: Session, model: str) -> ModelDetails:
     """Load MODEL, and choose it for what follows.

@@ -2,90 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from nanoshell import MODEL
-from nanoshell_commands.inputs import prompt_text, runs_dir_option
-from nanoshell_commands.sampling import chosen_model, chosen_sampling, sampling_options
+from nanoshell_commands.continuation import Continuations
+from nanoshell_commands.inputs import dtype_option, prompt_text, runs_dir_option
+from nanoshell_commands.sampling import chosen_bias, chosen_model, chosen_sampling, sampling_options
 
 if TYPE_CHECKING:
-    from nanoshell import Generation, Screen, Session
+    from nanoshell import Batch, Session
 
 EXAMPLES = (
     'sample --temperature 0 "The capital of France is"',
+    'sample -n 4 --seed 1 "Once upon a time"',
+    'sample --logprobs 3 --logit-bias " Paris=-100" "The capital of France is"',
     'generate --model latest --prompt "The capital of France is" --max-tokens 20 --json',
 )
-
-INTERRUPTED = "interrupted; what has come so far is kept"
-
-
-class Continuation:
-    """The text that a model adds to ``prompt``, as it comes. Ctrl-C keeps what has come."""
-
-    def __init__(
-        self,
-        prompt: str,
-        model: str,
-        max_positions: int,
-        start: Callable[[], Generation],
-        stream: bool = True,
-    ) -> None:
-        self._prompt = prompt
-        self._model = model
-        self._max_positions = max_positions
-        self._start = start
-        self._stream = stream
-
-    def show(self, screen: Screen) -> None:
-        from nanoshell import Interrupted, on_interrupt
-
-        generation = self._start()
-        with on_interrupt(generation.interrupt):
-            for token in generation:
-                if self._stream:
-                    screen.write(token.text)
-        screen.write("\n" if self._stream else generation.text + "\n")
-        if generation.finish_reason == "context":
-            screen.note(context_note(self._max_positions))
-        if generation.finish_reason == "interrupted":
-            raise Interrupted(INTERRUPTED)
-
-    def lines(self) -> Iterator[Any]:
-        from nanoshell import Interrupted, on_interrupt
-
-        generation = self._start()
-        with on_interrupt(generation.interrupt):
-            for _ in generation:
-                pass
-        yield {
-            "prompt": self._prompt,
-            "text": generation.text,
-            "ids": list(generation.ids),
-            "finish_reason": generation.finish_reason,
-            "model": self._model,
-            "seed": generation.seed,
-            "prompt_tokens": generation.prompt_tokens,
-            "seconds": round(generation.seconds, 4),
-            "tokens_per_second": round(generation.tokens_per_second, 2),
-        }
-        if generation.finish_reason == "interrupted":
-            raise Interrupted(INTERRUPTED)
-
-    def document(self) -> Any:
-        return None  # one line: an interrupted text is printed before its exit code is told
-
-
-def context_note(max_positions: int) -> str:
-    """Return what is said where a text ended because the model has no more positions."""
-    return f"the text fills the model's {max_positions:,} positions; it can go no further"
 
 
 @click.command()
 @click.argument("text", nargs=-1)
-@click.option("--prompt", help="The text to continue; - reads standard input.", show_default="TEXT")
+@click.option(
+    "--prompt",
+    "prompts",
+    multiple=True,
+    help="The text to continue; - reads standard input. May be repeated: all are computed together.",
+    show_default="TEXT",
+)
 @click.option(
     "--model",
     type=MODEL,
@@ -98,50 +43,73 @@ def context_note(max_positions: int) -> str:
     help="Stop after this many tokens.",
     show_default="the setting",
 )
+@click.option(
+    "-n",
+    "--n",
+    "count",
+    type=click.IntRange(1, 1024),
+    default=1,
+    show_default=True,
+    help="Continue each prompt this many times, with seeds that follow each other.",
+)
 @sampling_options
 @click.option("--stop", multiple=True, help="Stop before this text; may be repeated.")
 @click.option("--stream/--no-stream", default=True, show_default=True, help="Write the text as it comes.")
+@click.option(
+    "--logprobs",
+    type=click.IntRange(0, 100),
+    metavar="K",
+    help="Tell how likely each token was, and the K likeliest in its place.",
+)
 @click.option("--special", is_flag=True, help="Read spellings like <|user|> in the prompt as special tokens.")
 @click.option("--no-bos", is_flag=True, help="Do not begin with the token that starts a document.")
+@dtype_option
 @runs_dir_option
 @click.pass_obj
 def sample(
     session: Session,
     /,
     text: tuple[str, ...],
-    prompt: str | None,
+    prompts: tuple[str, ...],
     model: str | None,
     max_tokens: int | None,
+    count: int,
     stop: tuple[str, ...],
     stream: bool,
+    logprobs: int | None,
     special: bool,
     no_bos: bool,
     **options: Any,
-) -> Continuation:
+) -> Continuations:
     """Continue a prompt with the model.
 
-    The continuation alone is written to stdout. The prompt is TEXT, --prompt, or standard input for -. While
-    a run trains, its newest weights are used.
+    The continuation alone is written to stdout; with -n or several prompts, one after another. The prompt is
+    TEXT, --prompt, or standard input for -. While a run trains, its newest weights are used.
     """
     from nanoshell import UsageError
 
-    if text and prompt is not None:
+    if text and prompts:
         raise UsageError("the prompt is given twice", hint="give it as TEXT or as --prompt")
-    if not text and prompt is None:
+    if not text and not prompts:
         raise UsageError("there is no prompt", hint='try: sample "The capital of France is"')
-    whole = prompt_text(text or (prompt or "",))
+    if prompts.count("-") > 1:
+        raise UsageError("standard input is named as a prompt twice", hint="it can be read once")
+    whole = [prompt_text(text)] if text else [prompt_text((prompt,)) for prompt in prompts]
     loaded = chosen_model(session, model)
 
-    def start() -> Generation:
-        return session.generate(
+    def start() -> Batch:
+        return session.generate_batch(
             whole,
+            n=count,
             max_tokens=max_tokens,
             sampling=chosen_sampling(options),
             seed=options["seed"],
             stop=stop,
             special=special,
             start_of_document=not no_bos,
+            logit_bias=chosen_bias(options, loaded.engine.tokenizer),
+            top_logprobs=logprobs or 0,
             model=loaded,
         )
 
-    return Continuation(whole, loaded.label, loaded.engine.max_positions, start, stream)
+    return Continuations(whole, count, loaded, start, stream=stream, logprobs=logprobs)

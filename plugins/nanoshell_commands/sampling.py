@@ -12,7 +12,7 @@ import click
 from nanoshell import SAMPLER_VALUE
 
 if TYPE_CHECKING:
-    from nanoshell import LoadedModel, Session
+    from nanoshell import LoadedModel, Session, Tokenizer
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -34,6 +34,44 @@ def _read(value: str, ctx: click.Context, param: click.Parameter) -> tuple[str, 
     if not name.strip() or not math.isfinite(number):
         raise click.BadParameter(f"'{value}' is not NAME=NUMBER, for example min_p=0.05", ctx, param)
     return name.strip().replace("-", "_"), number
+
+
+def _biases(
+    ctx: click.Context, param: click.Parameter, values: tuple[str, ...]
+) -> tuple[tuple[str, float], ...]:
+    found = []
+    for value in values:
+        token, _, written = value.rpartition("=")
+        try:
+            number = float(written)
+        except ValueError:
+            number = math.nan
+        if not token or not math.isfinite(number):
+            raise click.BadParameter(f"'{value}' is not TOKEN=NUMBER, for example ' Paris=-100'", ctx, param)
+        found.append((token, number))
+    return tuple(found)
+
+
+def chosen_bias(options: Mapping[str, Any], tokenizer: Tokenizer) -> dict[int, float]:
+    """Return the biases that were given as options, by id. Raises `UsageError` for a text of many tokens."""
+    return {_token_id(token, tokenizer): value for token, value in options.get("biases") or ()}
+
+
+def _token_id(token: str, tokenizer: Tokenizer) -> int:
+    """Return the id that digits, the spelling of a special token, or the text of one token stand for."""
+    from nanoshell import UsageError
+
+    if token.isdecimal():
+        return int(token)
+    if token in tokenizer.special_tokens:
+        return tokenizer.special_tokens[token]
+    ids = tokenizer.encode(token)
+    if len(ids) != 1:
+        raise UsageError(
+            f"--logit-bias takes one token, and '{token}' is {len(ids)}: {', '.join(map(str, ids))}",
+            hint="name one of these ids; most words have another token behind a space",
+        )
+    return ids[0]
 
 
 def sampling_options(command: Command) -> Command:
@@ -76,6 +114,14 @@ def sampling_options(command: Command) -> Command:
                 callback=_name_value,
                 multiple=True,
                 help="Any sampler by name, also one of a plugin; may be repeated.",
+            ),
+            click.option(
+                "--logit-bias",
+                "biases",
+                metavar="TOKEN=VALUE",
+                callback=_biases,
+                multiple=True,
+                help="Add to the score of a token, given by its id or text; -100 bans it. May be repeated.",
             ),
             click.option(
                 "--seed", type=click.IntRange(min=0), help="Make the draw repeatable.", show_default="random"

@@ -81,6 +81,129 @@ def test_an_option_of_any_sampler_is_the_same_as_its_own(nanoshell, model: str) 
     assert own["ids"] == any_["ids"]
 
 
+def test_several_samples_are_those_of_seeds_that_follow_each_other(nanoshell, model: str) -> None:
+    arguments = ("--model", model, "--max-tokens", "6", "--temperature", "3", "--top-p", "1", "The capital")
+    said = nanoshell("sample", "-n", "3", "--seed", "5", *arguments)
+    assert said.code == 0
+    assert "sample 2 of 3 · seed 6" in said.err
+    assert "3 texts · 18 tokens" in said.err
+    found = nanoshell("sample", "--n", "3", "--seed", "5", *arguments, "--json").json
+    assert [sample["seed"] for sample in found["samples"]] == [5, 6, 7]
+    assert said.out == "".join(sample["text"] + "\n" for sample in found["samples"])
+    assert nanoshell("sample", "-n", "3", "--seed", "5", "--no-stream", *arguments).out == said.out
+    for sample in found["samples"]:
+        one = nanoshell("sample", "--seed", str(sample["seed"]), *arguments, "--json").json
+        assert one.keys() == sample.keys()
+        assert (one["ids"], one["text"], one["prompt"]) == (sample["ids"], sample["text"], "The capital")
+
+
+def test_several_prompts_are_computed_together(nanoshell, model: str) -> None:
+    command = ("generate", "--model", model, "--temperature", "0", "--max-tokens", "4", "--prompt", "The")
+    said = nanoshell(*command, "--prompt", "-", stdin=b"A longer prompt\nof two lines\n")
+    assert "prompt 2 of 2: A longer prompt of two lines\n" in said.err
+    found = nanoshell(*command, "--prompt", "Hello, you", "-n", "2", "--json").json["samples"]
+    assert [sample["prompt"] for sample in found] == ["The", "The", "Hello, you", "Hello, you"]
+    assert found[0]["ids"] == found[1]["ids"] == nanoshell(*command, "--json").json["ids"]
+    assert nanoshell("generate", "--model", model, "--prompt", "-", "--prompt", "-").code == 2
+
+
+def test_ctrl_c_ends_all_texts_and_keeps_what_has_come(nanoshell, model: str, tmp_path: Path) -> None:
+    (tmp_path / "extra").mkdir()
+    (tmp_path / "extra" / "stopper.py").write_text(STOPPER)
+    command = ("--plugins-dir", "extra", "sample", "--model", model, "--top-k", "1", "-n", "2")
+    cut = nanoshell(*command, "--sampler", "stopper=4", "--json", "a")
+    assert cut.code == 130
+    assert {sample["finish_reason"] for sample in cut.json["samples"]} == {"interrupted"}
+    assert [len(sample["ids"]) for sample in cut.json["samples"]] == [4, 4]
+
+
+def test_how_likely_the_tokens_were_is_told(nanoshell, model: str) -> None:
+    command = ("sample", "--model", model, "--temperature", "0", "--max-tokens", "3", "a")
+    found = nanoshell(*command, "--logprobs", "2", "--json").json
+    assert [token["id"] for token in found["logprobs"]] == found["ids"]
+    assert "".join(token["token"] for token in found["logprobs"]) == found["text"]
+    for token in found["logprobs"]:
+        first, second = token["top"]
+        assert token["logprob"] <= first["logprob"] < 0
+        assert second["logprob"] <= first["logprob"]
+    bare = nanoshell(*command, "--logprobs", "0", "--json").json
+    assert [token["top"] for token in bare["logprobs"]] == [[], [], []]
+    assert "logprobs" not in nanoshell(*command, "--json").json
+    shown = nanoshell(*command, "--logprobs", "2").out
+    assert shown.startswith(found["text"] + "\n")
+    assert "likeliest here" in shown
+    assert shown.count("%") == 9
+    assert nanoshell(*command, "--logprobs", "0").out.count("%") == 3
+
+
+def test_a_bias_bans_or_forces_a_token_by_id_text_or_spelling(nanoshell, model: str) -> None:
+    command = ("sample", "--model", model, "--temperature", "0", "--max-tokens", "2", "--json", "a")
+    free = nanoshell(*command).json
+    banned = nanoshell(*command, "--logit-bias", f"{free['ids'][0]}=-100").json
+    assert free["ids"][0] not in banned["ids"]
+    assert nanoshell(*command, "--logit-bias", " Paris=100").json["text"] == " Paris Paris"
+    assert nanoshell(*command, "--logit-bias", "===100").json["text"] == "===="
+    ended = nanoshell(*command, "--logit-bias", "<|endoftext|>=100").json
+    assert (ended["ids"], ended["finish_reason"]) == ([], "stop")
+
+
+@pytest.mark.parametrize(
+    ("bias", "told"),
+    [
+        ("Paris", "'Paris' is not TOKEN=NUMBER"),
+        ("=3", "'=3' is not TOKEN=NUMBER"),
+        (" Paris=much", "is not TOKEN=NUMBER"),
+        ("The capital of=3", "'The capital of' is 3: 791, 6864, 315"),
+        ("100331=1", "the ids are 0 to 100,330"),
+    ],
+)
+def test_a_bias_that_names_no_token_is_refused(nanoshell, model: str, bias: str, told: str) -> None:
+    said = nanoshell("sample", "--model", model, "--logit-bias", bias, "a")
+    assert (said.code, said.out) == (2, "")
+    assert told in said.err
+
+
+def test_chat_takes_a_bias_too(nanoshell, model: str) -> None:
+    nanoshell("set", "max_tokens", "2")
+    command = ("chat", "--model", model, "--message", "Hello", "--logit-bias", " Paris=100")
+    assert nanoshell(*command).out == " Paris Paris\n"
+
+
+def test_the_dtype_is_a_setting_and_an_option(session: Session, prompt, model: str) -> None:
+    import torch
+
+    def dtype() -> torch.dtype:
+        return session.model().engine.model.embed_tokens.weight.dtype
+
+    own = session.model()
+    assert dtype() == torch.float32
+    assert prompt(":sample --dtype bfloat16 --max-tokens 2 a")[0] == 0
+    assert dtype() == torch.bfloat16
+    assert prompt(":set dtype auto")[0] == 0
+    assert dtype() == torch.float32
+    assert session.model() is session.model() is not own
+    code, _, told = prompt(":set dtype bfloat")
+    assert (code, "did you mean 'bfloat16'" in told) == (2, True)
+
+
+def test_a_dtype_that_the_device_lacks_is_refused(
+    session: Session, prompt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(type(session.backend()), "supports_dtype", lambda self, dtype: False)
+    code, _, told = prompt(":sample --dtype float16 a")
+    assert (code, "cannot compute in float16" in told, "set dtype auto" in told) == (1, True, True)
+
+
+def test_a_turn_of_chat_computes_its_new_tokens_alone(session: Session, prompt) -> None:
+    prompt("first")
+    again = json.loads(prompt(":retry --json")[1])
+    assert again["reused_tokens"] == again["prompt_tokens"] - 1
+    session.settings.override("max_tokens", "1")
+    prompt("x")
+    last = json.loads(prompt(":retry --json")[1])
+    assert last["reused_tokens"] == last["prompt_tokens"] - 1
+
+
 def test_the_prompt_can_be_piped_and_its_last_newline_is_dropped(nanoshell, model: str) -> None:
     said = nanoshell("sample", "--model", model, "--max-tokens", "1", "--json", "-", stdin=b"two\nlines\n")
     assert said.json["prompt"] == "two\nlines"
