@@ -226,6 +226,7 @@ class Batch:
         return True
 
     def _keep(self, part: _Part) -> None:
-        if part.prefix is not None:
-            part.prefix.ids = part.rows[0].known_ids(part.cache.length)
-            self._engine.prefixes.put(part.prefix)
+        prefix, part.prefix = part.prefix, None  # first, so that it is never kept twice
+        if prefix is not None:
+            prefix.ids = part.rows[0].known_ids(part.cache.length)
+            self._engine.prefixes.put(prefix)

@@ -92,12 +92,15 @@ class PrefixStore:
         the prompt, and of what it holds, is left for those who may yet go on with it.
         """
         found = max(list(self._kept), key=lambda kept: kept.usable(prompt), default=None)
-        length = found.usable(prompt) if found is not None else 0
-        if found is None or not length or 2 * length < min(len(prompt), len(found.ids)):
+        if found is None:
             return None
         try:
             self._kept.remove(found)
         except ValueError:  # another thread was faster
+            return None
+        length = found.usable(prompt)
+        if not length or 2 * length < min(len(prompt), len(found.ids)):
+            self.put(found)
             return None
         found.go_back(length)
         size = found.cache.max_positions

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ from nanoshell_commands.tokens import visible
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from nanoshell import Batch, Generation, LoadedModel, Screen, Tokenizer
+    from nanoshell import Batch, GeneratedToken, Generation, LoadedModel, Screen, Tokenizer, TokenScore
 
 INTERRUPTED = "interrupted; what has come so far is kept"
 
@@ -90,15 +91,14 @@ class Continuations:
             for _ in batch:
                 pass
         samples = [self._document(index, row) for index, row in enumerate(batch.rows)]
-        yield (
-            samples[0]
-            if len(samples) == 1
-            else {
+        if len(samples) == 1:
+            yield samples[0]
+        else:
+            yield {
                 "samples": samples,
                 "seconds": round(batch.seconds, 4),
                 "tokens_per_second": round(batch.tokens_per_second, 2),
             }
-        )
         if any(row.finish_reason == "interrupted" for row in batch.rows):
             raise Interrupted(INTERRUPTED)
 
@@ -147,19 +147,17 @@ def _bytes(token_id: int, tokenizer: Tokenizer) -> bytes:
 
 def _scores(row: Generation, tokenizer: Tokenizer) -> RenderableType:
     """Return the tokens of a text with their probabilities, and with what the model thought likely there."""
-    import math
 
-    def named(token_id: int, logprob: float) -> str:
-        return f"{visible(_bytes(token_id, tokenizer))} {math.exp(logprob):.1%}"
+    def shown(score: GeneratedToken | TokenScore) -> tuple[str, str]:
+        return visible(_bytes(score.id, tokenizer)), _percent(math.exp(score.logprob))
 
     rows = [
-        (
-            visible(_bytes(token.id, tokenizer)),
-            f"{math.exp(token.logprob):.1%}",
-            "   ".join(named(other.id, other.logprob) for other in token.top),
-        )
-        for token in row.tokens
+        (*shown(token), "   ".join(" ".join(shown(other)) for other in token.top)) for token in row.tokens
     ]
     if not any(token.top for token in row.tokens):
         return table(["token", ">probability"], [cells[:2] for cells in rows])
     return table(["token", ">probability", "likeliest here"], rows)
+
+
+def _percent(share: float) -> str:
+    return f"{share:.1%}" if share >= 0.001 else "<0.1%"

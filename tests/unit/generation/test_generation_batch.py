@@ -25,11 +25,11 @@ Build = Callable[..., Transformer]
 Computed = Callable[[Transformer], list[tuple[int, int]]]
 
 MAMBA = {"mamba2_num_heads": 4, "mamba2_head_dim": 16, "mamba2_state_size": 8, "mamba2_chunk_size": 8}
-MLA = {"kv_latent_dim": 12, "q_latent_dim": 10, "d_rope": 4, "feed_forward": "swiglu"}
+MLA_MOE = {"kv_latent_dim": 12, "q_latent_dim": 10, "d_rope": 4, "num_experts": 4, "experts_per_tok": 2}
 SHAPES: dict[str, dict[str, Any]] = {
     "attention": {"kv_heads": 2},
-    "mla": MLA,
-    "hybrid": {**MAMBA, **MLA, "mamba_layers": [0]},
+    "mla, moe": MLA_MOE,
+    "hybrid": {**MAMBA, **MLA_MOE, "mamba_layers": [0]},
     "hybrid with mamba3": {**MAMBA, "mamba_layers": [1], "mamba3_enabled": True},
 }
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 import torch
+from hypothesis import given, settings, strategies as st
 from torch import Tensor
 
 from nanoshell.generation.engine import Engine, Generation, GenerationRequest
@@ -160,17 +162,9 @@ def test_ctrl_c_in_any_layer_leaves_the_engine_right(
     talk = talk_with(shape)
     first = talk.say(PROMPT)
     prompt = [*PROMPT, *first.ids, 5, 6]
-    calls = itertools.count()
-
-    def press(module: torch.nn.Module, arguments: Any, output: Tensor) -> None:
-        if next(calls) == call:
-            raise KeyboardInterrupt
-
-    handle = talk.engine.model.layers[layer].register_forward_hook(press)
     generation = talk.engine.generate(GenerationRequest(prompt, 9, {"temperature": 0}))
-    with pytest.raises(KeyboardInterrupt):
+    with pressed(talk.engine.model, call, layer), pytest.raises(KeyboardInterrupt):
         list(generation)
-    handle.remove()
     assert generation.finish_reason == "interrupted"
     list(generation)  # a character that was not complete yet
     assert [token.id for token in generation.tokens] == generation.ids
@@ -236,3 +230,72 @@ def test_a_state_that_holds_more_than_tensors_is_not_moved(
     second = talk.say([*PROMPT, *first.ids, 1])
     assert second.reused_tokens == len(PROMPT) + 4
     assert talk.say([*PROMPT, *first.ids, *range(60)]).reused_tokens == 0
+
+
+PIECES = st.lists(st.sampled_from([0, 1, 2]), min_size=1, max_size=4)
+ACTS = st.tuples(PIECES, st.sampled_from(["read", "stop", "press", "leave", "batch"]), st.integers(0, 5))
+
+
+@pytest.mark.parametrize("shape", ["attention", "hybrid"])
+@given(acts=st.lists(ACTS, min_size=2, max_size=8))
+@settings(max_examples=25, deadline=None)
+def test_whatever_went_before_a_reply_is_that_of_a_fresh_engine(
+    engines: dict[str, tuple[Engine, Engine]], shape: str, acts: list[tuple[list[int], str, int]]
+) -> None:
+    """Replies read, stopped between tokens or in the middle of the model, left behind, or in batches."""
+    engine, fresh = engines[shape]
+    left = []
+    for pieces, act, when in acts:
+        prompt = [10 + token for piece in pieces for token in (piece, piece, 2 * piece)]
+        request = GenerationRequest(prompt, 6, {"temperature": 2.0, "top_p": 1.0}, seed=when)
+        fresh.forget()
+        expected = [token.id for token in fresh.generate(request)]
+        generation = engine.generate(request)
+        if act == "press":
+            with pressed(engine.model, when), contextlib.suppress(KeyboardInterrupt):
+                list(generation)
+        elif act == "batch":
+            again = GenerationRequest([*prompt, 5], 3, seed=0)
+            batch = engine.generate_batch([request, again, request])
+            list(batch)
+            assert batch.rows[0].ids == batch.rows[2].ids == expected
+        elif act != "read":
+            list(itertools.islice(generation, min(when, 2)))
+        if act == "stop":
+            generation.interrupt()
+        if act == "leave":
+            left.append((generation, expected))
+        elif act != "batch":
+            list(generation)
+            assert generation.ids == expected[: len(generation.ids)]
+            assert act != "read" or generation.finish_reason == "length"
+    for generation, expected in left:
+        list(generation)
+        assert generation.ids == expected
+
+
+@pytest.fixture(scope="module")
+def engines(build: Build, tokenizer: Tokenizer, plugins: Plugins) -> dict[str, tuple[Engine, Engine]]:
+    """For each shape an engine with a past, and one that is made to forget; in float64, without near ties."""
+
+    def pair(shape: str) -> tuple[Engine, Engine]:
+        model = build(max_seq_len=100, **SHAPES[shape]).double()
+        return Engine(model, tokenizer, plugins.samplers), Engine(model, tokenizer, plugins.samplers)
+
+    return {shape: pair(shape) for shape in SHAPES}
+
+
+@contextlib.contextmanager
+def pressed(model: Transformer, call: int, layer: int = 0) -> Iterator[None]:
+    """Raise `KeyboardInterrupt` when ``layer`` has computed for the time ``call``, from 0, in the block."""
+    calls = itertools.count()
+
+    def press(module: torch.nn.Module, arguments: Any, output: Tensor) -> None:
+        if next(calls) == call:
+            raise KeyboardInterrupt
+
+    handle = model.layers[layer].register_forward_hook(press)
+    try:
+        yield
+    finally:
+        handle.remove()
