@@ -153,7 +153,7 @@ class MixtureOfExperts(nn.Module):
         As loss-free balancing has it (arXiv 2408.15664). Without ``router_bias`` there is nothing to do.
         """
         if self.router.bias is not None:
-            self.router.bias += rate * (load.mean() - load).sign()
+            self.router.bias += rate * (load.sum() - len(load) * load).sign()
 
     def _describe(self, scores: Tensor, chosen: Tensor) -> Routing:
         """Return the load, and the balance loss of the Switch Transformer (Fedus et al. 2021).
@@ -162,9 +162,9 @@ class MixtureOfExperts(nn.Module):
         probabilities that carry it to the router, and they fall where the shares are high.
         """
         load = self._count(chosen)
-        shares = load / chosen.numel()
+        shares = load.to(scores.dtype) / chosen.numel()
         probabilities = scores / scores.sum(-1, keepdim=True)
-        return Routing(len(load) * (shares.to(scores.dtype) * probabilities.mean(0)).sum(), load)
+        return Routing(len(load) * (shares * probabilities.mean(0)).sum(), load)
 
     def _count(self, chosen: Tensor) -> Tensor:
         return torch.bincount(chosen.flatten(), minlength=len(self.experts))

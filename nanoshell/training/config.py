@@ -24,6 +24,8 @@ PRESET_SUFFIXES = (".yaml", ".yml")
 MAX_SEED = 2**63 - 1
 """Larger numbers than this are no seeds for torch."""
 
+DEFAULT_BALANCE_ALPHA = 0.01
+
 ScheduleName = Literal["constant", "linear", "cosine", "trapezoid"]
 SoftmaxName = Literal["auto", "full", "sampled"]
 
@@ -98,6 +100,12 @@ class TrainerConfig(BaseModel):
     max_grad_norm: Number = 1.0
     """Gradients are scaled down to this norm; 0 turns that off."""
 
+    # Where layers route tokens to experts
+    load_balance_alpha: Number | None = None
+    """Weight of the balance loss; absent: see `RunConfig.balance_alpha`. 0 turns it off."""
+    router_bias_rate: Number = 1e-3
+    """How far an update moves the bias of a router with ``model.router_bias``."""
+
     # The loss over a large vocabulary
     softmax: SoftmaxName = "auto"
     sampled_negatives: Count = 1024
@@ -126,7 +134,6 @@ class TrainerConfig(BaseModel):
 
     # Keys of the seed family for other layers and methods, and for what the run directory decides
     checkpoint_dir: str | None = None
-    load_balance_alpha: Number | None = None
     distributed: DistributedConfig = DistributedConfig()
     group_size: Count | None = None
     beta_kl: Number | None = None
@@ -179,6 +186,13 @@ class RunConfig(BaseModel):
     def dtype(self) -> str:
         """The dtype asked for: the trainer's, else the model's; ``auto`` leaves it to the backend."""
         return self.trainer.dtype if self.trainer.dtype != "auto" else self.model.dtype
+
+    @property
+    def balance_alpha(self) -> float:
+        """Weight of the balance loss: 0.01, as in the Switch Transformer, or 0 where a bias does its work."""
+        if self.trainer.load_balance_alpha is not None:
+            return self.trainer.load_balance_alpha
+        return 0.0 if self.model.router_bias else DEFAULT_BALANCE_ALPHA
 
     @property
     def tokens_per_step(self) -> int:

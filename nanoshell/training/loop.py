@@ -150,7 +150,7 @@ class Loop:
 
     def _step_fields(self, result: StepResult) -> dict[str, Any]:
         steps_per_second = len(self._seconds) / sum(self._seconds)
-        return {
+        fields: dict[str, Any] = {
             "step": result.step,
             "loss": result.loss,
             "grad_norm": result.grad_norm,
@@ -160,6 +160,13 @@ class Loop:
             "tokens/s": round(steps_per_second * result.tokens, 1),
             "tokens": result.step * result.tokens,
         }
+        if result.expert_load:
+            fields["balance_loss"] = result.balance_loss
+            fields["expert_load"] = {
+                str(index): [round(share, 4) for share in shares]
+                for index, shares in result.expert_load.items()
+            }
+        return fields
 
     def _evaluate(self) -> None:
         found = self._trainer.evaluate(self._wants_to_stop)

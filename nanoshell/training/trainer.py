@@ -9,7 +9,7 @@ import contextlib
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +24,7 @@ from nanoshell.errors import CheckpointError
 from nanoshell.model.loss import full_loss
 from nanoshell.model.transformer import build_model
 from nanoshell.model.weights import WEIGHTS, read_tensors, save_model
+from nanoshell.training.balance import Routers
 from nanoshell.training.checkpoint import read_document
 from nanoshell.training.numerics import Numerics
 from nanoshell.training.optimizer import build_optimizer, set_learning_rate
@@ -52,7 +53,9 @@ Batch = NDArray[np.int64]
 class StepResult:
     """One update: mean loss of its ``tokens`` (nats), norm of the gradient before clipping, and how it went.
 
-    Where it ``diverged`` nothing was changed.
+    Where it ``diverged`` nothing was changed. ``loss`` is the cross-entropy alone. Where layers route tokens
+    to experts, ``balance_loss`` is the mean over them (1 where the load is even), and ``expert_load`` the
+    share of the tokens that each expert was given, by layer index.
     """
 
     step: int
@@ -63,6 +66,8 @@ class StepResult:
     tokens: int
     seconds: float
     diverged: bool
+    balance_loss: float | None = None
+    expert_load: dict[int, list[float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -108,6 +113,7 @@ class Trainer:
         self._tokens = tokens
         self._device = device
         self._vocabulary = vocabulary
+        self._routers = Routers(model)
         self._dtype: torch.dtype = getattr(torch, numerics.dtype)
         self._scaler = torch.amp.GradScaler(device.type, enabled=self._dtype == torch.float16)
 
@@ -115,7 +121,8 @@ class Trainer:
         """Do one optimizer update and return how it went.
 
         The loss is summed over the targets of all micro-batches and divided by their number, whatever the
-        shape of the micro-batches, so that accumulation equals one large batch.
+        shape of the micro-batches, so that accumulation equals one large batch. Where tokens are routed to
+        experts, the balance loss of each micro-batch is added by its part of the targets.
         """
         began = time.perf_counter()
         trainer = self.config.trainer
@@ -127,9 +134,13 @@ class Trainer:
         batches = [self.loader.next_batch() for _ in range(trainer.gradient_accumulation)]
         count = sum(int((batch[:, 1:] != IGNORED).sum()) for batch in batches)
         total = torch.zeros((), device=self._device)
+        alpha = self.config.balance_alpha
+        self._routers.begin()
         for batch in batches:
             loss = self._loss_sum(batch) / count
-            self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+            balance = self._routers.take(int((batch[:, 1:] != IGNORED).sum()) / count)
+            whole = loss + alpha * balance if alpha and balance is not None else loss
+            self._scaler.scale(whole).backward()  # type: ignore[no-untyped-call]
             total += loss.detach()
         self._scaler.unscale_(self.optimizer)
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), trainer.max_grad_norm or math.inf)
@@ -139,6 +150,7 @@ class Trainer:
         if not diverged:
             self._scaler.step(self.optimizer)
             self._scaler.update()
+            self._routers.balance(trainer.router_bias_rate)
             self.step = step
         self.optimizer.zero_grad(set_to_none=True)
         return StepResult(
@@ -150,6 +162,8 @@ class Trainer:
             tokens=count,
             seconds=time.perf_counter() - began,
             diverged=diverged,
+            balance_loss=self._routers.balance_loss,
+            expert_load=self._routers.shares,
         )
 
     def evaluate(self, interrupted: Callable[[], bool] = lambda: False) -> Evaluation | None:

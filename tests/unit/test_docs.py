@@ -11,7 +11,6 @@ from nanoshell.training.config import TrainerConfig
 PAGE = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text("utf-8")
 READ_AND_NOT_USED = {
     "checkpoint_dir",
-    "load_balance_alpha",
     "distributed",
     "group_size",
     "beta_kl",
