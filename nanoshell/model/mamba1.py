@@ -31,7 +31,7 @@ class Mamba1(nn.Module):
     """
 
     name_in_layer = "mamba1"
-    no_weight_decay = frozenset({"A_log", "D"})
+    no_weight_decay = frozenset({"A_log"})
 
     def __init__(self, config: ModelConfig, layer_index: int = 0) -> None:
         super().__init__()

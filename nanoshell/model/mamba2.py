@@ -39,7 +39,6 @@ class Mamba2(nn.Module):
     """
 
     name_in_layer = "mamba2"
-    no_weight_decay = frozenset({"A_log", "D", "dt_bias"})
 
     def __init__(self, config: ModelConfig, layer_index: int = 0) -> None:
         super().__init__()
