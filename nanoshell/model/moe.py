@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 import torch
@@ -42,8 +43,7 @@ class TopKRouter(nn.Module):
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return scores (tokens, experts), weights and experts (tokens, chosen) of ``x`` (tokens, hidden)."""
         dtype = torch.promote_types(self.gate.weight.dtype, torch.float32)
-        # Out of autocast's reach: half precision makes scores equal that are not.
-        with torch.autocast(x.device.type, enabled=False):
+        with _without_autocast(x.device.type):  # half precision makes scores equal that are not
             logits = F.linear(x.to(dtype), self.gate.weight.to(dtype))
         scores = logits.softmax(-1) if self.score == "softmax" else logits.sigmoid()
         ranked = scores.detach() if self.bias is None else scores.detach() + self.bias
@@ -175,6 +175,13 @@ class MixtureOfExperts(nn.Module):
     def _stacked(self) -> list[Tensor]:
         """Return the weights of the experts, (experts, out, in) for each projection, in a copy."""
         return [torch.stack(list(self._weights(name))) for name in PROJECTIONS]
+
+
+def _without_autocast(device_type: str) -> contextlib.AbstractContextManager[None]:
+    """Turn autocast off for a block; where it is off, put nothing into a graph that no cache would take."""
+    if torch.is_autocast_enabled(device_type):
+        return torch.autocast(device_type, enabled=False)
+    return contextlib.nullcontext()
 
 
 def _of_rows(stack: Tensor, expert: Tensor, rows: Tensor) -> Tensor:

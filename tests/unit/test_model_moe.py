@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from pathlib import Path
 from typing import Any
 
@@ -287,12 +288,21 @@ def test_steps_trace_whole_and_follow_other_choices() -> None:
     model = model_of(**FORMS["sigmoid, bias, scale"]).eval()
     ids = torch.randint(40, (2, 8), generator=torch.Generator().manual_seed(4))
     cache = model.new_cache(2)
-    step = torch.compile(model.step, backend="eager", fullgraph=True)
+    graphs: list[torch.fx.GraphModule] = []
+
+    def keep(graph: torch.fx.GraphModule, inputs: Any) -> Any:
+        graphs.append(graph)
+        return graph.forward
+
+    step = torch.compile(model.step, backend=keep, fullgraph=True)
     with torch.no_grad():
         full = model(ids)
         for at in range(8):
             logits = step(ids[:, at], cache, torch.tensor([at, at]))
             torch.testing.assert_close(logits, full[:, at], rtol=1e-9, atol=1e-9)
+    assert len(graphs) == 1
+    assert "autocast" not in graphs[0].code, "a cache of compiled graphs refuses it"
+    assert "stack" not in re.sub(r"\w*_stacks\w*", "", graphs[0].code), "the weights lie behind one another"
 
 
 def experts_of(model: Transformer) -> MixtureOfExperts:
