@@ -60,8 +60,6 @@ class Prefix:
                 elif state is not None:
                     state.rewind(length)
             self.cache.length = length
-        if self.mark is not None and self.mark.length > length:
-            self.mark = None
         del self.ids[length:]
 
     def move(self, roomy: Cache) -> bool:
@@ -123,7 +121,7 @@ def _looks_back(state: object) -> bool:
 
 def _restore(state: LayerState, copy: LayerState) -> None:
     """Make ``state`` what ``copy`` is, its tensors in place."""
-    for name, value in vars(copy.rows([0])).items():
+    for name, value in vars(copy).items():
         if isinstance(value, Tensor):
             getattr(state, name).copy_(value)
         else:

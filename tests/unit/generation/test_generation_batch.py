@@ -166,6 +166,15 @@ def test_samples_of_one_prompt_share_its_prefill(
         assert_equal(row, finished(engine, with_seed(request, 40 + index)))
 
 
+def test_more_samples_than_are_computed_at_once(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batch_module, "MAX_ROWS", 2)
+    request = GenerationRequest([1, 2, 3], 4, {"temperature": 1.5, "top_p": 1.0}, seed=40)
+    batch = engine.generate_batch([request], n=5)
+    list(batch)
+    for index, row in enumerate(batch.rows):
+        assert_equal(row, finished(engine, with_seed(request, 40 + index)))
+
+
 def test_drawn_seeds_of_samples_follow_each_other(engine: Engine) -> None:
     first, second, third = engine.generate_batch([GenerationRequest([1], 3)], n=3).rows
     assert (second.seed, third.seed) == (first.seed + 1, first.seed + 2)

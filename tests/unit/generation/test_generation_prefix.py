@@ -194,6 +194,40 @@ def test_several_samples_leave_their_prompt_behind(talk_with: Callable[..., Talk
     assert talk.say(PROMPT).ids
 
 
+def test_a_batch_goes_on_from_a_cache_of_another_size(talk_with: Callable[..., Talk]) -> None:
+    talk = talk_with("attention")
+    talk.say([*PROMPT, *range(60)])  # 128 positions; those below need 64
+    requests = [GenerationRequest([*PROMPT, token], 4, {"temperature": 0}, seed=0) for token in (1, 2)]
+    batch = talk.engine.generate_batch(requests)
+    list(batch)
+    assert batch.rows[0].reused_tokens == len(PROMPT)
+    assert [row.ids for row in batch.rows] == [talk.say([*PROMPT, token], 4).ids for token in (1, 2)]
+
+
+def test_an_interrupt_while_a_cache_is_put_back_does_not_keep_it_twice(
+    talk_with: Callable[..., Talk], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    talk = talk_with("attention")
+    generation = talk.engine.generate(GenerationRequest(PROMPT, 4, seed=0))
+    list(itertools.islice(generation, 4))
+    put = talk.engine.prefixes.put
+
+    def press(prefix: Any) -> None:
+        put(prefix)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(talk.engine.prefixes, "put", press)
+        with pytest.raises(KeyboardInterrupt):
+            list(generation)
+    list(generation)
+    pair = [talk.engine.generate(GenerationRequest(PROMPT, 4, {"temperature": 0})) for _ in range(2)]
+    for reply in itertools.chain.from_iterable(itertools.repeat(pair, 4)):
+        next(reply, None)
+    assert [reply.reused_tokens for reply in pair] == [len(PROMPT) - 1, 0]
+    assert pair[0].ids == pair[1].ids == talk.say(PROMPT, 4).ids
+
+
 def test_a_short_sample_leaves_the_conversation_alone(talk_with: Callable[..., Talk]) -> None:
     talk = talk_with("attention")
     first = talk.say(PROMPT)
