@@ -97,11 +97,7 @@ if TYPE_CHECKING:
         choose_backend as choose_backend,
     )
     from nanoshell.model.cache import LayerState as LayerState
-    from nanoshell.model.config import (
-        ModelConfig as ModelConfig,
-        ParameterSplit as ParameterSplit,
-        parameter_split as parameter_split,
-    )
+    from nanoshell.model.config import ModelConfig as ModelConfig
     from nanoshell.model.layers import SwiGLU as SwiGLU
     from nanoshell.model.mamba1 import Mamba1 as Mamba1
     from nanoshell.model.mamba2 import Mamba2 as Mamba2
@@ -115,6 +111,10 @@ if TYPE_CHECKING:
     )
     from nanoshell.model.mla import MultiHeadLatentAttention as MultiHeadLatentAttention
     from nanoshell.model.moe import MixtureOfExperts as MixtureOfExperts
+    from nanoshell.model.parameters import (
+        ParameterSplit as ParameterSplit,
+        parameter_split as parameter_split,
+    )
     from nanoshell.model.transformer import count_parameters as count_parameters
     from nanoshell.model.weights import read_config as read_config
     from nanoshell.narrator import Narrator as Narrator, SilentNarrator as SilentNarrator
@@ -208,7 +208,7 @@ _HOME = {
     "PLUGIN": "nanoshell.command.complete",
     "PRESET": "nanoshell.command.complete",
     "PRESET_OR_MODEL": "nanoshell.command.complete",
-    "ParameterSplit": "nanoshell.model.config",
+    "ParameterSplit": "nanoshell.model.parameters",
     "PluginError": "nanoshell.errors",
     "RUN": "nanoshell.command.complete",
     "RegisterBackend": "nanoshell.plugin.hookspecs",
@@ -275,7 +275,7 @@ _HOME = {
     "open_session": "nanoshell.session",
     "open_source": "nanoshell.data.source",
     "open_tokens": "nanoshell.data.tokens",
-    "parameter_split": "nanoshell.model.config",
+    "parameter_split": "nanoshell.model.parameters",
     "prepare_corpus": "nanoshell.data.corpus",
     "prune": "nanoshell.runs.pruning",
     "read_config": "nanoshell.model.weights",

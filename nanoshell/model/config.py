@@ -1,4 +1,4 @@
-"""The shape of a model: its YAML keys, which kind of layer stands where, and how many parameters that makes.
+"""The shape of a model: its YAML keys, and which kind of layer stands where.
 
 The keys are those of the seed family, so that its files load unchanged, and a few of ours. No torch here: a
 preset can be listed, checked and described without it.
@@ -7,7 +7,6 @@ preset can be listed, checked and described without it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
@@ -40,7 +39,7 @@ Kinds = str | tuple[str, ...]
 """A registered kind for all layers, or one for each layer."""
 
 OUR_KINDS = frozenset({"attention", "mla", "mamba1", "mamba2", "mamba3", "swiglu", "moe", NO_FEED_FORWARD})
-"""The kinds whose keys stand in ``model:`` itself; what others want to be told stands in ``layer_options``."""
+"""The kinds whose keys stand in ``model:`` itself; what others want to be told is in ``layer_options``."""
 
 
 class ModelConfig(BaseModel):
@@ -267,8 +266,8 @@ class ModelConfig(BaseModel):
     def _state_turns(self) -> None:
         if (self.mamba2_state_size or 128) % 2:
             raise BadValueError(
-                f"mamba2_state_size {self.mamba2_state_size} is odd, and the state of a mamba3 layer turns in "
-                "pairs of channels",
+                f"mamba2_state_size {self.mamba2_state_size} is odd, and channels of the state of a mamba3 "
+                "layer turn in pairs",
                 "choose an even number, or set mamba3_complex_rope: false",
             )
         if not self.mamba3_angles:
@@ -345,50 +344,6 @@ def check_vocabulary(config: ModelConfig, tokenizer: Tokenizer) -> None:
             f"tokenizer '{tokenizer.name}', {tokenizer.vocab_size:,}",
             hint=f"set model.vocab_size to {tokenizer.vocab_size} or more",
         )
-
-
-@dataclass(frozen=True)
-class ParameterSplit:
-    """How many parameters each part of a model has. A tied ``head`` counts as 0: it is the embedding.
-
-    ``mixers``, ``feed_forwards`` and with them ``total`` are None where a kind of layer is not ours to count.
-    """
-
-    embedding: int
-    mixers: int | None
-    feed_forwards: int | None
-    norms: int
-    head: int
-
-    @property
-    def total(self) -> int | None:
-        """All parameters, each counted once."""
-        if self.mixers is None or self.feed_forwards is None:
-            return None
-        return self.embedding + self.mixers + self.feed_forwards + self.norms + self.head
-
-
-def parameter_split(config: ModelConfig) -> ParameterSplit:
-    """Return the parameters of each part by formula, for ``attention`` and ``swiglu`` layers.
-
-    For other kinds the part is None; `nanoshell.model.transformer.count_parameters` asks the module itself.
-    """
-    hidden, layers = config.hidden_size, config.num_layers
-    mixers, feed_forwards = mixer_names(config), feed_forward_names(config)
-    with_feed_forward = sum(name != NO_FEED_FORWARD for name in feed_forwards)
-    keys_and_values = 2 * config.num_kv_heads * config.head_dim
-    attention = hidden * (2 * hidden + keys_and_values) + (2 * config.head_dim if config.qk_norm else 0)
-    return ParameterSplit(
-        embedding=config.vocab_size * hidden,
-        mixers=layers * attention if set(mixers) == {"attention"} else None,
-        feed_forwards=(
-            with_feed_forward * 3 * hidden * config.feed_forward_size
-            if set(feed_forwards) <= {"swiglu", NO_FEED_FORWARD}
-            else None
-        ),
-        norms=(layers + with_feed_forward + 1) * hidden,
-        head=0 if config.tie_embeddings else config.vocab_size * hidden,
-    )
 
 
 def check_format(data: Mapping[str, Any], where: str) -> None:

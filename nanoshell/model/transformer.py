@@ -14,12 +14,12 @@ from nanoshell.model.cache import Cache
 from nanoshell.model.config import (
     NO_FEED_FORWARD,
     ModelConfig,
-    ParameterSplit,
     check_kinds,
     feed_forward_names,
     mixer_names,
 )
 from nanoshell.model.layers import RMSNorm, initialise
+from nanoshell.model.parameters import ParameterSplit
 
 if TYPE_CHECKING:
     from nanoshell.plugin.registry import Registry
