@@ -23,7 +23,7 @@ PREFILL_CHUNK = 512
 """Prompt tokens that go through the model at once: bounds memory, and how long an interrupt waits."""
 
 MAX_ROWS = 32
-"""Replies in one step; further ones wait until another ends."""
+"""While fewer replies than this are in a step, the next prompt comes in; further ones wait."""
 
 
 @dataclass
