@@ -76,19 +76,30 @@ if TYPE_CHECKING:
         unknown_name as unknown_name,
     )
     from nanoshell.files import write_text as write_text
-    from nanoshell.generation.engine import (
-        GeneratedToken as GeneratedToken,
-        Generation as Generation,
-        GenerationRequest as GenerationRequest,
-    )
-    from nanoshell.generation.sampling import (
-        LogitsProcessor as LogitsProcessor,
-        greedy as greedy,
+    from nanoshell.generation.batch import Batch as Batch
+    from nanoshell.generation.cuts import (
         min_p as min_p,
-        repeat_penalty as repeat_penalty,
-        temperature as temperature,
         top_k as top_k,
         top_p as top_p,
+        typical_p as typical_p,
+    )
+    from nanoshell.generation.dry import dry as dry
+    from nanoshell.generation.mirostat import mirostat as mirostat
+    from nanoshell.generation.penalties import (
+        frequency_penalty as frequency_penalty,
+        presence_penalty as presence_penalty,
+        repeat_penalty as repeat_penalty,
+    )
+    from nanoshell.generation.request import (
+        GeneratedToken as GeneratedToken,
+        GenerationRequest as GenerationRequest,
+        TokenScore as TokenScore,
+    )
+    from nanoshell.generation.row import Generation as Generation
+    from nanoshell.generation.sampling import LogitsProcessor as LogitsProcessor, greedy as greedy
+    from nanoshell.generation.temperature import (
+        dynamic_temperature as dynamic_temperature,
+        temperature as temperature,
     )
     from nanoshell.model.attention import GroupedQueryAttention as GroupedQueryAttention
     from nanoshell.model.backend import (
@@ -165,6 +176,7 @@ if TYPE_CHECKING:
 
 _HOME = {
     "Backend": "nanoshell.model.backend",
+    "Batch": "nanoshell.generation.batch",
     "COMMAND": "nanoshell.command.complete",
     "CONVERSATION": "nanoshell.command.complete",
     "CONVERSATION_OR_FILE": "nanoshell.command.complete",
@@ -181,9 +193,9 @@ _HOME = {
     "Document": "nanoshell.data.source",
     "FaceName": "nanoshell.plugin.hookspecs",
     "FeedForward": "nanoshell.model.mixer",
-    "GeneratedToken": "nanoshell.generation.engine",
-    "Generation": "nanoshell.generation.engine",
-    "GenerationRequest": "nanoshell.generation.engine",
+    "GeneratedToken": "nanoshell.generation.request",
+    "Generation": "nanoshell.generation.row",
+    "GenerationRequest": "nanoshell.generation.request",
     "GroupedQueryAttention": "nanoshell.model.attention",
     "Interrupted": "nanoshell.errors",
     "LayerState": "nanoshell.model.cache",
@@ -243,6 +255,7 @@ _HOME = {
     "Stream": "nanoshell.command.result",
     "StreamingDecoder": "nanoshell.tokenizer.streaming",
     "SwiGLU": "nanoshell.model.layers",
+    "TokenScore": "nanoshell.generation.request",
     "Tokenizer": "nanoshell.tokenizer.base",
     "TokenizerError": "nanoshell.errors",
     "TrainRequest": "nanoshell.training.launch",
@@ -256,10 +269,13 @@ _HOME = {
     "config_dir": "nanoshell.paths",
     "count_parameters": "nanoshell.model.transformer",
     "data_dir": "nanoshell.paths",
+    "dry": "nanoshell.generation.dry",
+    "dynamic_temperature": "nanoshell.generation.temperature",
     "effective_events": "nanoshell.runs.events",
     "export_conversation": "nanoshell.chat.transfer",
     "find_run": "nanoshell.runs.directory",
     "follow": "nanoshell.runs.events",
+    "frequency_penalty": "nanoshell.generation.penalties",
     "greedy": "nanoshell.generation.sampling",
     "help_text": "nanoshell.command.help",
     "hookimpl": "nanoshell.plugin.hookspecs",
@@ -269,7 +285,8 @@ _HOME = {
     "list_presets": "nanoshell.training.config",
     "list_runs": "nanoshell.runs.directory",
     "load_config": "nanoshell.training.config",
-    "min_p": "nanoshell.generation.sampling",
+    "min_p": "nanoshell.generation.cuts",
+    "mirostat": "nanoshell.generation.mirostat",
     "nearest": "nanoshell.errors",
     "on_interrupt": "nanoshell.command.interrupt",
     "open_session": "nanoshell.session",
@@ -277,20 +294,22 @@ _HOME = {
     "open_tokens": "nanoshell.data.tokens",
     "parameter_split": "nanoshell.model.parameters",
     "prepare_corpus": "nanoshell.data.corpus",
+    "presence_penalty": "nanoshell.generation.penalties",
     "prune": "nanoshell.runs.pruning",
     "read_config": "nanoshell.model.weights",
     "read_events": "nanoshell.runs.events",
     "remove_run": "nanoshell.runs.directory",
-    "repeat_penalty": "nanoshell.generation.sampling",
+    "repeat_penalty": "nanoshell.generation.penalties",
     "reply_document": "nanoshell.command.turn",
     "request": "nanoshell.runs.control",
     "run_worker": "nanoshell.training.worker",
     "start_run": "nanoshell.training.launch",
     "stay_at_prompt": "nanoshell.command.result",
-    "temperature": "nanoshell.generation.sampling",
+    "temperature": "nanoshell.generation.temperature",
     "tokenize": "nanoshell.data.corpus",
-    "top_k": "nanoshell.generation.sampling",
-    "top_p": "nanoshell.generation.sampling",
+    "top_k": "nanoshell.generation.cuts",
+    "top_p": "nanoshell.generation.cuts",
+    "typical_p": "nanoshell.generation.cuts",
     "unknown_name": "nanoshell.errors",
     "wait_for": "nanoshell.runs.control",
     "write_text": "nanoshell.files",

@@ -81,8 +81,8 @@ class RegisterSampler(Protocol):
         name: str,
         factory: Callable[..., LogitsProcessor] | None,
         *,
-        default: float,
         order: int | None = None,
+        default: float,
         neutral: float | None = None,
         minimum: float | None = None,
         maximum: float | None = None,
@@ -93,10 +93,10 @@ class RegisterSampler(Protocol):
         """Register a step from logits to logits, controlled by the setting ``name``.
 
         ``factory(value)`` builds it, once for every reply; it is left out while the setting equals
-        ``neutral``. Steps run by rising ``order``. A value outside ``minimum`` … ``maximum`` is refused before
-        anything is built. ``uses`` names settings registered before, also of other samplers, whose values the
-        factory gets as keyword arguments, and ``tokenizer`` for the model's. Without a factory (None), order
-        and neutral value it is a setting for others to use.
+        ``neutral``. Steps run by rising ``order``. A value outside ``minimum`` … ``maximum`` is refused
+        before anything is built. ``uses`` names settings registered before, also of other samplers, whose
+        values the factory gets as keyword arguments, and ``tokenizer`` for the model's. With None for the
+        factory, no order and no neutral value, it is a setting for others to use.
         """
 
 

@@ -183,8 +183,8 @@ def sampler_register(add: Add, samplers: Registry[Any]) -> RegisterSampler:
         name: str,
         factory: Callable[..., Any] | None,
         *,
-        default: float,
         order: int | None = None,
+        default: float,
         neutral: float | None = None,
         minimum: float | None = None,
         maximum: float | None = None,
@@ -263,7 +263,7 @@ SPECIAL: Mapping[str, Callable[[Add], Callable[..., None]]] = MappingProxyType(
         "register_mixers": mixer_register,
     }
 )
-"""The hooks whose ``register`` takes more than a name, a factory and a summary; commands and samplers aside."""
+"""The hooks whose ``register`` takes more than a name, a factory and a summary, and no registry."""
 
 
 def register_for(hook: str, add: Add, registry: Registry[Any]) -> Callable[..., None]:
