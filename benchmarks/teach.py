@@ -3,8 +3,8 @@
     python benchmarks/teach.py [PRESET …] [--threads 2] [--set KEY=VALUE] [--seeds 1]
 
 Each answer of the dataset is asked for: the last third of a statement's words after the others, the answer to
-a question, each reply of a chat after the turns before it. It is recited where the likeliest token is right at
-every place, the end included. Times depend on the machine; the ratios between presets travel.
+a question, each reply of a chat after the turns before it. It is recited where the likeliest token is right
+everywhere, the end included. Times depend on the machine; the ratios between presets travel.
 """
 
 from __future__ import annotations

@@ -18,13 +18,13 @@ from torch import Tensor
 
 from nanoshell.model.cache import Cache, join_caches
 from nanoshell.model.config import ModelConfig
-from nanoshell.model.transformer import Transformer, build_model
+from nanoshell.model.transformer import Layer, Transformer, build_model
 from nanoshell.plugin.manager import load_plugins
 
 POSITIONS = 37
 """No multiple of a Mamba's chunk: pieces end within one and begin within one."""
 VOCABULARY = 61
-CLOSE = {"rtol": 1e-8, "atol": 1e-10}
+CLOSE: dict[str, Any] = {"rtol": 1e-8, "atol": 1e-10}
 
 MLA = {"kv_latent_dim": 12, "q_latent_dim": 10, "d_rope": 4}
 DEEPSEEK = {**MLA, "mla_rope_query": "latent", "mla_latent_norm": True, "qk_nope_dim": 6, "v_head_dim": 10}
@@ -223,6 +223,7 @@ def test_states_stay_as_exact_as_they_need_to_be(case: str) -> None:
     """Keys and values in the model's dtype; sums over the whole text in float32 even in a bfloat16 model."""
     model = model_of(case)
     for layer, state in zip(model.layers, model.new_cache(1).states, strict=True):
+        assert isinstance(layer, Layer)
         mixer: Any = layer.mixer_module
         coarse = mixer.new_state(1, POSITIONS, torch.bfloat16, "cpu")
         assert {tensor.dtype for tensor in state.tensors().values()} == {torch.float64}
