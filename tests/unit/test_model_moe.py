@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from nanoshell.errors import ConfigError
+from nanoshell.model import moe
 from nanoshell.model.config import ModelConfig, feed_forward_names
 from nanoshell.model.mixer import FeedForward, Router
 from nanoshell.model.moe import PROJECTIONS, MixtureOfExperts, _of_rows
@@ -188,9 +189,12 @@ def test_routing_is_told_once_and_in_training_alone(form: str) -> None:
     assert routing.load.tolist() == [sum(expert in sent for sent in chosen) for expert in experts]
 
 
+@pytest.mark.parametrize("score", ["softmax", "sigmoid"])
 @pytest.mark.parametrize("experts", [2, 5])
-def test_the_balance_loss_is_1_where_even_and_all_experts_where_one_takes_all(experts: int) -> None:
-    mixture = mixture_of(num_experts=experts, experts_per_tok=1).train()
+def test_the_balance_loss_is_1_where_even_and_all_experts_where_one_takes_all(
+    experts: int, score: str
+) -> None:
+    mixture = mixture_of(num_experts=experts, experts_per_tok=1, router_score=score).train()
     x = torch.eye(HIDDEN, dtype=torch.float64)[None, : 2 * experts]
     with torch.no_grad():
         mixture.router.gate.weight.zero_()
@@ -201,7 +205,7 @@ def test_the_balance_loss_is_1_where_even_and_all_experts_where_one_takes_all(ex
     assert even is not None
     assert float(even.balance_loss.detach()) == pytest.approx(1.0, abs=1e-12)
     with torch.no_grad():
-        mixture.router.gate.weight.zero_()
+        mixture.router.gate.weight.fill_(-50.0)
         mixture.router.gate.weight[0] = 50.0
     mixture(x)
     skewed = mixture.take_routing()
@@ -273,6 +277,23 @@ def test_a_step_of_static_shapes_equals_the_forward_pass(form: str, batch: int, 
     assert called == {expert: len(calls) for expert, calls in seen.items()}, "no shape depends on the choice"
     torch.testing.assert_close(unprepared, expected, rtol=1e-9, atol=1e-9)
     torch.testing.assert_close(prepared, expected, rtol=1e-9, atol=1e-9)
+
+
+def test_weights_are_indexed_where_that_reads_fewer_than_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    mixture = mixture_of(num_experts=6, experts_per_tok=2)
+    mixture.prepare_step()
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    indexed: list[int] = []
+
+    def noted(stack: Tensor, expert: Tensor, rows: Tensor) -> Tensor:
+        indexed.append(len(expert))
+        return _of_rows(stack, expert, rows)
+
+    monkeypatch.setattr(moe, "_of_rows", noted)
+    for batch, expected in ((1, [1] * 6), (2, [2] * 6), (3, [])):
+        indexed.clear()
+        mixture.step(torch.randn(batch, 1, HIDDEN, dtype=torch.float64))
+        assert indexed == expected, "three projections for each of two experts, or none"
 
 
 def test_rows_times_their_matrices_are_the_same_compiled_or_not(monkeypatch: pytest.MonkeyPatch) -> None:
