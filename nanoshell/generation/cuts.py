@@ -71,34 +71,34 @@ def _keep_mass(logits: Tensor, keys: Tensor, probabilities: Tensor, mass: float)
     """
     kept = torch.full_like(logits, -math.inf)
     for row, (key, probability) in enumerate(zip(keys, probabilities, strict=True)):
-        mask = _first_of_mass(key, probability, mass)
-        if mask.is_cpu:  # numpy takes a quarter of the time of torch.where
+        if not math.isfinite(key.amin()):
+            continue  # no token was left, which the draw says
+        if key.is_cpu:
+            mask = _first_of_mass_by_bins(key, probability, mass)
+            # A quarter of the time of torch.where.
             np.copyto(kept[row].numpy(), logits[row].numpy(), where=mask.numpy())
         else:
+            mask = _first_of_mass_by_sorting(key, probability, mass)
             kept[row] = torch.where(mask, logits[row], -math.inf)
     return kept
 
 
-def _first_of_mass(keys: Tensor, probabilities: Tensor, mass: float) -> Tensor:
+def _first_of_mass_by_sorting(keys: Tensor, probabilities: Tensor, mass: float) -> Tensor:
     """Return which tokens are needed to reach ``mass`` by rising key: a mask (vocab,), one token at least."""
-    mask = torch.zeros_like(keys, dtype=torch.bool)
-    if not math.isfinite(keys.amin()):  # no token was left: the draw says so
-        return mask
-    if keys.is_cpu:
-        return _first_of_mass_by_bins(keys, probabilities, mass)
     order = keys.argsort()
+    mask = torch.zeros_like(keys, dtype=torch.bool)
     mask[order[: _how_many(probabilities[order], mass)]] = True
     return mask
 
 
 def _first_of_mass_by_bins(keys: Tensor, probabilities: Tensor, mass: float) -> Tensor:
-    """Return what `_first_of_mass` does, by sorting only the bin of keys in which the mass is reached.
+    """Return what `_first_of_mass_by_sorting` does, sorting only the bin of keys where the mass is reached.
 
-    With 100,000 keys it takes less than a tenth of the time of sorting them all.
+    On a processor, with 100,000 keys, it takes a tenth of the time.
     """
     bins = (keys * _BINS_PER_NAT).clamp_(max=_BINS - 1).int()
     sums = torch.bincount(bins, weights=probabilities.double(), minlength=_BINS).cumsum(0)
-    last = int((sums < mass).sum())
+    last = int(((sums < mass) | (sums == 0)).sum())
     mask = bins < last
     if last < _BINS:
         # numpy finds the marked positions in a tenth of torch's time.

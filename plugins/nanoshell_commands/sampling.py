@@ -104,7 +104,7 @@ def sampling_options(command: Command) -> Command:
                 "--repeat-penalty",
                 type=float,
                 show_default=setting,
-                help="Above 1 avoids the last 64 tokens.",
+                help="Above 1 avoids the last tokens (penalty_window).",
             ),
             click.option(
                 "--sampler",

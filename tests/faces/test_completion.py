@@ -102,7 +102,7 @@ def test_commands_and_their_aliases(session: Session) -> None:
 def test_letters_in_order_are_enough_where_nothing_begins_so(session: Session) -> None:
     assert list(offered(session, ":pck")) == [":pick"]
     assert list(offered(session, ":pick --clr")) == [":pick --colour"]
-    assert list(offered(session, ":pick --setting tmpr")) == [":pick --setting temperature"]
+    assert list(offered(session, ":pick --setting mxtk")) == [":pick --setting max_tokens"]
     assert loosely("mt", ["mxxt", "mt", "tm"]) == ["mt", "mxxt"]
 
 

@@ -6,9 +6,11 @@ import re
 from pathlib import Path
 
 from nanoshell.model.config import OUR_KINDS, ModelConfig
+from nanoshell.plugin.manager import load_plugins
 from nanoshell.training.config import TrainerConfig
 
-PAGE = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text("utf-8")
+DOCS = Path(__file__).parents[2] / "docs"
+PAGE = (DOCS / "configuration.md").read_text("utf-8")
 READ_AND_NOT_USED = {
     "checkpoint_dir",
     "distributed",
@@ -31,3 +33,17 @@ def test_every_key_of_a_model_is_documented() -> None:
 
 def test_every_key_of_a_trainer_is_documented() -> None:
     assert documented("trainer") == set(TrainerConfig.model_fields) - READ_AND_NOT_USED
+
+
+def test_the_table_of_samplers_has_every_setting_with_its_order_and_default() -> None:
+    table = (DOCS / "shell.md").read_text("utf-8").split("## Sampling\n")[1].split("\n## ")[0]
+    rows = re.findall(r"^\| (\d*) ?\| `(\w+)` \| (\S+) \| (\S*) ?\|", table, re.MULTILINE)
+    written = {name: (order, default, off) for order, name, default, off in rows}
+    found = {}
+    for entry in load_plugins(only=[]).samplers:
+        options = entry.options
+        order, off = (str(options["order"]), f"{options['neutral']:g}") if entry.value else ("", "")
+        found[entry.name] = (order, f"{options['default']:g}", off)
+    assert written == found
+    orders = [int(order) for order, *_ in rows if order]
+    assert orders == sorted(orders)

@@ -118,8 +118,13 @@ def use_sampler(plugins: Plugins, tmp_path: Path) -> None:
     tokenizer = plugins.tokenizers.get("cl100k_base")()
     assert build_chain({**others, "no_repeat": 0}, plugins.samplers, tokenizer=tokenizer) == []
     (step,) = build_chain({**others, "no_repeat": 2}, plugins.samplers, tokenizer=tokenizer)
-    logits = step(torch.zeros(1, 6), torch.tensor([[0, 1, 2, 3]]))
-    assert logits.isinf().tolist() == [[False, False, True, True, False, False]]
+    (newline,) = tokenizer.encode("\n")
+    history = torch.tensor([[0, 1, 2, newline]])
+    assert step(torch.zeros(1, 300), history).isinf().nonzero().tolist() == [[0, 2]]
+    (strict,) = build_chain(
+        {**others, "no_repeat": 2, "no_repeat_newline": 1}, plugins.samplers, tokenizer=tokenizer
+    )
+    assert strict(torch.zeros(1, 300), history).isinf().nonzero().tolist() == [[0, 2], [0, newline]]
 
 
 def use_optimizer(plugins: Plugins, tmp_path: Path) -> None:
