@@ -253,18 +253,6 @@ def test_half_precision_stays_near_and_keeps_its_dtype(dtype: torch.dtype) -> No
     torch.testing.assert_close(ours.double(), expected, rtol=0.1, atol=0.1 * float(expected.std()))
 
 
-def test_a_step_traces_whole() -> None:
-    model = model_of("deepseek")
-    ids = torch.randint(97, (2, POSITIONS), generator=torch.Generator().manual_seed(4))
-    step = torch.compile(model.step, backend="eager", fullgraph=True)
-    cache = model.new_cache(2)
-    with torch.no_grad():
-        full = model(ids)
-        for at in range(6):
-            logits = step(ids[:, at], cache, torch.tensor([at, at]))
-            torch.testing.assert_close(logits, full[:, at], rtol=1e-9, atol=1e-9)
-
-
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

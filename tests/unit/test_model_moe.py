@@ -306,7 +306,9 @@ def test_rows_times_their_matrices_are_the_same_compiled_or_not(monkeypatch: pyt
 
 
 def test_steps_trace_whole_and_follow_other_choices() -> None:
-    model = model_of(**FORMS["sigmoid, bias, scale"]).eval()
+    """With latent attention, whose step is traced here too."""
+    latent = {"kv_latent_dim": 8, "q_latent_dim": 8, "mla_rope_query": "latent", "mla_latent_norm": True}
+    model = model_of(**FORMS["sigmoid, bias, scale"], **latent).eval()
     ids = torch.randint(40, (2, 8), generator=torch.Generator().manual_seed(4))
     cache = model.new_cache(2)
     graphs: list[torch.fx.GraphModule] = []
