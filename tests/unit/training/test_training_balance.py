@@ -181,6 +181,12 @@ CASES: dict[str, dict[str, Any]] = {
     "two experts a token, loss": {"model_experts_per_tok": 2, "model_router_bias": False},
     "sampled": {"softmax": "sampled", "sampled_negatives": 3},
     "attention beside latents": {"model_mixer": ["attention", "mla"], "model_feed_forward": "moe"},
+    "a hybrid with Mamba-2": {
+        "model_mamba_layers": [0],
+        "model_mamba2_head_dim": 8,
+        "model_mamba2_state_size": 8,
+        "model_mamba2_chunk_size": 4,
+    },
     "momentum": {"optimizer": "sgd"},
     "bfloat16": {"dtype": "bfloat16"},
     "float16": {"dtype": "float16"},
