@@ -235,9 +235,10 @@ class Session:
         return choose_backend(self.settings.text("device"), self.plugins.backends)
 
     def _load(self, location: ModelLocation) -> LoadedModel:
-        backend, dtype = self.backend(), self.settings.text("dtype")
+        backend, dtype, compiled = self.backend(), self.settings.text("dtype"), self.settings.text("compile")
         device, loaded = backend.device(), self._loaded
-        if loaded and (loaded.path, loaded.device, loaded.dtype) == (location.path, str(device), dtype):
+        wanted = (location.path, str(device), dtype, compiled)
+        if loaded and (loaded.path, loaded.device, loaded.dtype, loaded.engine.compiled.mode) == wanted:
             return loaded
         if dtype != "auto" and not backend.supports_dtype(dtype):
             raise DeviceError(
@@ -261,7 +262,7 @@ class Session:
             dtype=None if dtype == "auto" else getattr(torch, dtype),
             tokenizer=tokenizer,
         )
-        engine = Engine(network, tokenizer, self.plugins.samplers, device=device)
+        engine = Engine(network, tokenizer, self.plugins.samplers, device=device, compile=compiled)
         self._loaded = LoadedModel(
             engine, config, location.path, location.label, str(device), location.step, dtype
         )

@@ -81,6 +81,7 @@ def names(name: str) -> Callable[[str], Value]:
 
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
+COMPILE_MODES = ("auto", "on", "off")
 
 CORE_SETTINGS = (
     Setting("device", "auto", text("device"), "where models compute: auto, cpu, cuda, mps"),
@@ -90,6 +91,13 @@ CORE_SETTINGS = (
         one_of("dtype", DTYPES),
         "what a loaded model samples in: auto (as in its file), float32, bfloat16, float16",
         choices=DTYPES,
+    ),
+    Setting(
+        "compile",
+        "auto",
+        one_of("compile", COMPILE_MODES),
+        "decode by compiled code: auto (built once it is worth the while), on (built at once), off",
+        choices=COMPILE_MODES,
     ),
     Setting("runs_dir", "runs", text("runs_dir"), "folder of the runs"),
     Setting("max_tokens", 200, number("max_tokens", minimum=1, integer=True), "longest reply, in tokens"),

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import Sequence
 
 import torch
 
 from nanoshell.errors import UsageError
 from nanoshell.generation.batch import Batch
-from nanoshell.generation.layout import arrange_for_decoding
+from nanoshell.generation.compiled import CompiledStep
 from nanoshell.generation.prefix import Prefix, PrefixStore, looks_back
 from nanoshell.generation.request import (
     GeneratedToken as GeneratedToken,
@@ -30,7 +31,8 @@ SMALLEST_ROOM = 64
 class Engine:
     """A model ready to decode, with its tokenizer and the registered samplers.
 
-    The model is switched to evaluation, and its large matrices are laid out anew (`arrange_for_decoding`).
+    The model is switched to evaluation, and its matrices are laid out anew. ``compile`` is ``auto``, ``on``
+    or ``off``: see `CompiledStep`.
     What was computed for the last replies is kept, and a prompt that begins as they do goes on from there; so
     after a change of weights call `forget`, or build another engine.
     """
@@ -42,6 +44,7 @@ class Engine:
         samplers: Registry[SamplerFactory | None],
         *,
         device: torch.device | str = "cpu",
+        compile: str = "auto",  # noqa: A002
     ) -> None:
         self.device = torch.device(device)
         self.model = model.to(self.device).eval()
@@ -51,7 +54,7 @@ class Engine:
         # Metal has no float64, which the draw needs; and copying a row of logits there is cheap.
         self.sampling_device = torch.device("cpu") if self.device.type == "mps" else self.device
         self.prefixes = PrefixStore()
-        arrange_for_decoding(self.model)
+        self.compiled = CompiledStep(self.model, compile)
 
     @property
     def max_positions(self) -> int:
@@ -111,16 +114,26 @@ class Engine:
     def step(self, ids: Sequence[int], cache: Cache, positions: Sequence[int]) -> torch.Tensor:
         """Return the scores (rows, vocab) after one more id of each row of ``cache``, and count it there.
 
-        ``positions`` are where the ids stand. A single row takes the way through `Mixer.forward`, which looks
-        at the filled part of the cache alone.
+        ``positions`` are where the ids stand. Where it is not compiled, a single row takes the way through
+        `Mixer.forward`, which looks at the filled part of the cache alone.
         """
+        logits = self.compiled.step(ids, cache, positions)
+        if logits is None:
+            started = time.perf_counter()
+            logits = self._eager_step(ids, cache, positions)
+            self.compiled.count(time.perf_counter() - started)
+        else:
+            cache.advance()
+        return self.scores(logits)
+
+    def _eager_step(self, ids: Sequence[int], cache: Cache, positions: Sequence[int]) -> torch.Tensor:
         if cache.batch == 1:
             hidden = self.model.hidden(torch.tensor([ids], device=self.device), cache)
-            return self.scores(self.model.logits(hidden[:, -1]))
+            return self.model.logits(hidden[:, -1])
         tokens = torch.tensor(ids, device=self.device)
         logits = self.model.step(tokens, cache, torch.tensor(positions, device=self.device))
         cache.advance()
-        return self.scores(logits)
+        return logits
 
     def scores(self, logits: torch.Tensor) -> torch.Tensor:
         """Return ``logits`` (rows, model's vocabulary) as sampling takes them: (rows, vocab), float32."""

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import math
+import mmap
+
+import psutil
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from nanoshell.model.transformer import Transformer
 
 LARGE = 1 << 20
 """Matrices below 4 MiB stay in a processor's cache, where their layout does not matter."""
+
+LINE = 64
+"""Bytes of a line of a processor's cache, at which matrices begin."""
 
 
 def arrange_for_decoding(model: Transformer) -> None:
@@ -18,10 +25,60 @@ def arrange_for_decoding(model: Transformer) -> None:
     rows than columns (above all the head) PyTorch's product reads columns two to four times faster. Values,
     shapes and names stay what they are; products with many vectors take as long as before.
     """
-    matrices = [module.weight for module in model.modules() if isinstance(module, nn.Linear)]
-    if model.lm_head is None:
-        matrices.append(model.embed_tokens.weight)
-    for weight in matrices:
+    for weight in _matrices(model):
         tall = weight.shape[0] >= weight.shape[1] and weight.numel() >= LARGE
         if tall and weight.device.type == "cpu" and weight.dtype == torch.float32 and weight.is_contiguous():
             weight.data = weight.data.t().contiguous().t()
+
+
+def arrange_in_rows(model: Transformer) -> None:
+    """Store the matrices that a step reads row by row, as the compiled step does, one behind the other.
+
+    Where the system has them, in pages of 2 MiB: a processor foresees no reading beyond a page, and those of
+    4 KiB cost a third of the bandwidth. This is a copy in memory of its own, also where the weights were
+    pages of a file; where it would take more than half of what is free, they stay where they are.
+    """
+    moved = [weight for weight in _matrices(model) if weight.device.type == "cpu"]
+    with torch.inference_mode(False), torch.no_grad():  # else they could not be trained any more
+        block = _large_pages(sum(_padded(weight) for weight in moved))
+        start = 0
+        for weight in moved:
+            if block is None:
+                weight.data = weight.data.contiguous()
+                continue
+            place = torch.frombuffer(block, dtype=weight.dtype, count=weight.numel(), offset=start)
+            weight.data = place.view(weight.shape).copy_(weight.data)
+            start += _padded(weight)
+
+
+def _matrices(model: Transformer) -> list[Tensor]:
+    """Return the matrices of which a step reads all, each once, in the order of reading."""
+    # Feed-forwards that prepare for steps have laid their weights out themselves.
+    prepared = {
+        part
+        for module in model.modules()
+        if hasattr(module, "prepare_step") and module is not model
+        for part in module.modules()
+    }
+    read = [
+        module.weight
+        for module in model.modules()
+        if isinstance(module, nn.Linear) and module not in prepared
+    ]
+    return read if model.lm_head is not None else [*read, model.embed_tokens.weight]
+
+
+def _padded(tensor: Tensor) -> int:
+    return math.ceil(tensor.nbytes / LINE) * LINE
+
+
+def _large_pages(size: int) -> mmap.mmap | None:
+    """Return memory of ``size`` bytes in pages of 2 MiB, None where there is none to be had."""
+    if not size or not hasattr(mmap, "MADV_HUGEPAGE") or 2 * size > psutil.virtual_memory().available:
+        return None
+    try:
+        block = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        block.madvise(mmap.MADV_HUGEPAGE)
+    except OSError:  # the system was built without them, or has no memory left
+        return None
+    return block

@@ -1,0 +1,103 @@
+"""The compiled step: loaded or built behind the stream, and used as soon as it is there.
+
+It never stands in the way: until it is ready, and wherever it cannot be had, decoding goes on in eager torch.
+"""
+
+from __future__ import annotations
+
+import logging
+import weakref
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from nanoshell.generation import native
+from nanoshell.generation.layout import arrange_for_decoding, arrange_in_rows
+from nanoshell.generation.program import MAX_ROWS, Program, can_compile
+from nanoshell.model.cache import Cache
+from nanoshell.model.transformer import Transformer
+
+WORTHWHILE_SECONDS = 1.0
+"""Eager decoding after which ``auto`` calls the compiler; it takes about three seconds, once on a machine."""
+KEPT_PROGRAMS = 4
+
+_log = logging.getLogger(__name__)
+
+
+class CompiledStep:
+    """The step of ``model``, compiled where that can be had. It lays out the weights as they are read best.
+
+    ``mode`` is ``auto`` (what is on disk is used; it is built when decoding has taken a while), ``on`` (it is
+    built at the first step) or ``off``. Attention and SwiGLU in float32 or bfloat16 on the processor are
+    compiled whole, the large products of other kinds one by one. Elsewhere nothing is compiled.
+    """
+
+    def __init__(self, model: Transformer, mode: str = "auto") -> None:
+        self.mode = mode
+        self._model = model
+        self._possible = self._may_build = mode != "off" and can_compile(model)
+        self._allowance = WORTHWHILE_SECONDS if mode == "auto" else 0.0
+        self._build: native.Build | None = None
+        self._kernels: native.Kernels | None = None
+        self._programs: list[tuple[weakref.ref[Cache], Program]] = []
+        # Whoever looks on by hooks sees the modules at work, which a compiled step does not call.
+        self._hooks = [
+            hooks
+            for module in model.modules()
+            for hooks in (module._forward_hooks, module._forward_pre_hooks)
+        ]
+        if not self._take_from_disk():
+            arrange_for_decoding(model)
+
+    @property
+    def ready(self) -> bool:
+        """Whether steps are compiled from now on."""
+        return self._kernels is not None
+
+    def step(self, ids: Sequence[int], cache: Cache, positions: Sequence[int]) -> Tensor | None:
+        """Return logits (rows, vocab), float32, after one more id of each row; None where it must be eager.
+
+        As `Transformer.step`, it leaves the counting to `Cache.advance`.
+        """
+        if self._build is not None and self._build.finished():
+            self._build = None
+            self._take_from_disk()
+        if self._kernels is None or cache.batch > MAX_ROWS or any(self._hooks):
+            return None
+        config = self._model.config
+        if max(positions) >= min(cache.max_positions, config.max_seq_len) or max(ids) >= config.vocab_size:
+            return None  # eager torch says what is wrong
+        program = self._program(self._kernels, cache)
+        return None if program is None else program.run(torch.tensor(ids), torch.tensor(positions))
+
+    def count(self, seconds: float) -> None:
+        """Take note of ``seconds`` of eager decoding; when they are many enough, start the compiler."""
+        self._allowance -= seconds
+        if self._may_build and self._allowance <= 0:
+            self._may_build = False  # a compiler that fails once fails again
+            self._build = native.start_build()
+
+    def _take_from_disk(self) -> bool:
+        """Go over to the library on disk, and say whether there is one."""
+        self._kernels = native.load() if self._possible else None
+        if self._kernels is None:
+            return False
+        self._may_build = False
+        arrange_in_rows(self._model)
+        return True
+
+    def _program(self, kernels: native.Kernels, cache: Cache) -> Program | None:
+        for known, program in self._programs:
+            if known() is cache:
+                return program
+        try:
+            program = Program(kernels, self._model, cache)
+        except Exception as error:  # an unforeseen layer: whatever it is, torch can do it
+            _log.debug("the step cannot be compiled: %r", error)
+            self._kernels = None
+            return None
+        # A program keeps the memory of its cache: those whose cache is gone go first, then the oldest.
+        alive = [kept for kept in self._programs if kept[0]() is not None]
+        self._programs = [*alive[-KEPT_PROGRAMS + 1 :], (weakref.ref(cache), program)]
+        return program
