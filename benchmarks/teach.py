@@ -130,7 +130,7 @@ def teach(config: RunConfig, plugins: Plugins, threads: int) -> Report:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("presets", nargs="*", default=["nano-start", "nano-start-hybrid"])
+    parser.add_argument("presets", nargs="*", default=["nano-start", "nano-start-transformer"])
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--seeds", type=int, default=1, help="train with so many seeds, one after the other")
@@ -138,7 +138,7 @@ def main() -> None:
     changes = dict(pair.split("=", 1) for pair in arguments.set)
     overrides = {key: yaml.safe_load(value) for key, value in changes.items()}
     plugins = load_plugins(safe=True)
-    print(f"preset              parameters  steps  seconds  ms/step   loss  {'  '.join(PARTS)}")
+    print(f"preset                  parameters  steps  seconds  ms/step   loss  {'  '.join(PARTS)}")
     for preset in arguments.presets:
         for seed in range(arguments.seeds):
             config = load_config(preset, {**overrides, "trainer.seed": 1337 + seed})
@@ -146,7 +146,7 @@ def main() -> None:
             shares = "  ".join(f"{share:>{len(name)}.0%}" for name, share in report.recited.items())
             pace = report.seconds / report.steps * 1000
             print(
-                f"{Path(preset).stem:18} {report.parameters / 1e6:10.1f}M {report.steps:6} "
+                f"{Path(preset).stem:22} {report.parameters / 1e6:10.1f}M {report.steps:6} "
                 f"{report.seconds:8.1f} {pace:8.0f} {report.loss:6.3f}  {shares}",
                 flush=True,
             )

@@ -48,7 +48,7 @@ _EVERY_LAYER = {"mamba_layers": tuple(range(8)), "kv_latent_dim": None, "num_exp
 _MAMBA3 = {"mamba3_enabled": True, "mamba3_complex_rope": True, "mamba3_use_conv": False}
 
 SHAPES: dict[str, dict[str, Any]] = {
-    "nano-start-hybrid": {
+    "nano-start": {
         "hidden_size": 128,
         "num_layers": 4,
         "num_heads": 4,
@@ -110,7 +110,7 @@ def test_the_shape_is_that_of_the_seed_family(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "mamba", "others"),
     [
-        ("nano-start-hybrid", "mamba2", {3}),
+        ("nano-start", "mamba2", {3}),
         ("nano", "mamba2", {3, 7}),
         ("nano_mamba2", "mamba2", set()),
         ("nano_mamba3", "mamba3", set()),
