@@ -72,14 +72,13 @@ class GeneratedToken:
     top: tuple[TokenScore, ...] = ()
 
 
-def check_request(request: GenerationRequest, max_positions: int, rows: int, vocab_size: int) -> None:
+def check_request(request: GenerationRequest, max_positions: int, vocab_size: int) -> None:
     """Check what does not depend on samplers.
 
-    ``rows`` is how many ids the model has, ``vocab_size`` how many of them the tokenizer has. Raises
-    `NanoshellError` where the prompt does not fit or holds ids that the model does not have, and `UsageError`
-    for values out of range.
+    ``vocab_size`` is how many ids model and tokenizer both have. Raises `NanoshellError` where the prompt
+    does not fit or holds other ids, and `UsageError` for values out of range.
     """
-    _check_prompt(list(request.prompt), max_positions, rows)
+    _check_prompt(list(request.prompt), max_positions, vocab_size)
     if request.max_tokens < 0:
         raise UsageError(f"max_tokens is {request.max_tokens}", hint="it must be 0 or more")
     if any(not text for text in request.stop):
@@ -94,7 +93,7 @@ def check_request(request: GenerationRequest, max_positions: int, rows: int, voc
         )
 
 
-def _check_prompt(prompt: Sequence[int], max_positions: int, rows: int) -> None:
+def _check_prompt(prompt: Sequence[int], max_positions: int, vocab_size: int) -> None:
     if not prompt:
         raise UsageError("the prompt is empty", hint="give it at least one token to continue")
     if len(prompt) > max_positions:
@@ -102,9 +101,9 @@ def _check_prompt(prompt: Sequence[int], max_positions: int, rows: int) -> None:
             f"the prompt has {len(prompt):,} tokens, and the model has {max_positions:,} positions",
             hint="shorten the prompt, or train a model with a larger max_seq_len",
         )
-    wrong = next((token for token in prompt if not 0 <= token < rows), None)
+    wrong = next((token for token in prompt if not 0 <= token < vocab_size), None)
     if wrong is not None:
         raise NanoshellError(
-            f"the prompt holds id {wrong}, and the model knows ids below {rows:,}",
+            f"the prompt holds id {wrong}, and model and tokenizer share the ids below {vocab_size:,}",
             hint="use the tokenizer that the model was trained with",
         )

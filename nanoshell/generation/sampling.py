@@ -136,10 +136,17 @@ def entropy(log_probabilities: Tensor) -> Tensor:
 
 
 def likeliest(logits: Tensor) -> int:
-    """Return the token with the largest of logits (1, vocab), the first of equals."""
+    """Return the token with the largest of logits (1, vocab), the first of equals.
+
+    Raises `NanoshellError` where nothing is left.
+    """
     if logits.device.type == "cpu" and logits.dtype == torch.float32:
-        return int(logits[0].numpy().argmax())  # a tenth of the time of torch's own
-    return int(logits.argmax(-1))
+        token = int(logits[0].numpy().argmax())  # a tenth of the time of torch's own
+    else:
+        token = int(logits.argmax(-1))
+    if not float(logits[0, token]) > -math.inf:
+        raise _nothing_left()
+    return token
 
 
 def draw(logits: Tensor, uniform: float) -> int:
@@ -151,9 +158,14 @@ def draw(logits: Tensor, uniform: float) -> int:
     mass = logits[0].float().softmax(-1).cumsum(-1, dtype=torch.float64)
     total = float(mass[-1])
     if not total > 0:
-        raise NanoshellError(
-            "the samplers left no token to choose from", hint="reset their settings: one of them removes all"
-        )
+        raise _nothing_left()
     point = min(uniform * total, math.nextafter(total, 0.0))
     wanted = torch.tensor([point], dtype=torch.float64, device=mass.device)
     return int(torch.searchsorted(mass, wanted, right=True))
+
+
+def _nothing_left() -> NanoshellError:
+    return NanoshellError(
+        "the samplers left no token to choose from",
+        hint="reset their settings, or leave out a logit_bias: one of them removes all",
+    )

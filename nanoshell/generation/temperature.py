@@ -9,6 +9,8 @@ from torch import Tensor
 from nanoshell.generation.sampling import LogitsProcessor, entropy, greedy
 
 _LOWEST = 1e-6
+_TINIEST = 1e-30
+"""Smaller temperatures would be 0 in float32, and 0 / 0 no number."""
 
 
 def temperature(value: float) -> LogitsProcessor:
@@ -18,7 +20,7 @@ def temperature(value: float) -> LogitsProcessor:
 
     def temper(logits: Tensor, history: Tensor) -> Tensor:
         # Relative to the largest, so that a tiny temperature overflows to minus infinity, never to NaN.
-        return (logits - logits.amax(-1, keepdim=True)) / value
+        return (logits - logits.amax(-1, keepdim=True)) / max(value, _TINIEST)
 
     return temper
 
@@ -41,6 +43,7 @@ def dynamic_temperature(
         left = (logits > -math.inf).sum(-1, keepdim=True).clamp(min=2)
         share: Tensor = (entropy(logits.log_softmax(-1)) / left.log()).clamp(0, 1)
         wanted = low + (high - low) * share**dynamic_exponent
-        return (logits - logits.amax(-1, keepdim=True)) * (temperature / wanted.clamp(min=_LOWEST))
+        factor = max(temperature, _TINIEST) / wanted.clamp(min=_LOWEST)
+        return (logits - logits.amax(-1, keepdim=True)) * factor
 
     return follow_entropy

@@ -177,6 +177,8 @@ def test_max_tokens_and_the_end_of_the_context(engine: Engine) -> None:
         ),
         (GenerationRequest([], 5), UsageError, "the prompt is empty"),
         (GenerationRequest([1, 9999], 5), NanoshellError, "id 9999"),
+        # The model has a row for it, and the tokenizer, whose ids the samplers see, no token.
+        (GenerationRequest([1, SIZE], 5), NanoshellError, f"id {SIZE}"),
         (GenerationRequest([-1], 5), NanoshellError, "id -1"),
         (GenerationRequest([1], -1), UsageError, "max_tokens is -1"),
         (GenerationRequest([1], 5, stop=("",)), UsageError, "stop text is empty"),

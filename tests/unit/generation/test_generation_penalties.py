@@ -107,7 +107,15 @@ def test_temperature_divides(seed: int, vocab: int, value: float) -> None:
 
 def test_a_temperature_near_nothing_is_still_a_distribution() -> None:
     logits = scores(0, 50)
-    assert temperature(1e-40)(logits, NO_HISTORY).softmax(-1)[0, int(logits.argmax())] == 1.0
+    logits[0, 7] = -math.inf
+
+    def followed(value: float) -> Tensor:
+        step = dynamic_temperature(3, temperature=value)
+        return temperature(value)(step(logits, NO_HISTORY), NO_HISTORY).softmax(-1)
+
+    for value in (1e-20, 1e-40, 5e-324):
+        assert temperature(value)(logits, NO_HISTORY).softmax(-1)[0, int(logits.argmax())] == 1.0
+        torch.testing.assert_close(followed(value), followed(1e-9))
     assert isinstance(temperature(0), Greedy)
 
 

@@ -240,9 +240,17 @@ def test_a_draw_never_takes_a_removed_token(case: tuple[int, int, float], unifor
     assert draw(logits, math.nextafter(1, 0)) % 2 == 1
 
 
-def test_nothing_left_to_choose_from_is_said() -> None:
+def test_nothing_left_to_choose_from_is_said(engine: Engine) -> None:
+    nothing = torch.full((1, 5), -math.inf)
     with pytest.raises(NanoshellError, match="no token to choose from"):
-        draw(torch.full((1, 5), -math.inf), 0.5)
+        draw(nothing, 0.5)
+    for logits in (nothing, nothing.double()):
+        with pytest.raises(NanoshellError, match="no token to choose from"):
+            likeliest(logits)
+    for temperature in (0, 1):  # a special token is forced, and may not be sampled
+        request = GenerationRequest([65], 4, {"temperature": temperature}, logit_bias={258: 100})
+        with pytest.raises(NanoshellError, match="no token to choose from"):
+            list(engine.generate(request))
 
 
 # What a sampler uses
@@ -309,6 +317,11 @@ def test_a_factory_that_takes_no_such_argument_is_the_plugins_fault(tokenizer: T
         ({"order": None}, "sampler 'push': it needs an order and a neutral value"),
         ({"neutral": None}, "sampler 'push': it needs an order and a neutral value"),
         ({"factory": None}, "sampler 'push': a setting without a factory has no order, neutral and uses"),
+        ({"factory": None, "order": None}, "a setting without a factory has no order, neutral and uses"),
+        (
+            {"factory": None, "order": None, "neutral": None, "uses": ["min_p"]},
+            "has no order, neutral and uses",
+        ),
         ({"factory": None, "order": None, "neutral": None, "maximum": -1}, "its default 0 is not within"),
         ({"factory": 3}, "sampler 'push': int is no factory"),
         ({"name": "min_p"}, "sampler 'min_p' is registered twice: by 'samplers' and by 'made'"),
