@@ -117,6 +117,14 @@ def test_min_p_is_relative_to_the_likeliest(logits: Tensor, value: float) -> Non
         assert {i for i in ids if clear[i]} == set(np.flatnonzero((ratio >= value) & clear))
 
 
+def test_what_reaches_the_bound_exactly_is_enough() -> None:
+    logits = torch.zeros(1, 8)
+    for value, count in ((0.5, 4), (0.25, 2), (0.125, 1), (0.126, 2)):
+        for cut in (top_p, typical_p):
+            assert [len(ids) for ids in kept(logits, cut(value)(logits, NO_HISTORY))] == [count]
+    assert len(kept(logits, min_p(1.0)(logits, NO_HISTORY))[0]) == 8
+
+
 @pytest.mark.parametrize("spread", [0.01, 0.5, 4.0, 60.0])
 @pytest.mark.parametrize("mass", [0.0, 0.3, 0.9, 0.9999])
 def test_bins_give_what_sorting_gives(spread: float, mass: float) -> None:
