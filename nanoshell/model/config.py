@@ -160,6 +160,11 @@ class ModelConfig(BaseModel):
             return 0
         return int((self.mamba2_state_size or 128) * self.mamba3_rope_fraction) // 2
 
+    @property
+    def layer_kinds(self) -> list[tuple[str, str]]:
+        """The mixer and the feed-forward of each layer, by name; see `mixer_names`, `feed_forward_names`."""
+        return list(zip(mixer_names(self), feed_forward_names(self), strict=True))
+
     def to_dict(self) -> dict[str, Any]:
         """Return the keys that are not absent, as JSON-able values; `from_dict` reads them back."""
         return self.model_dump(mode="json", exclude_none=True)

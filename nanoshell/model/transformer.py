@@ -11,13 +11,7 @@ from torch.nn import functional as F
 
 from nanoshell.errors import ConfigError
 from nanoshell.model.cache import Cache
-from nanoshell.model.config import (
-    NO_FEED_FORWARD,
-    ModelConfig,
-    check_kinds,
-    feed_forward_names,
-    mixer_names,
-)
+from nanoshell.model.config import NO_FEED_FORWARD, ModelConfig, check_kinds
 from nanoshell.model.layers import RMSNorm, initialise
 from nanoshell.model.parameters import ParameterSplit
 
@@ -83,7 +77,7 @@ class Transformer(nn.Module):
         super().__init__()
         check_kinds(config, mixers)
         self.config = config
-        kinds = list(zip(mixer_names(config), feed_forward_names(config), strict=True))
+        kinds = config.layer_kinds
         used = {name for pair in kinds for name in pair if name != NO_FEED_FORWARD}
         self.providers = {name: mixers.entry(name).provider for name in sorted(used)}
         rows = torch.empty(config.vocab_size, config.hidden_size)  # handed over, so that it is drawn once

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,7 +49,10 @@ class Parameters:
 
 @dataclass(frozen=True)
 class ModelDetails:
-    """A model: what it is called, its shape, where its parameters are; ``bytes`` of its weights on disk."""
+    """A model: what it is called, its shape, where its parameters are; ``bytes`` of its weights on disk.
+
+    ``layers`` says of which kinds each is: mixer and feed-forward. ``dtype`` is that of a loaded model.
+    """
 
     name: str
     kind: str
@@ -57,6 +61,8 @@ class ModelDetails:
     parameters: Parameters
     bytes: int | None
     config: dict[str, Any]
+    layers: list[str]
+    dtype: str | None = None
     _head_tied: bool = False
     _device: str | None = None
 
@@ -64,22 +70,37 @@ class ModelDetails:
         from rich.console import Group
 
         shape = self.config
-        heads = f"{shape.get('num_heads')} heads"
-        if shape.get("kv_heads") and shape["kv_heads"] != shape.get("num_heads"):
-            heads += f" ({shape['kv_heads']} for keys and values)"
         about = pairs(
             [
                 (self.kind, self.name),
                 ("folder" if self.kind != "preset" else "file", from_here(self.path)),
                 ("step", f"{self.step:,}" if self.step is not None else None),
-                ("shape", f"{shape.get('num_layers')} layers of width {shape.get('hidden_size')}, {heads}"),
+                (
+                    "shape",
+                    f"{shape.get('num_layers')} layers of width {shape.get('hidden_size')}{self._heads()}",
+                ),
+                ("layers", _by_kind(self.layers)),
                 ("positions", f"{shape.get('max_seq_len'):,}"),
                 ("vocabulary", f"{shape.get('vocab_size'):,}"),
                 ("weights", human_bytes(self.bytes) if self.bytes is not None else None),
                 ("device", self._device),
+                ("computes in", self.dtype),
             ]
         )
         return Group(about, "", self._split())
+
+    def _heads(self) -> str:
+        """Return the heads of attention, where there is some."""
+        heads, shared = self.config.get("num_heads"), self.config.get("kv_heads")
+        mixers = {layer.partition(" ")[0] for layer in self.layers}
+        if not mixers & {"attention", "mla"}:
+            return ""
+        few = (
+            f" ({shared} for keys and values)"
+            if shared not in (None, heads) and "attention" in mixers
+            else ""
+        )
+        return f", {heads} heads{few}"
 
     def _split(self) -> RenderableType:
         from rich.table import Table
@@ -102,6 +123,23 @@ class ModelDetails:
             grid.add_row(name, "?" if amount is None else f"{amount:,}", tied)
         grid.add_row("parameters", "?" if parts.total is None else f"{parts.total:,}", "")
         return grid
+
+
+def _by_kind(layers: Sequence[str]) -> str:
+    """Return which layers are of which kind: ``mamba2 0-2, 4-6 · mla + moe 3, 7``."""
+    kinds: dict[str, list[list[int]]] = {}
+    for index, kind in enumerate(layers):
+        runs = kinds.setdefault(kind, [])
+        if runs and runs[-1][-1] == index - 1:
+            runs[-1].append(index)
+        else:
+            runs.append([index])
+    if len(kinds) == 1:
+        return next(iter(kinds))
+    return " · ".join(
+        f"{kind} {', '.join(f'{run[0]}-{run[-1]}' if len(run) > 1 else f'{run[0]}' for run in runs)}"
+        for kind, runs in kinds.items()
+    )
 
 
 def counted(session: Session, config: ModelConfig) -> Parameters:
@@ -183,6 +221,7 @@ def _loaded(session: Session, found: LoadedModel) -> ModelDetails:
         counted(session, found.config),
         step=found.step,
         device=str(found.engine.device),
+        dtype=str(found.engine.model.embed_tokens.weight.dtype).removeprefix("torch."),
     )
 
 
@@ -243,6 +282,7 @@ def _details(
     *,
     step: int | None = None,
     device: str | None = None,
+    dtype: str | None = None,
 ) -> ModelDetails:
     weights = path / _WEIGHTS
     return ModelDetails(
@@ -253,6 +293,8 @@ def _details(
         parameters=parameters,
         bytes=weights.stat().st_size if weights.is_file() else None,
         config=config.to_dict(),
+        layers=[mixer if part == "none" else f"{mixer} + {part}" for mixer, part in config.layer_kinds],
+        dtype=dtype,
         _head_tied=config.tie_embeddings,
         _device=device,
     )

@@ -444,5 +444,6 @@ def test_a_conversation_can_be_removed_from_the_history(session: Session, prompt
 def test_a_loaded_model_is_described(session: Session, prompt, model: str) -> None:
     found = json.loads(prompt(":model info --json")[1])
     assert found["parameters"]["head"] == 0
+    assert found["dtype"] == "float32"
     assert found["bytes"] == (Path(model) / "model.safetensors").stat().st_size
     assert "tied to the embedding" in prompt(":model load " + model)[1]

@@ -129,6 +129,23 @@ def test_model_info_splits_the_parameters_of_a_preset(nanoshell, tmp_path: Path)
     assert "feed-forward" in nanoshell("model", "info", "tiny.yaml").out
 
 
+@pytest.mark.parametrize(
+    ("preset", "layers", "shown"),
+    [
+        ("nano", ["mamba2"] * 3 + ["mla + moe"], ("6 heads", "mamba2 0-2, 4-6 · mla + moe 3, 7")),
+        ("nano_mamba3", ["mamba3"] * 4, ("of width 384  ", "mamba3  ")),
+        ("nano-llama", ["attention + swiglu"] * 3, ("4 heads (2 for keys and values)", "attention + swiglu")),
+    ],
+)
+def test_a_model_says_of_which_layers_it_is(
+    nanoshell, preset: str, layers: list[str], shown: tuple[str, ...]
+) -> None:
+    assert nanoshell("model", "info", preset, "--json").json["layers"] == 2 * layers
+    told = nanoshell("model", "info", preset).out
+    assert all(text in told for text in shown)
+    assert ("heads" in told) == (preset != "nano_mamba3")
+
+
 def test_looking_at_presets_and_tokens_does_not_load_torch(tmp_path: Path) -> None:
     (tmp_path / "tiny.yaml").write_text(PRESET)
     lines = [
