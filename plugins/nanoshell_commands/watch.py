@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 STEP_FIELDS = ("step", "loss", "grad_norm", "learning_rate", "epoch", "it/s", "tokens/s")
 """What a logged step tells a script, under these names."""
+FIELDS_OF_SOME = ("balance_loss", "expert_load", "not_finite")
+"""What it tells further, where layers route tokens to experts, and where figures are no numbers."""
 
 LINE_SECONDS = 2.0
 """Plain lines come at most this often: a small model makes hundreds of steps a minute."""
@@ -282,10 +284,8 @@ def _without_echo(events: Iterable[Event]) -> Iterator[Event]:
 
 def step_line(event: Event) -> Event:
     """Return a step as scripts get it; a figure that is no number is null, named in ``not_finite``."""
-    line = {field: event.get(field) for field in STEP_FIELDS}
-    if "not_finite" in event:
-        line["not_finite"] = event["not_finite"]
-    return line
+    further = {field: event[field] for field in FIELDS_OF_SOME if field in event}
+    return {field: event.get(field) for field in STEP_FIELDS} | further
 
 
 def step_text(event: Event, total: int | None) -> str:

@@ -170,6 +170,15 @@ def test_the_layer_equals_a_loop_over_the_equations(shape: str, length: int) -> 
     torch.testing.assert_close(layer(x), expected, rtol=1e-9, atol=1e-9)
 
 
+def test_no_state_lasts_for_ever() -> None:
+    layer, x = layer_of(), inputs_of(2, 11)
+    rates = slice(sum(layer.sizes[:3]), sum(layer.sizes[:4]))
+    layer.in_proj.weight[rates] *= 10
+    raw = F.softplus(x @ layer.in_proj.weight[rates].T)
+    assert 0.2 < (raw < 1e-4).double().mean() < 0.8
+    torch.testing.assert_close(layer(x), by_the_equations(layer, config_of(), x), rtol=1e-9, atol=1e-9)
+
+
 @given(st.sampled_from(sorted(SHAPES)), st.integers(1, 19), st.lists(st.integers(1, 18), max_size=5))
 @settings(max_examples=40, deadline=None)
 def test_any_pieces_and_single_steps_equal_the_whole(shape: str, length: int, cuts: list[int]) -> None:

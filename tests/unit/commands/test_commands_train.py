@@ -10,7 +10,7 @@ import yaml
 
 from nanoshell.runs.directory import RunDirectory
 from nanoshell.runs.events import follow
-from nanoshell_commands.watch import STEP_FIELDS
+from nanoshell_commands.watch import STEP_FIELDS, step_line
 
 PRESET = """# a test of one layer
 model: {name: tiny, hidden_size: 16, num_layers: 1, num_heads: 2, intermediate_size: 32, max_seq_len: 32}
@@ -49,6 +49,16 @@ def test_a_run_from_its_first_step_to_its_sample(nanoshell, preset: str, tmp_pat
     other = nanoshell("train", "--resume", "tiny-1", "--batch-size", "3")
     assert other.code == 2
     assert "batch_size" in other.err
+
+
+def test_a_script_is_told_the_load_of_experts_where_there_are_some() -> None:
+    event = {"t": 1.0, "type": "step", **dict.fromkeys(STEP_FIELDS, 1), "tokens": 8}
+    assert tuple(step_line(event)) == STEP_FIELDS
+    routed = {"balance_loss": 1.5, "expert_load": {"3": [0.25, 0.75]}}
+    assert step_line({**event, **routed}) == {**dict.fromkeys(STEP_FIELDS, 1), **routed}
+    assert step_line({"step": 1, "loss": None, "not_finite": {"loss": "nan"}})["not_finite"] == {
+        "loss": "nan"
+    }
 
 
 def test_a_run_in_the_background_is_seen_sampled_and_stopped_from_elsewhere(nanoshell, preset: str) -> None:
