@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from nanoshell.errors import CheckpointError, ConfigError, nearest
-from nanoshell.model.fit import check_experts, check_latent_attention
+from nanoshell.model.fit import check_experts, check_latent_attention, readers
 from nanoshell.model.validation import BadValueError, Count, Flag, Natural, validate, without_nulls
 
 if TYPE_CHECKING:
@@ -164,6 +164,15 @@ class ModelConfig(BaseModel):
     def layer_kinds(self) -> list[tuple[str, str]]:
         """The mixer and the feed-forward of each layer, by name; see `mixer_names`, `feed_forward_names`."""
         return list(zip(mixer_names(self), feed_forward_names(self), strict=True))
+
+    def unused_keys(self) -> list[str]:
+        """Return the keys that were given and that no layer reads; none where a plugin's layer might."""
+        used = {kind for layer in self.layer_kinds for kind in layer}
+        if not used <= OUR_KINDS:
+            return []
+        fields = type(self).model_fields
+        given = [key for key in fields if getattr(self, key) not in (None, 0, fields[key].default)]
+        return [key for key in given if (kinds := readers(key)) is not None and not kinds & used]
 
     def to_dict(self) -> dict[str, Any]:
         """Return the keys that are not absent, as JSON-able values; `from_dict` reads them back."""

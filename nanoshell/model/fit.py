@@ -1,7 +1,8 @@
-"""What must hold between the keys of latent attention, and between those of experts. No torch here."""
+"""What must hold between the keys of latent attention and of experts; which kinds read a key. No torch here."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from nanoshell.model.validation import BadValueError
@@ -52,3 +53,28 @@ def check_experts(config: ModelConfig) -> None:
             "router learns nothing",
             "leave router_norm out, or raise experts_per_tok",
         )
+
+
+_READ_BY: Mapping[str, frozenset[str]] = {
+    **dict.fromkeys(("kv_heads", "qk_norm"), frozenset({"attention"})),
+    **dict.fromkeys(("num_heads", "rope_theta"), frozenset({"attention", "mla"})),
+    **dict.fromkeys(
+        ("kv_latent_dim", "q_latent_dim", "d_rope", "qk_nope_dim", "v_head_dim"), frozenset({"mla"})
+    ),
+    "intermediate_size": frozenset({"swiglu", "moe"}),
+}
+_READ_BY_PREFIX: Mapping[str, frozenset[str]] = {
+    "mla_": frozenset({"mla"}),
+    **dict.fromkeys(("num_experts", "experts_", "expert_", "shared_expert_", "router_"), frozenset({"moe"})),
+    "mamba_layers": frozenset({"mamba1", "mamba2", "mamba3"}),
+    "mamba_": frozenset({"mamba1"}),
+    "mamba2_": frozenset({"mamba2", "mamba3"}),
+    "mamba3_": frozenset({"mamba3"}),
+}
+
+
+def readers(key: str) -> frozenset[str] | None:
+    """Return the kinds of layers, of ours, that read ``key`` of a config; None where it is no layer's."""
+    if key in _READ_BY:
+        return _READ_BY[key]
+    return next((kinds for prefix, kinds in _READ_BY_PREFIX.items() if key.startswith(prefix)), None)

@@ -80,6 +80,8 @@ def _start_new(
     trainer = config.trainer
     for key in trainer.unused_keys():
         narrator.note(f"trainer.{key} is read and not used by this run")
+    for key in config.model.unused_keys():
+        narrator.note(f"model.{key} is read and not used: no layer is of a kind that it is for")
     record = RunRecord(
         config=config,
         corpus=replace(corpus, path=corpus.path.resolve()),

@@ -22,6 +22,7 @@ from nanoshell.model.parameters import parameter_split
 from nanoshell.model.transformer import count_parameters
 from nanoshell.plugin.manager import load_plugins
 from nanoshell.plugin.registry import Registry
+from nanoshell.training.config import list_presets, load_config
 
 SMALL = {"hidden_size": 64, "num_layers": 2, "num_heads": 4}
 
@@ -294,6 +295,30 @@ def test_the_formula_admits_what_it_does_not_know() -> None:
     assert split.total is None
     assert split.embedding == 100_331 * 64
     assert split.feed_forwards == 2 * 3 * 64 * 192
+
+
+@pytest.mark.parametrize(
+    ("keys", "unused"),
+    [
+        ({"num_experts": 4, "expert_size": 8}, ["num_experts", "expert_size"]),
+        ({"num_experts": 4, "feed_forward": "moe"}, []),
+        ({"q_latent_dim": 4, "mla_latent_norm": True}, ["q_latent_dim", "mla_latent_norm"]),
+        ({"kv_latent_dim": 8, "qk_norm": True}, ["qk_norm"]),
+        ({"mamba3_enabled": True, "mamba2_state_size": 8}, ["mamba2_state_size", "mamba3_enabled"]),
+        ({"mamba_layers": [0], "mamba2_state_size": 8, "mamba_expand": 2}, ["mamba_expand"]),
+        ({"mamba_layers": [0, 1], "intermediate_size": 64}, ["num_heads", "intermediate_size"]),
+        ({"num_experts": 0, "router_bias": False, "rope_theta": 10_000.0}, []),
+        ({"mixer": "mine", "num_experts": 4}, []),
+    ],
+)
+def test_keys_that_no_layer_reads_are_known(keys: dict[str, Any], unused: list[str]) -> None:
+    shape = {"hidden_size": 32, "num_layers": 2, "num_heads": 2}
+    assert ModelConfig.from_dict({**shape, **keys}).unused_keys() == unused
+
+
+@pytest.mark.parametrize("name", [preset.name for preset in list_presets()])
+def test_our_presets_give_no_key_in_vain(name: str) -> None:
+    assert load_config(name).model.unused_keys() == []
 
 
 def test_config_and_backend_load_no_torch() -> None:

@@ -121,12 +121,13 @@ def test_keys_that_do_nothing_here_are_told(lab: Any) -> None:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(launch, "start_worker", lambda run, arguments: 0)
-        config = lab.config(checkpoint_dir="./x", distributed={"enabled": True})
+        config = lab.config(checkpoint_dir="./x", distributed={"enabled": True}, model_num_experts=4)
         request = lab.request(config, lab.corpus())
         launch.start_run(request, lab.plugins, Ear())
     assert notes == [
         "trainer.checkpoint_dir is read and not used by this run",
         "trainer.distributed is read and not used by this run",
+        "model.num_experts is read and not used: no layer is of a kind that it is for",
     ]
 
 
