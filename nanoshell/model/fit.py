@@ -1,4 +1,4 @@
-"""What must hold between the keys of latent attention and of experts; which kinds read a key. No torch here."""
+"""What must hold between the keys of latent attention and of experts; which kinds read a key."""
 
 from __future__ import annotations
 
