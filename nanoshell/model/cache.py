@@ -121,14 +121,6 @@ class Cache:
                 state.length = length
         return alone
 
-    def rewind(self, length: int) -> bool:
-        """Forget all positions from ``length`` on; where a layer cannot, return False, to start afresh."""
-        if not self.has_rows:
-            return length == self.length
-        done = [state is None or state.rewind(length) for state in self.states]
-        self.length = length
-        return all(done)
-
     def advance(self, count: int = 1) -> None:
         """Count ``count`` positions that came through `Mixer.step`, which counts none itself."""
         self.length += count

@@ -110,23 +110,15 @@ def _convolve(window: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return apply(window, weight, bias)
 
 
-def segment_sums(values: Tensor) -> Tensor:
-    """Return, for ``values`` (…, count), (…, count, count): at [i, j] the sum of values j+1 to i, for i >= j.
-
-    Above the diagonal stands -inf, so that the exponential is 0 there, and so is its gradient. With log
-    decays (at most 0) nothing overflows: the sums are differences of cumulative sums before any exponential.
-    """
-    return _differences(values.cumsum(-1))
-
-
 def segment_decays(total: Tensor) -> Tensor:
-    """Return exp(`segment_sums`), made in place, of values whose cumulative sums are ``total`` (…, count)."""
-    return _differences(total).exp_()
+    """Return (…, count, count): at [i, j] what position i finds of what j left, and 0 where j is later.
 
-
-def _differences(total: Tensor) -> Tensor:
-    later = torch.ones(total.shape[-1], total.shape[-1], dtype=torch.bool, device=total.device).triu_(1)
-    return (total.unsqueeze(-1) - total.unsqueeze(-2)).masked_fill_(later, -math.inf)
+    ``total`` (…, count) sums the logarithms of decays, at most 0, up to each position. Nothing overflows: it
+    is differences of sums that are taken the exponential of, and above the diagonal it is minus infinity.
+    """
+    count = total.shape[-1]
+    later = torch.ones(count, count, dtype=torch.bool, device=total.device).triu_(1)
+    return (total.unsqueeze(-1) - total.unsqueeze(-2)).masked_fill_(later, -math.inf).exp_()
 
 
 def carry(states: Tensor, decays: Tensor, first: Tensor) -> tuple[Tensor, Tensor]:

@@ -205,15 +205,15 @@ def test_rows_that_are_dropped_leave_the_others_as_they_are(case: str) -> None:
 
 @pytest.mark.parametrize("case", CASES)
 def test_a_cache_is_rewound_where_it_can_look_back(case: str) -> None:
-    """Editing a chat turn: what came before it is kept, or the cache says that it must start afresh."""
+    """Editing a chat turn: what came before it is kept, or a state says that it cannot go back."""
     model, ids = model_of(case), drawn(2)
     first, second = ids[:1], torch.cat([ids[:1, :11], ids[1:, 11:]], 1)
     cache = prefilled(model, first[0])
-    assert cache.rewind(POSITIONS)
-    could = cache.rewind(11)
-    assert could == (case not in RECURRENT)
-    if could:
-        assert cache.length == 11
+    assert all(state.rewind(POSITIONS) for state in cache.states)
+    could = [state.rewind(11) for state in cache.states]
+    assert all(could) == (case not in RECURRENT)
+    if all(could):
+        assert {state.length for state in cache.states} == {11}
         whole = full_hidden(model, second)
         torch.testing.assert_close(model.hidden(second[:, 11:], cache), whole[:, 11:], **CLOSE)
 
