@@ -300,12 +300,12 @@ class Session:
         from nanoshell.chat.template import role_ids
         from nanoshell.generation.request import GenerationRequest
 
-        special = options.get("special", False)
+        special, max_tokens = options.get("special", False), options.get("max_tokens")
         ids = tokenizer.encode_special(prompt) if special else tokenizer.encode(prompt)
         start = [tokenizer.end_of_text] if options.get("start_of_document", True) else []
         return GenerationRequest(
             prompt=start + ids,
-            max_tokens=options.get("max_tokens") or int(self.settings.number("max_tokens")),
+            max_tokens=int(self.settings.number("max_tokens")) if max_tokens is None else max_tokens,
             sampling=self.sampling(options.get("sampling")),
             seed=options.get("seed"),
             stop_ids=role_ids(tokenizer) | {tokenizer.end_of_text},

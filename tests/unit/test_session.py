@@ -80,6 +80,11 @@ def test_what_is_kept_of_a_user_is_for_that_user_alone(
     assert [stat.S_IMODE(folder.stat().st_mode) for folder in folders] == [0o700] * 4
 
 
+def test_no_tokens_are_not_the_settings_tokens(session: Session) -> None:
+    session.settings.override("max_tokens", "3")
+    assert [len(list(session.generate("Hi", max_tokens=count))) for count in (0, 2, None)] == [0, 2, 3]
+
+
 def test_a_refused_message_leaves_nothing_in_the_conversation(session: Session) -> None:
     with pytest.raises(UsageError, match="temperature"):
         session.reply("Hello", sampling={"temperature": -1.0})
