@@ -11,25 +11,38 @@ from pathlib import Path
 GUIDE = (Path(__file__).parents[2] / "docs" / "plugins.md").read_text(encoding="utf-8")
 
 
-def test_the_tokenizer_of_the_guide_trains_and_generates(tmp_path: Path) -> None:
-    section = GUIDE.partition("### `register_tokenizers`")[2]
-    match = re.search(r"^```python\n(.*?)^```", section, re.MULTILINE | re.DOTALL)
+def copied(hook: str, path: Path) -> None:
+    """Write the example of a hook's section to ``path``."""
+    match = re.search(r"^```python\n(.*?)^```", GUIDE.partition(f"### `{hook}`")[2], re.MULTILINE | re.DOTALL)
     assert match
-    (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "bytes.py").write_text(match[1], encoding="utf-8")
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(match[1], encoding="utf-8")
+
+
+def test_the_tokenizer_and_the_layers_of_the_guide_train_and_generate(tmp_path: Path) -> None:
+    copied("register_tokenizers", tmp_path / "mine" / "bytes.py")
+    copied("register_mixers", tmp_path / "mine" / "fading.py")
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "nanoshell", "--plugins-dir", "mine", "--device", "cpu", *arguments]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=100)
 
     def nanoshell(*arguments: str) -> str:
-        command = [sys.executable, "-m", "nanoshell", "--plugins-dir", "mine", "--device", "cpu", *arguments]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=100)
+        done = run(*arguments)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    shape = {"hidden_size": 16, "num_layers": 1, "num_heads": 2, "kv_heads": 1, "intermediate_size": 32}
-    model = {**shape, "tokenizer": "bytes", "vocab_size": 257}
+    shape = {"name": "mine", "hidden_size": 16, "num_layers": 2, "num_heads": 2, "intermediate_size": 32}
+    kinds = {
+        "mixer": ["decaying_average", "attention"],
+        "feed_forward": "squared_relu",
+        "layer_options": {"decaying_average": {"decay": 0.5}},
+    }
+    model = {**shape, **kinds, "tokenizer": "bytes", "vocab_size": 257, "max_seq_len": 64}
+    (tmp_path / "mine.yaml").write_text(json.dumps({"model": model}))  # JSON is YAML too
     text = "\n".join(f"{n} times {n} is {n * n}." for n in range(400))
     (tmp_path / "squares.txt").write_text(text, encoding="utf-8")
-    keys = [f"--set=model.{key}={value}" for key, value in model.items()]
-    nanoshell("train", "--data", "squares.txt", "--max-steps", "2", *keys)
+    nanoshell("train", "--config", "mine.yaml", "--data", "squares.txt", "--max-steps", "2")
     written = nanoshell(
         "generate", "--model", "latest", "To be", "--max-tokens", "5", "--seed", "1", "--json"
     )
@@ -37,3 +50,9 @@ def test_the_tokenizer_of_the_guide_trains_and_generates(tmp_path: Path) -> None
     assert result["prompt_tokens"] == 1 + len("To be")  # the mark of a start of document, and a byte each
     assert 1 <= len(result["ids"]) <= 5
     assert all(0 <= token_id < 257 for token_id in result["ids"])
+
+    (tmp_path / "mine" / "fading.py").unlink()
+    without = run("generate", "--model", "latest", "To be")
+    assert without.returncode != 0
+    assert "'decaying_average' came from plugin 'fading'" in without.stderr
+    assert "Traceback" not in without.stderr
