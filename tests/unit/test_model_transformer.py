@@ -174,8 +174,8 @@ def test_every_parameter_learns(mixers: Registry[Any]) -> None:
 
 
 def test_unregistered_kinds_and_impossible_sizes_are_config_errors(mixers: Registry[Any]) -> None:
-    with pytest.raises(ConfigError, match="no mixer 'mamba1'"):
-        build_model(config_of(mamba_layers=[0]), mixers)
+    with pytest.raises(ConfigError, match="no mixer 'mamba9'"):
+        build_model(config_of(mixer=["mamba9", "attention"]), mixers)
     with pytest.raises(ConfigError, match="does not fit in memory"):
         build_model(config_of(hidden_size=1 << 24, vocab_size=1 << 31, num_heads=1 << 10), mixers)
 
