@@ -2,7 +2,7 @@
 // read. Decoding multiplies every matrix with one vector, so each weight is read once and used once, and all
 // that matters is that the reading never stops. Hence:
 //
-// - A step is a list of operations (`Op`), carried out by a team of threads that is woken once for the list.
+// - A step is a list of operations (`Op`), for which a team of threads is woken once.
 // - Each thread reads long runs of consecutive rows. A processor foresees those; many short runs, or several
 //   rows at once, cost a third of the bandwidth.
 // - Small sums (norms) are made by every thread for itself, which is cheaper than waiting for one that does it.
@@ -59,8 +59,9 @@ struct Step {
   const int64_t *ids, *positions;
 };
 
-constexpr int SPINS = 4000;             // turns of waiting awake, about 0.1 ms: waking up a thread takes half of it
-constexpr int64_t SHORTEST_RUN = 16 << 10;  // bytes of weights worth being taken at once
+constexpr int SPINS = 4000;                 // turns of waiting awake, about 0.1 ms; waking a thread takes as long
+constexpr int64_t SHORTEST_RUN = 16 << 10;  // bytes of weights that are worth being taken at once
+constexpr uint64_t SPAN = 1 << 24;          // more than an operation has pieces
 
 inline void pause() {
 #if defined(__x86_64__)
@@ -68,15 +69,6 @@ inline void pause() {
 #elif defined(__aarch64__)
   asm volatile("yield");
 #endif
-}
-
-/// Wait until `value` is no longer `old`: awake for a moment, then asleep, so that others may use the core.
-void await_change(std::atomic<int>& value, int old) {
-  for (int turn = 0; turn < SPINS; ++turn) {
-    if (value.load(std::memory_order_acquire) != old) return;
-    pause();
-  }
-  value.wait(old, std::memory_order_acquire);
 }
 
 template <class W>
@@ -91,105 +83,129 @@ void normalise(const float* x, const float* weight, double eps, int64_t count, f
   for (int64_t i = 0; i < count; ++i) out[i] = x[i] * scale * weight[i];
 }
 
-/// Threads that carry out a step together: the caller's, and `size - 1` that sleep between the steps.
+/// What a thread has for itself. `turn` is the number of the operation whose input is in `normed`.
+struct Scratch {
+  uint64_t turn = 0;
+  std::vector<float> normed, scores;
+};
+
+/// Threads that carry out steps: the caller's, which leads, and helpers that sleep when there is none for long.
+///
+/// The leader puts up one operation after another, and all take runs of its pieces. An operation is over when
+/// its pieces are done, whoever did them: nobody waits for a helper that sleeps, or whose core somebody else has.
 class Team {
  public:
   explicit Team(int size) : size_(size) {
-    for (int i = 1; i < size; ++i) std::thread([this] { serve(); }).detach();
+    for (int i = 1; i < size; ++i) std::thread([this] { help(); }).detach();
   }
 
   void run(const Step& step) {
     const std::lock_guard<std::mutex> alone(mutex_);
-    step_ = step;
-    taken_.store(0);
+    batch_ = step.batch, ids_ = step.ids, positions_ = step.positions;
     steps_.fetch_add(1, std::memory_order_acq_rel);
     steps_.notify_all();
-    work();
+    for (int64_t i = 0; i < step.count; ++i) {
+      const int64_t total = put_up(step.ops[i]);
+      while (work(scratch_)) {
+      }
+      for (int turn = 0; done_.load(std::memory_order_acquire) < total; ++turn)
+        turn < SPINS ? pause() : std::this_thread::yield();  // perhaps it is our core that the helper needs
+    }
   }
 
  private:
-  void serve() {
-    for (int done = 0;;) {
-      await_change(steps_, done);
-      done = steps_.load(std::memory_order_acquire);
-      work();
+  void help() {
+    for (Scratch scratch;;) {
+      const int steps = steps_.load(std::memory_order_acquire);
+      for (int turn = 0; turn < SPINS; ++turn) {
+        if (work(scratch)) turn = 0;
+        pause();
+      }
+      steps_.wait(steps, std::memory_order_acquire);
     }
   }
 
-  /// Carry out the list. A thread that comes late finds less to do, and all meet after each operation.
-  void work() {
-    static thread_local std::vector<float> scratch;
-    const Step step = step_;  // the last meeting frees the caller to make the next one
-    for (int64_t i = 0; i < step.count; ++i) {
-      const Op& op = step.ops[i];
-      op.bfloat16 ? carry_out<BFloat16>(op, step, scratch) : carry_out<float>(op, step, scratch);
-      meet();
+  /// Make `op` the one on the board, and return how many pieces it has: rows of matrices, or heads of keys.
+  int64_t put_up(const Op& op) {
+    int64_t total = op.kind == ATTEND ? batch_ * op.kv_heads : op.kind == EMBED ? batch_ : 0, least = 1;
+    if (op.kind == PRODUCT) {
+      for (int64_t part = 0; part < (op.finish == GATE ? 1 : op.parts); ++part) total += op.rows[part];
+      least = std::max<int64_t>(1, SHORTEST_RUN / (op.columns * (op.bfloat16 ? 2 : 4)));
     }
+    op_.store(&op, std::memory_order_relaxed);
+    total_.store(total, std::memory_order_relaxed);
+    least_.store(least, std::memory_order_relaxed);
+    done_.store(0, std::memory_order_relaxed);
+    const uint64_t turn = board_.load(std::memory_order_relaxed) / SPAN + 1;
+    board_.store(turn * SPAN + uint64_t(total), std::memory_order_release);
+    return total;
   }
 
-  void meet() {
-    const int meeting = meetings_.load(std::memory_order_acquire);
-    if (arrived_.fetch_add(1, std::memory_order_acq_rel) + 1 < size_) return await_change(meetings_, meeting);
-    arrived_.store(0, std::memory_order_relaxed);
-    taken_.store(0, std::memory_order_relaxed);
-    meetings_.store(meeting + 1, std::memory_order_release);
-    meetings_.notify_all();
-  }
-
-  /// Take the next run [begin, end) of `total` pieces: long ones first, short ones so that all end together.
-  bool take(int64_t total, int64_t least, int64_t& begin, int64_t& end) {
-    begin = taken_.load(std::memory_order_relaxed);
+  /// Carry out a run of pieces of the operation on the board, and say whether there was one left: long runs
+  /// first, short ones at last, so that all end together.
+  bool work(Scratch& scratch) {
+    uint64_t seen = board_.load(std::memory_order_acquire);
+    int64_t left, count;
     do {
-      if (begin >= total) return false;
-      end = std::min(total, begin + std::max(least, (total - begin) / (2 * size_)));
-    } while (!taken_.compare_exchange_weak(begin, end, std::memory_order_relaxed));
+      left = int64_t(seen % SPAN);
+      if (!left) return false;
+      count = std::min(left, std::max(least_.load(std::memory_order_relaxed), left / (2 * size_)));
+    } while (!board_.compare_exchange_weak(seen, seen - uint64_t(count), std::memory_order_acq_rel));
+    // The operation stays on the board until these pieces are done; before, it could have been another already.
+    const int64_t begin = total_.load(std::memory_order_relaxed) - left, end = begin + count;
+    const Op& op = *op_.load(std::memory_order_relaxed);
+    const uint64_t turn = seen / SPAN;
+    op.bfloat16 ? carry_out<BFloat16>(op, turn, begin, end, scratch)
+                : carry_out<float>(op, turn, begin, end, scratch);
+    done_.fetch_add(count, std::memory_order_acq_rel);
     return true;
   }
 
   template <class W>
-  void carry_out(const Op& op, const Step& step, std::vector<float>& scratch) {
-    if (op.kind == EMBED) embed<W>(op, step);
-    if (op.kind == PRODUCT) multiply<W>(op, step, scratch);
-    if (op.kind == ATTEND) attend<W>(op, step, scratch);
+  void carry_out(const Op& op, uint64_t turn, int64_t begin, int64_t end, Scratch& scratch) {
+    if (op.kind == EMBED) embed<W>(op, begin, end);
+    if (op.kind == PRODUCT) multiply<W>(op, begin, end, input(op, turn, scratch));
+    if (op.kind == ATTEND) attend<W>(op, begin, end, scratch);
   }
 
   template <class W>
-  void embed(const Op& op, const Step& step) {
-    for (int64_t row, end; take(step.batch, step.batch, row, end);)
-      for (; row < end; ++row) {
-        const W* embedding = static_cast<const W*>(op.weights[0]) + step.ids[row] * op.columns;
-        std::copy(embedding, embedding + op.columns, op.out[0] + row * op.columns);
-      }
-  }
-
-  /// The rows of all parts are one sequence to take from; a matrix is read once for all rows of the batch.
-  template <class W>
-  void multiply(const Op& op, const Step& step, std::vector<float>& scratch) {
-    const int64_t columns = op.columns, parts = op.finish == GATE ? 1 : op.parts;
-    const float* x = op.in;
-    if (op.norm) {
-      scratch.resize(std::max<size_t>(scratch.size(), step.batch * columns));
-      for (int64_t b = 0; b < step.batch; ++b)
-        normalise(op.in + b * columns, op.norm, op.eps, columns, scratch.data() + b * columns);
-      x = scratch.data();
+  void embed(const Op& op, int64_t begin, int64_t end) {
+    for (int64_t b = begin; b < end; ++b) {
+      const W* row = static_cast<const W*>(op.weights[0]) + ids_[b] * op.columns;
+      std::copy(row, row + op.columns, op.out[0] + b * op.columns);
     }
-    int64_t total = 0;
-    for (int64_t part = 0; part < parts; ++part) total += op.rows[part];
-    const int64_t least = std::max<int64_t>(1, SHORTEST_RUN / (columns * int64_t(sizeof(W))));
-    for (int64_t begin, end; take(total, least, begin, end);) {
-      for (int64_t part = 0, first = 0; part < parts; first += op.rows[part++]) {
-        const int64_t rows = op.rows[part], last = std::min(end - first, rows);
-        const W* matrix = static_cast<const W*>(op.weights[part]);
-        const W* second = static_cast<const W*>(op.weights[1]);
-        for (int64_t row = std::max<int64_t>(begin - first, 0); row < last; ++row) {
-          for (int64_t b = 0; b < step.batch; ++b) {
-            const float sum = dot(matrix + row * columns, x + b * columns, columns);
-            float& out = op.out[part][b * rows + row];
-            if (op.finish == STORE) out = sum;
-            if (op.finish == ADD) out += sum;
-            if (op.finish == GATE)
-              out = sum / (1 + std::exp(-sum)) * dot(second + row * columns, x + b * columns, columns);
-          }
+  }
+
+  /// Return what a product multiplies with. Each thread normalises it for itself, once in an operation.
+  const float* input(const Op& op, uint64_t turn, Scratch& scratch) {
+    if (!op.norm) return op.in;
+    if (scratch.turn != turn) {
+      scratch.normed.resize(std::max<size_t>(scratch.normed.size(), batch_ * op.columns));
+      for (int64_t b = 0; b < batch_; ++b) {
+        const int64_t at = b * op.columns;
+        normalise(op.in + at, op.norm, op.eps, op.columns, scratch.normed.data() + at);
+      }
+      scratch.turn = turn;
+    }
+    return scratch.normed.data();
+  }
+
+  /// Rows [begin, end) of all parts together; each is read once, whatever the batch.
+  template <class W>
+  void multiply(const Op& op, int64_t begin, int64_t end, const float* x) {
+    const int64_t columns = op.columns;
+    for (int64_t part = 0, first = 0; first < end; first += op.rows[part++]) {
+      const int64_t rows = op.rows[part], last = std::min(end - first, rows);
+      const W* matrix = static_cast<const W*>(op.weights[part]);
+      const W* second = static_cast<const W*>(op.weights[1]);
+      for (int64_t row = std::max<int64_t>(begin - first, 0); row < last; ++row) {
+        for (int64_t b = 0; b < batch_; ++b) {
+          const float sum = dot(matrix + row * columns, x + b * columns, columns);
+          float& out = op.out[part][b * rows + row];
+          if (op.finish == STORE) out = sum;
+          if (op.finish == ADD) out += sum;
+          if (op.finish == GATE)
+            out = sum / (1 + std::exp(-sum)) * dot(second + row * columns, x + b * columns, columns);
         }
       }
     }
@@ -197,34 +213,32 @@ class Team {
 
   /// Attention of one position over itself and all before it. A piece is a head of keys with its queries.
   template <class W>
-  void attend(const Op& op, const Step& step, std::vector<float>& scratch) {
+  void attend(const Op& op, int64_t begin, int64_t end, Scratch& scratch) {
     const int64_t dim = op.head_dim, half = dim / 2, group = op.heads / op.kv_heads;
-    scratch.resize(std::max<size_t>(scratch.size(), op.room + 2 * dim));
-    float *scores = scratch.data(), *turned = scores + op.room, *normed = turned + dim;
-    for (int64_t piece, end; take(step.batch * op.kv_heads, 1, piece, end);) {
-      for (; piece < end; ++piece) {
-        const int64_t position = step.positions[piece / op.kv_heads];
-        const float *cos = op.cos + position * dim, *sin = op.sin + position * dim;
-        const auto turn = [&](const float* x, const float* norm) {
-          if (norm) normalise(x, norm, op.eps, dim, normed);
-          if (norm) x = normed;
-          for (int64_t i = 0; i < half; ++i) {
-            turned[i] = x[i] * cos[i] + x[i + half] * sin[i];
-            turned[i + half] = x[i + half] * cos[i + half] + x[i] * sin[i + half];
-          }
-        };
-        W* keys = static_cast<W*>(op.keys) + piece * op.room * dim;
-        W* values = static_cast<W*>(op.values) + piece * op.room * dim;
-        turn(op.out[1] + piece * dim, op.key_norm);
-        for (int64_t i = 0; i < dim; ++i) {
-          keys[position * dim + i] = W(turned[i]);
-          values[position * dim + i] = W(op.out[2][piece * dim + i]);
+    scratch.scores.resize(std::max<size_t>(scratch.scores.size(), op.room + 2 * dim));
+    float *scores = scratch.scores.data(), *turned = scores + op.room, *normed = turned + dim;
+    for (int64_t piece = begin; piece < end; ++piece) {
+      const int64_t position = positions_[piece / op.kv_heads];
+      const float *cos = op.cos + position * dim, *sin = op.sin + position * dim;
+      const auto turn = [&](const float* x, const float* norm) {
+        if (norm) normalise(x, norm, op.eps, dim, normed);
+        if (norm) x = normed;
+        for (int64_t i = 0; i < half; ++i) {
+          turned[i] = x[i] * cos[i] + x[i + half] * sin[i];
+          turned[i + half] = x[i + half] * cos[i + half] + x[i] * sin[i + half];
         }
-        for (int64_t head = piece * group; head < (piece + 1) * group; ++head) {
-          float* query = op.out[0] + head * dim;
-          turn(query, op.query_norm);
-          mix(turned, keys, values, position + 1, dim, scores, query);
-        }
+      };
+      W* keys = static_cast<W*>(op.keys) + piece * op.room * dim;
+      W* values = static_cast<W*>(op.values) + piece * op.room * dim;
+      turn(op.out[1] + piece * dim, op.key_norm);
+      for (int64_t i = 0; i < dim; ++i) {
+        keys[position * dim + i] = W(turned[i]);
+        values[position * dim + i] = W(op.out[2][piece * dim + i]);
+      }
+      for (int64_t head = piece * group; head < (piece + 1) * group; ++head) {
+        float* query = op.out[0] + head * dim;
+        turn(query, op.query_norm);
+        mix(turned, keys, values, position + 1, dim, scores, query);
       }
     }
   }
@@ -247,12 +261,15 @@ class Team {
 
   const int size_;
   std::mutex mutex_;
-  Step step_{};
-  // Each in a cache line of its own: threads watch one while others write the next.
-  alignas(64) std::atomic<int> steps_{0};
-  alignas(64) std::atomic<int> meetings_{0};
-  alignas(64) std::atomic<int> arrived_{0};
-  alignas(64) std::atomic<int64_t> taken_{0};
+  Scratch scratch_;  // the leader's
+  int64_t batch_ = 0;
+  const int64_t *ids_ = nullptr, *positions_ = nullptr;
+  std::atomic<int> steps_{0};
+  std::atomic<const Op*> op_{nullptr};
+  std::atomic<int64_t> total_{0}, least_{1};
+  // The operation's number × SPAN + the pieces that are left. In cache lines of their own: all write to these.
+  alignas(64) std::atomic<uint64_t> board_{0};
+  alignas(64) std::atomic<int64_t> done_{0};
 };
 
 }  // namespace
