@@ -58,6 +58,7 @@ if TYPE_CHECKING:
         open_source as open_source,
     )
     from nanoshell.data.tokens import check_tokens as check_tokens, open_tokens as open_tokens
+    from nanoshell.dtypes import DTYPE_ALIASES as DTYPE_ALIASES, DTYPES as DTYPES
     from nanoshell.errors import (
         CheckpointError as CheckpointError,
         ConfigError as ConfigError,
@@ -101,6 +102,8 @@ if TYPE_CHECKING:
         dynamic_temperature as dynamic_temperature,
         temperature as temperature,
     )
+    from nanoshell.last import last_state as last_state
+    from nanoshell.loading import LoadedModel as LoadedModel
     from nanoshell.model.attention import GroupedQueryAttention as GroupedQueryAttention
     from nanoshell.model.backend import (
         Backend as Backend,
@@ -160,10 +163,8 @@ if TYPE_CHECKING:
     from nanoshell.runs.locate import ModelLocation as ModelLocation
     from nanoshell.runs.pruning import prune as prune
     from nanoshell.session import (
-        LoadedModel as LoadedModel,
         Reply as Reply,
         Session as Session,
-        last_state as last_state,
         open_session as open_session,
     )
     from nanoshell.tokenizer.base import Tokenizer as Tokenizer
@@ -187,6 +188,8 @@ _HOME = {
     "ConversationStore": "nanoshell.chat.history",
     "Corpus": "nanoshell.data.corpus",
     "DEVICE": "nanoshell.command.complete",
+    "DTYPES": "nanoshell.dtypes",
+    "DTYPE_ALIASES": "nanoshell.dtypes",
     "DataError": "nanoshell.errors",
     "DataSource": "nanoshell.data.source",
     "DeviceError": "nanoshell.errors",
@@ -200,7 +203,7 @@ _HOME = {
     "Interrupted": "nanoshell.errors",
     "LayerState": "nanoshell.model.cache",
     "LeaveShell": "nanoshell.command.result",
-    "LoadedModel": "nanoshell.session",
+    "LoadedModel": "nanoshell.loading",
     "LogitsProcessor": "nanoshell.generation.sampling",
     "MODEL": "nanoshell.command.complete",
     "Mamba1": "nanoshell.model.mamba1",
@@ -281,7 +284,7 @@ _HOME = {
     "hookimpl": "nanoshell.plugin.hookspecs",
     "import_conversation": "nanoshell.chat.transfer",
     "json_option": "nanoshell.command.result",
-    "last_state": "nanoshell.session",
+    "last_state": "nanoshell.last",
     "list_presets": "nanoshell.training.config",
     "list_runs": "nanoshell.runs.directory",
     "load_config": "nanoshell.training.config",

@@ -6,17 +6,16 @@ speaks through its `narrator`. torch is loaded by the first method that needs a 
 
 from __future__ import annotations
 
-import contextlib
-import json
+import gc
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Unpack
 
 from nanoshell import paths
-from nanoshell.errors import DeviceError, StorageError, UsageError
-from nanoshell.files import write_text
+from nanoshell.errors import UsageError
+from nanoshell.last import absolute, keep_state, last_state
 from nanoshell.narrator import Narrator, SilentNarrator
 from nanoshell.plugin.manager import Plugins, load_plugins
 from nanoshell.settings import Setting, Settings, number
@@ -28,31 +27,14 @@ if TYPE_CHECKING:
     from nanoshell.data.corpus import Corpus
     from nanoshell.data.source import DataSource
     from nanoshell.generation.batch import Batch
-    from nanoshell.generation.engine import Engine
     from nanoshell.generation.request import GeneratedToken, GenerateOptions, GenerationRequest
     from nanoshell.generation.row import Generation
+    from nanoshell.loading import LoadedModel
     from nanoshell.model.backend import Backend
-    from nanoshell.model.config import ModelConfig
     from nanoshell.runs.directory import RunDirectory, RunStatus
     from nanoshell.runs.locate import ModelLocation
     from nanoshell.tokenizer.base import Tokenizer
     from nanoshell.training.launch import TrainRequest
-
-
-@dataclass(frozen=True)
-class LoadedModel:
-    """A model ready to sample: its ``engine``, and the directory, run and step that it came from.
-
-    ``dtype`` is the one that was asked for; ``auto`` is that of the file.
-    """
-
-    engine: Engine
-    config: ModelConfig
-    path: Path
-    label: str
-    device: str
-    step: int | None = None
-    dtype: str = "auto"
 
 
 class Reply:
@@ -235,37 +217,18 @@ class Session:
         return choose_backend(self.settings.text("device"), self.plugins.backends)
 
     def _load(self, location: ModelLocation) -> LoadedModel:
+        from nanoshell.loading import check_dtype, load
+
         backend, dtype, compiled = self.backend(), self.settings.text("dtype"), self.settings.text("compile")
-        device, loaded = backend.device(), self._loaded
-        wanted = (location.path, str(device), dtype, compiled)
-        if loaded and (loaded.path, loaded.device, loaded.dtype, loaded.engine.compiled.mode) == wanted:
-            return loaded
-        if dtype != "auto" and not backend.supports_dtype(dtype):
-            raise DeviceError(
-                f"device '{backend.name}' cannot compute in {dtype}", hint="try: set dtype auto"
-            )
-        import torch
-
-        from nanoshell.generation.engine import Engine
-        from nanoshell.model.weights import load_model, read_config
-
-        config = read_config(location.path)
-        tokenizer = (
-            self.plugins.tokenizers.get(config.tokenizer)()
-            if config.tokenizer != self.tokenizer.name
-            else self.tokenizer
-        )
-        network = load_model(
-            location.path,
-            self.plugins.mixers,
-            device=device,
-            dtype=None if dtype == "auto" else getattr(torch, dtype),
-            tokenizer=tokenizer,
-        )
-        engine = Engine(network, tokenizer, self.plugins.samplers, device=device, compile=compiled)
-        self._loaded = LoadedModel(
-            engine, config, location.path, location.label, str(device), location.step, dtype
-        )
+        if self._loaded is not None:
+            if self._loaded.is_of(location.path, str(backend.device()), dtype, compiled):
+                return self._loaded
+            check_dtype(backend, dtype)
+            # Memory may not hold two models. The old one's replies and compiled steps refer to themselves,
+            # so that it stays until they are collected.
+            self._loaded = None
+            gc.collect()
+        self._loaded = load(location, self.plugins, self.tokenizer, backend, dtype=dtype, compiled=compiled)
         return self._loaded
 
     # Generation and chat
@@ -375,24 +338,15 @@ class Session:
             return
         state = last_state() | {"runs_dir": str(self.runs_dir.resolve())}
         if self.model_name is not None:
-            state["model"] = _absolute(self.model_name)
+            state["model"] = absolute(self.model_name)
         if self.data is not None:
             named = self.data.partition(":")[0] in self.plugins.sources
-            state["data"] = self.data if named else _absolute(self.data)
-        _write_state(state)
+            state["data"] = self.data if named else absolute(self.data)
+        keep_state(state)
 
     def forget(self, *names: str) -> None:
         """Forget the ``model`` or ``data`` of the last session, because it is gone."""
-        _write_state({name: kept for name, kept in last_state().items() if name not in names})
-
-
-def last_state() -> dict[str, Any]:
-    """Return ``model``, ``data`` and ``runs_dir`` of the last session, or an empty dict."""
-    try:
-        state = json.loads(_state_file().read_text("utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return state if isinstance(state, dict) else {}
+        keep_state({name: kept for name, kept in last_state().items() if name not in names})
 
 
 def open_session(
@@ -416,20 +370,3 @@ def open_session(
     if history and isinstance(data := last_state().get("data"), str):
         session.data = data
     return session
-
-
-def _absolute(reference: str | None) -> str | None:
-    """Return ``reference`` so that it means the same in another folder, where it is the path of something."""
-    if reference is None:
-        return None
-    path = Path(reference).expanduser()
-    return str(path.resolve()) if path.exists() else reference
-
-
-def _state_file() -> Path:
-    return paths.data_dir() / "last.json"
-
-
-def _write_state(state: dict[str, Any]) -> None:
-    with contextlib.suppress(StorageError):
-        write_text(_state_file(), json.dumps(state), private=True)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from nanoshell.dtypes import DTYPES
 from nanoshell.errors import ConfigError, UsageError, unknown_name
 from nanoshell.files import atomic_write
 
@@ -80,7 +81,7 @@ def names(name: str) -> Callable[[str], Value]:
     return lambda value: value.replace(",", " ").split()
 
 
-DTYPES = ("auto", "float32", "bfloat16", "float16")
+DTYPE_CHOICES = ("auto", *DTYPES)
 COMPILE_MODES = ("auto", "on", "off")
 
 CORE_SETTINGS = (
@@ -88,9 +89,9 @@ CORE_SETTINGS = (
     Setting(
         "dtype",
         "auto",
-        one_of("dtype", DTYPES),
-        "what a loaded model samples in: auto (as in its file), float32, bfloat16, float16",
-        choices=DTYPES,
+        one_of("dtype", DTYPE_CHOICES),
+        f"what a loaded model samples in: auto (as in its file), {', '.join(DTYPES)}",
+        choices=DTYPE_CHOICES,
     ),
     Setting(
         "compile",

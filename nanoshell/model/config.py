@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from nanoshell.dtypes import DTYPE_ALIASES, Dtype
 from nanoshell.errors import CheckpointError, ConfigError, nearest
 from nanoshell.model.fit import check_experts, check_latent_attention, readers
 from nanoshell.model.validation import BadValueError, Count, Flag, Natural, validate, without_nulls
@@ -24,9 +25,8 @@ FORMAT = 1
 DEFAULT_VOCAB_SIZE = 100_331
 NO_FEED_FORWARD = "none"
 
-DTYPE_ALIASES = {"f32": "float32", "fp32": "float32", "bf16": "bfloat16", "f16": "float16", "fp16": "float16"}
 DtypeName = Annotated[
-    Literal["auto", "float32", "bfloat16", "float16"],
+    Literal["auto", Dtype],
     BeforeValidator(lambda value: DTYPE_ALIASES.get(value, value) if isinstance(value, str) else value),
 ]
 """A dtype by its torch name, or by the short name of the seed family; ``auto`` leaves it to the backend."""

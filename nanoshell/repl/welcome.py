@@ -6,7 +6,8 @@ from pathlib import Path
 
 from nanoshell.command.render import counted
 from nanoshell.errors import NanoshellError
-from nanoshell.session import Session, last_state
+from nanoshell.last import last_state
+from nanoshell.session import Session
 from nanoshell.version import __version__
 
 FIRST_WORDS = f"""\

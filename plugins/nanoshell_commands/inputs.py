@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
-SAMPLING_DTYPES = ("auto", "float32", "bfloat16", "float16")
+from nanoshell import DTYPES
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -45,7 +45,7 @@ def dtype_option(command: Command) -> Command:
     """Add ``--dtype`` to ``command``, which loads a model; it holds for the rest of the session."""
     return click.option(
         "--dtype",
-        type=click.Choice(SAMPLING_DTYPES),
+        type=click.Choice(("auto", *DTYPES)),
         expose_value=False,
         is_eager=True,
         callback=_use_dtype,

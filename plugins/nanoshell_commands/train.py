@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from nanoshell import DEVICE, PRESET, RUN, SOURCE, json_option
+from nanoshell import DEVICE, DTYPE_ALIASES, DTYPES, PRESET, RUN, SOURCE, json_option
 from nanoshell_commands.inputs import runs_dir_option
 from nanoshell_commands.watch import Watch
 
@@ -41,8 +41,6 @@ _KEYS = {
 """Options and the keys of a config that they stand for."""
 
 _WORDS = "nanoshell_commands.train.words"
-
-DTYPES = ("auto", "float32", "bfloat16", "float16", "f32", "bf16", "f16")
 
 
 @dataclass(frozen=True)
@@ -103,7 +101,7 @@ class _Remembering(click.Command):
     "--val-fraction", type=click.FloatRange(0, 1, max_open=True), help="Share of documents to hold back."
 )
 @click.option("--device", type=DEVICE, help="Where to compute.", show_default="the setting")
-@click.option("--dtype", type=click.Choice(DTYPES), help="What to compute in.")
+@click.option("--dtype", type=click.Choice(("auto", *DTYPES, *DTYPE_ALIASES)), help="What to compute in.")
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), help="Decides weights, shuffling and draws.")
 @click.option(
     "--set",

@@ -5,12 +5,10 @@ from __future__ import annotations
 import platform
 from typing import TYPE_CHECKING
 
-from nanoshell import MemoryFigures
+from nanoshell import DTYPES, MemoryFigures
 
 if TYPE_CHECKING:
     import torch
-
-DTYPES = ("float32", "bfloat16", "float16")
 
 
 class CpuBackend:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import stat
+import weakref
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from nanoshell import paths
-from nanoshell.errors import UsageError
+from nanoshell.errors import CheckpointError, DeviceError, UsageError
+from nanoshell.last import last_state
 from nanoshell.model.config import ModelConfig
 from nanoshell.runs.directory import create_run
-from nanoshell.session import Session, last_state, open_session
+from nanoshell.session import Session, open_session
 from nanoshell.settings import Settings
 
 
@@ -124,3 +127,48 @@ def test_another_device_means_another_model_in_memory(
 
     monkeypatch.setattr(type(session.backend()), "device", lambda self: torch.device("cpu", 0))
     assert session.model() is not first
+
+
+@pytest.mark.parametrize("name", ["dtype", "compile"])
+def test_the_old_model_is_gone_before_another_is_loaded(
+    session: Session, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from nanoshell.model import weights
+
+    list(session.generate("Hi", max_tokens=2))
+    old = weakref.ref(session.model().engine.model)
+    alive: list[object] = []
+    real = weights.load_model
+
+    def load_model(*given: Any, **options: Any) -> Any:
+        alive.append(old())
+        return real(*given, **options)
+
+    monkeypatch.setattr(weights, "load_model", load_model)
+    session.settings.override(name, {"dtype": "bfloat16", "compile": "off"}[name])
+    session.model()
+    assert alive == [None]
+
+
+def test_a_session_goes_on_after_a_model_that_does_not_load(session: Session, tmp_path: Path) -> None:
+    before = session.generate("Hi", max_tokens=3, seed=1)
+    list(before)
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "config.json").write_text("{}")
+    with pytest.raises(CheckpointError):
+        session.use_model(str(tmp_path / "broken"))
+    after = session.generate("Hi", max_tokens=3, seed=1)
+    list(after)
+    assert after.ids == before.ids
+
+
+def test_a_dtype_that_the_device_has_not_costs_no_model(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = session.model()
+    monkeypatch.setattr(type(session.backend()), "supports_dtype", lambda self, dtype: False)
+    session.settings.override("dtype", "float16")
+    with pytest.raises(DeviceError, match="cannot compute in float16"):
+        session.model()
+    session.settings.override("dtype", "auto")
+    assert session.model() is first

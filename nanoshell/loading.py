@@ -1,0 +1,79 @@
+"""From a model directory to a model that can sample. torch is loaded when that is done, not before."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from nanoshell.errors import DeviceError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from nanoshell.generation.engine import Engine
+    from nanoshell.model.backend import Backend
+    from nanoshell.model.config import ModelConfig
+    from nanoshell.plugin.manager import Plugins
+    from nanoshell.runs.locate import ModelLocation
+    from nanoshell.tokenizer.base import Tokenizer
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model ready to sample: its ``engine``, and the directory, run and step that it came from.
+
+    ``dtype`` is the one that was asked for; ``auto`` is that of the file.
+    """
+
+    engine: Engine
+    config: ModelConfig
+    path: Path
+    label: str
+    device: str
+    step: int | None = None
+    dtype: str = "auto"
+
+    def is_of(self, path: Path, device: str, dtype: str, compiled: str) -> bool:
+        """Return whether it was loaded from ``path``, with these settings."""
+        mine = (self.path, self.device, self.dtype, self.engine.compiled.mode)
+        return mine == (path, device, dtype, compiled)
+
+
+def check_dtype(backend: Backend, dtype: str) -> None:
+    """Raise `DeviceError` where ``backend`` cannot compute in ``dtype``; in ``auto`` all can."""
+    if dtype != "auto" and not backend.supports_dtype(dtype):
+        raise DeviceError(f"device '{backend.name}' cannot compute in {dtype}", hint="try: set dtype auto")
+
+
+def load(
+    location: ModelLocation,
+    plugins: Plugins,
+    tokenizer: Tokenizer,
+    backend: Backend,
+    *,
+    dtype: str = "auto",
+    compiled: str = "auto",
+) -> LoadedModel:
+    """Return the model of ``location`` on the device of ``backend``, in ``dtype``.
+
+    ``tokenizer`` is the session's; a model that names another one gets that. ``compiled`` is a mode of
+    `CompiledStep`. Raises `DeviceError`, and as `read_config` and `load_model` do.
+    """
+    check_dtype(backend, dtype)
+    import torch
+
+    from nanoshell.generation.engine import Engine
+    from nanoshell.model.weights import load_model, read_config
+
+    config, device = read_config(location.path), backend.device()
+    if config.tokenizer != tokenizer.name:
+        tokenizer = plugins.tokenizers.get(config.tokenizer)()
+    network = load_model(
+        location.path,
+        plugins.mixers,
+        device=device,
+        dtype=None if dtype == "auto" else getattr(torch, dtype),
+        tokenizer=tokenizer,
+    )
+    engine = Engine(network, tokenizer, plugins.samplers, device=device, compile=compiled)
+    return LoadedModel(engine, config, location.path, location.label, str(device), location.step, dtype)
