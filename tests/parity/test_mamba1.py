@@ -15,6 +15,18 @@ from nanoshell.model.config import ModelConfig
 from nanoshell.model.mamba1 import Mamba1, selective_scan
 from nanoshell.training.optimizer import parameter_groups
 
+from .recurrent import (
+    assert_a_step_compiles_whole_and_in_place,
+    assert_as_the_reference,
+    assert_float32_stays_near,
+    assert_gradients_are_finite_differences,
+    assert_near_in_bfloat16,
+    assert_near_under_autocast,
+    assert_pieces_and_steps_equal,
+    assert_rows_step_together,
+    assert_the_state_does_not_grow,
+)
+
 CASES = {
     "as published": {},
     "small state, wide rank": {"mamba_state_size": 5, "mamba_dt_rank": 7, "mamba_expand": 1},
@@ -98,19 +110,10 @@ def test_the_layer_is_that_of_transformers(case: str, dtype: torch.dtype) -> Non
     mixer = mixer_of(config)
     reference = reference_of(config, mixer).to(dtype)
     mixer = mixer.to(dtype)
+    # Theirs computes decays and products in float32, whatever the dtype of the model.
     for count in (1, 9, 40):
         x = torch.randn(2, count, config.hidden_size, dtype=dtype)
-        ours, theirs = x.clone().requires_grad_(), x.clone().requires_grad_()
-        direction = torch.randn_like(x)
-        results = []
-        for network, source in ((mixer, ours), (reference, theirs)):
-            network.zero_grad()
-            y = network(source)
-            (y * direction).sum().backward()
-            grads = {name: parameter.grad.clone() for name, parameter in network.named_parameters()}
-            results.append({"y": y.detach(), "x": source.grad, **grads})
-        # Theirs computes decays and products in float32, whatever the dtype of the model.
-        torch.testing.assert_close(results[0], results[1], rtol=2e-4, atol=2e-5)
+        assert_as_the_reference(mixer, reference, x)
 
 
 @pytest.mark.usefixtures("plan")
@@ -138,13 +141,7 @@ def test_chunks_are_the_recurrence(count: int) -> None:
 @pytest.mark.usefixtures("plan")
 @pytest.mark.parametrize("strength", [1e-4, 1.0, 1e4])
 def test_float32_stays_near_float64_for_weak_and_violent_decays(strength: float) -> None:
-    arguments = inputs(150, strength=strength)
-    exact = selective_scan(*arguments)
-    single = [argument.float().requires_grad_() for argument in arguments]
-    y, last = selective_scan(*single)
-    (y.sum() + last.sum()).backward()
-    assert all(argument.grad is not None and torch.isfinite(argument.grad).all() for argument in single)
-    torch.testing.assert_close((y.double(), last.double()), exact, rtol=1e-4, atol=1e-4)
+    assert_float32_stays_near(selective_scan, inputs(150, strength=strength), 1e-4)
 
 
 @pytest.mark.usefixtures("plan")
@@ -158,89 +155,34 @@ def test_gradients_are_finite_differences(count: int, monkeypatch: pytest.Monkey
 
 def test_gradients_of_the_whole_layer_are_finite_differences() -> None:
     mixer = mixer_of(config_of(hidden_size=3, mamba_state_size=2))
-    names = [name for name, _ in mixer.named_parameters()]
-    x = torch.randn(1, 5, 3, dtype=torch.float64, requires_grad=True)
-
-    def run(x: Tensor, *parameters: Tensor) -> Tensor:
-        result: Tensor = torch.func.functional_call(mixer, dict(zip(names, parameters, strict=True)), (x,))
-        return result
-
-    assert torch.autograd.gradcheck(run, (x, *mixer.parameters()))
+    x = torch.randn(1, 5, 3, dtype=torch.float64)
+    assert_gradients_are_finite_differences(mixer, x)
 
 
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=4), st.sampled_from(list(CASES)))
 def test_pieces_and_steps_are_the_whole(pieces: list[int], case: str) -> None:
     config = config_of(**CASES[case])
-    mixer, count = mixer_of(config), sum(pieces)
-    x = torch.randn(2, count, config.hidden_size, dtype=torch.float64)
-    new = lambda: mixer.new_state(2, count, torch.float64, "cpu")  # noqa: E731
-    state, stepped = new(), new()
-    with torch.no_grad():
-        whole = mixer(x)
-        in_pieces = torch.cat([mixer(part, state) for part in x.split(pieces, 1)], 1)
-        positions = torch.arange(count)[:, None].expand(-1, 2)
-        parts = zip(x.split(1, 1), positions, strict=True)
-        step_by_step = torch.cat([mixer.step(part, stepped, at) for part, at in parts], 1)
-    torch.testing.assert_close(in_pieces, whole, rtol=1e-10, atol=1e-11)
-    torch.testing.assert_close(step_by_step, whole, rtol=1e-10, atol=1e-11)
-    torch.testing.assert_close(state.tensors(), stepped.tensors(), rtol=1e-10, atol=1e-11)
-    assert (state.length, stepped.length) == (count, 0)
+    x = torch.randn(2, sum(pieces), config.hidden_size, dtype=torch.float64)
+    assert_pieces_and_steps_equal(mixer_of(config), x, pieces)
 
 
 def test_rows_of_different_lengths_take_a_step_together() -> None:
-    mixer = mixer_of(config_of())
     x = torch.randn(2, 14, 24, dtype=torch.float64)
-    lengths = (3, 12)
-    with torch.no_grad():
-        states = []
-        for row, length in enumerate(lengths):
-            state = mixer.new_state(1, 14, torch.float64, "cpu")
-            mixer(x[row : row + 1, :length], state)
-            states.append(state)
-        joined = states[0].join(states[1:])
-        for ahead in range(2):
-            now = torch.stack([x[row, length + ahead] for row, length in enumerate(lengths)])[:, None]
-            y = mixer.step(now, joined, torch.tensor(lengths) + ahead)
-            for row, length in enumerate(lengths):
-                expected = mixer(x[row : row + 1, : length + ahead + 1])[0, -1]
-                torch.testing.assert_close(y[row, 0], expected, rtol=1e-10, atol=1e-11)
+    assert_rows_step_together(mixer_of(config_of()), x, (3, 12))
 
 
 def test_a_step_changes_the_state_in_place_and_compiles_whole() -> None:
-    mixer = mixer_of(config_of()).float()
-    x = torch.randn(2, 6, 24)
-    state = mixer.new_state(2, 6, torch.float32, "cpu")
-    tensors = state.tensors()
-    step = torch.compile(mixer.step, fullgraph=True, backend="eager")
-    with torch.no_grad():
-        parts = [step(part, state, torch.full((2,), at)) for at, part in enumerate(x.split(1, 1))]
-        torch.testing.assert_close(torch.cat(parts, 1), mixer(x), rtol=1e-4, atol=1e-5)
-    assert all(tensor is tensors[name] for name, tensor in state.tensors().items())
+    x = torch.randn(2, 6, 24, dtype=torch.float64)
+    assert_a_step_compiles_whole_and_in_place(mixer_of(config_of()), x)
 
 
 def test_bfloat16_keeps_its_state_in_float32() -> None:
-    exact, mixer = mixer_of(config_of()), mixer_of(config_of()).bfloat16()
-    x = torch.randn(2, 30, 24).bfloat16()
-    state = mixer.new_state(2, 30, torch.bfloat16, "cpu")
-    with torch.no_grad():
-        y = torch.cat((mixer(x[:, :29], state), mixer.step(x[:, 29:], state, torch.tensor([29, 29]))), 1)
-        expected = exact(x.double())
-    assert y.dtype == torch.bfloat16
-    assert state.ssm.dtype == torch.float32
-    assert (y - expected).norm() < 0.03 * expected.norm()
+    assert_near_in_bfloat16(mixer_of(config_of()), torch.randn(2, 30, 24), 0.03)
 
 
 def test_under_autocast_the_recurrence_stays_in_float32() -> None:
-    mixer = mixer_of(config_of()).float()
-    x = torch.randn(2, 30, 24)
-    with torch.autocast("cpu", torch.bfloat16):
-        y = mixer(x)
-    y.float().sum().backward()
-    assert y.dtype == torch.bfloat16
-    assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in mixer.parameters())
-    expected = mixer(x)
-    assert (y - expected).norm() < 0.03 * expected.norm()
+    assert_near_under_autocast(mixer_of(config_of()), torch.randn(2, 30, 24))
 
 
 def test_a_new_layer_has_the_official_rates_and_time_steps() -> None:
@@ -265,9 +207,7 @@ def test_rates_are_not_decayed() -> None:
 
 
 def test_the_state_does_not_grow_with_positions() -> None:
-    mixer = Mamba1(config_of())
-    states = [mixer.new_state(1, size, torch.float32, "cpu").tensors() for size in (1, 1_000_000)]
-    assert [t.shape for t in states[0].values()] == [t.shape for t in states[1].values()]
+    assert_the_state_does_not_grow(Mamba1(config_of()))
 
 
 def test_training_keeps_few_states() -> None:
