@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from nanoshell.model.config import ModelConfig
-from nanoshell.model.transformer import Transformer, build_model
-from nanoshell.plugin.manager import load_plugins
+
+from .reference import assert_gradients_agree, assert_logits_agree, gradients_of, ours_with
 
 transformers = pytest.importorskip("transformers")
 
@@ -175,29 +175,13 @@ def in_our_names(theirs: dict[str, Tensor], config: ModelConfig) -> dict[str, Te
     return ours
 
 
-def ours_with(reference: Any, config: ModelConfig) -> Transformer:
-    model = build_model(config, load_plugins(safe=True).mixers)
-    model.load_state_dict(in_our_names(reference.state_dict(), config), strict=True)
-    return model.eval()
-
-
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("case", CASES)
 def test_logits_agree(case: str, dtype: torch.dtype) -> None:
     config = config_of(case)
     reference = reference_of(config).to(dtype)
-    model = ours_with(reference, config).to(dtype)
-    ids = torch.randint(config.vocab_size, (2, LENGTH), generator=torch.Generator().manual_seed(0))
-    with torch.no_grad():
-        ours, theirs = model(ids), reference(ids).logits
-        cache = model.new_cache(2)
-        stepped = [model(ids[:, :9], cache)]
-        for at in range(9, LENGTH):
-            stepped.append(model.step(ids[:, at], cache, torch.tensor([at, at]))[:, None])
-            cache.advance()
-    # Their angles, norms and router are float32 throughout.
-    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=5e-5)
-    torch.testing.assert_close(torch.cat(stepped, 1), theirs, rtol=1e-4, atol=5e-5)
+    model = ours_with(in_our_names(reference.state_dict(), config), config).to(dtype)
+    assert_logits_agree(model, reference, LENGTH)
 
 
 @pytest.mark.parametrize("case", ["v2, unequal heads, one expert a token", "v3"])
@@ -205,13 +189,7 @@ def test_gradients_agree(case: str) -> None:
     """Those of the router too, which here come from the weights of the chosen experts alone."""
     config = config_of(case)
     reference = reference_of(config).double()
-    model = ours_with(reference, config).double()
-    ids = torch.randint(config.vocab_size, (2, 32), generator=torch.Generator().manual_seed(1))
-    for logits in (model(ids), reference(ids).logits):
-        torch.nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), ids[:, 1:].flatten()).backward()
-    gradients = {name: parameter.grad for name, parameter in reference.named_parameters()}
-    theirs = in_our_names(gradients, config)
-    for name, parameter in model.named_parameters():
-        mine = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
-        torch.testing.assert_close(mine, theirs[name], rtol=1e-4, atol=1e-6, msg=name)
-        assert "router" not in name or mine.norm() > 1e-4
+    model = ours_with(in_our_names(reference.state_dict(), config), config).double()
+    ours = gradients_of(model)
+    assert_gradients_agree(ours, in_our_names(gradients_of(reference), config))
+    assert all(gradient.norm() > 1e-4 for name, gradient in ours.items() if "router" in name)

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from nanoshell.model.config import ModelConfig
-from nanoshell.model.transformer import Transformer, build_model
 from nanoshell.plugin.manager import load_plugins
+
+from .reference import assert_gradients_agree, assert_logits_agree, gradients_of, ours_with
 
 transformers = pytest.importorskip("transformers")
 
@@ -59,14 +60,12 @@ def reference_of(config: ModelConfig) -> Any:
     return model.eval()
 
 
-def ours_with(reference: Any, config: ModelConfig) -> Transformer:
-    """Return our model with the weights of ``reference``: the names differ by the prefix ``model.`` alone."""
+def in_our_names(reference: Any, config: ModelConfig) -> dict[str, Any]:
+    """Return the weights of ``reference`` under our names: they differ by the prefix ``model.`` alone."""
     renamed = {name.removeprefix("model."): value for name, value in reference.state_dict().items()}
     if config.tie_embeddings:
         renamed.pop("lm_head.weight", None)
-    model = build_model(config, load_plugins(safe=True).mixers)
-    model.load_state_dict(renamed, strict=True)
-    return model.eval()
+    return renamed
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -74,28 +73,16 @@ def ours_with(reference: Any, config: ModelConfig) -> Transformer:
 def test_logits_agree(case: str, dtype: torch.dtype) -> None:
     config = config_of(case)
     reference = reference_of(config).to(dtype)
-    model = ours_with(reference, config).to(dtype)
-    ids = torch.randint(config.vocab_size, (2, 48), generator=torch.Generator().manual_seed(0))
-    with torch.no_grad():
-        ours, theirs = model(ids), reference(ids).logits
-        cache = model.new_cache(2)
-        stepped = torch.cat([model(ids[:, at : at + 1], cache) for at in range(48)], 1)
-    # Their angles are float32 throughout; ours are float64, rounded once.
-    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=5e-5)
-    torch.testing.assert_close(stepped, theirs, rtol=1e-4, atol=5e-5)
+    model = ours_with(in_our_names(reference, config), config).to(dtype)
+    assert_logits_agree(model, reference, 48)
 
 
 def test_gradients_agree() -> None:
     config = config_of("grouped")
     reference = reference_of(config).double()
-    model = ours_with(reference, config).double()
-    ids = torch.randint(config.vocab_size, (2, 32), generator=torch.Generator().manual_seed(1))
-    for network, logits in ((model, model(ids)), (reference, reference(ids).logits)):
-        network.zero_grad()
-        torch.nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), ids[:, 1:].flatten()).backward()
-    theirs = {name.removeprefix("model."): p.grad for name, p in reference.named_parameters()}
-    for name, parameter in model.named_parameters():
-        torch.testing.assert_close(parameter.grad, theirs[name], rtol=1e-4, atol=1e-6)
+    model = ours_with(in_our_names(reference, config), config).double()
+    theirs = {name.removeprefix("model."): value for name, value in gradients_of(reference).items()}
+    assert_gradients_agree(gradients_of(model), theirs)
 
 
 def test_greedy_texts_agree_with_generate() -> None:
@@ -104,7 +91,8 @@ def test_greedy_texts_agree_with_generate() -> None:
 
     config = config_of("grouped")
     reference = reference_of(config)
-    engine = Engine(ours_with(reference, config), cl100k_base(), load_plugins(safe=True).samplers)
+    model = ours_with(in_our_names(reference, config), config)
+    engine = Engine(model, cl100k_base(), load_plugins(safe=True).samplers)
     prompt = [3, 1, 4, 1, 5]
     generation = engine.generate(GenerationRequest(prompt, 30, {"temperature": 0}))
     ours = [token.id for token in generation]

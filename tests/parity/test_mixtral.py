@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from nanoshell.model.config import ModelConfig
-from nanoshell.model.transformer import Transformer, build_model
-from nanoshell.plugin.manager import load_plugins
+
+from .reference import assert_logits_agree, ours_with
 
 transformers = pytest.importorskip("transformers")
 
@@ -84,33 +84,20 @@ def in_our_names(theirs: dict[str, Tensor], config: ModelConfig) -> dict[str, Te
     return ours
 
 
-def ours_with(reference: Any, config: ModelConfig) -> Transformer:
-    model = build_model(config, load_plugins(safe=True).mixers)
-    model.load_state_dict(in_our_names(reference.state_dict(), config), strict=True)
-    return model.eval()
-
-
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("case", CASES)
 def test_logits_agree(case: str, dtype: torch.dtype) -> None:
     config = config_of(case)
     reference = reference_of(config).to(dtype)
-    model = ours_with(reference, config).to(dtype)
-    ids = torch.randint(config.vocab_size, (2, 48), generator=torch.Generator().manual_seed(0))
-    with torch.no_grad():
-        ours, theirs = model(ids), reference(ids).logits
-        cache = model.new_cache(2)
-        stepped = torch.cat([model(ids[:, at : at + 1], cache) for at in range(48)], 1)
-    # Their angles, norms and router are float32 throughout.
-    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=5e-5)
-    torch.testing.assert_close(stepped, theirs, rtol=1e-4, atol=5e-5)
+    model = ours_with(in_our_names(reference.state_dict(), config), config).to(dtype)
+    assert_logits_agree(model, reference, 48)
 
 
 def test_the_balance_loss_is_that_of_the_reference() -> None:
     """Theirs counts each of the k choices as a whole, so it is k times ours; over all layers at once."""
     config = config_of("three of eight, wider")
     reference = reference_of(config)
-    model = ours_with(reference, config).train()
+    model = ours_with(in_our_names(reference.state_dict(), config), config).train()
     ids = torch.randint(config.vocab_size, (2, 48), generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         model(ids)
