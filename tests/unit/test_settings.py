@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from nanoshell.errors import ConfigError, UnknownNameError, UsageError
-from nanoshell.settings import Setting, Settings, number
+from nanoshell.model.config import ModelConfig
+from nanoshell.plugin.manager import load_plugins
+from nanoshell.settings import DTYPE_CHOICES, Setting, Settings, number
 
 TEMPERATURE = Setting("temperature", 0.7, number("temperature", minimum=0), "how adventurous", "sampling")
 
@@ -84,3 +87,22 @@ def test_a_damaged_file_is_named(tmp_path: Path, content: bytes) -> None:
     with pytest.raises(ConfigError, match=r"settings\.toml"):
         Settings(path)
     assert path.read_bytes() == content
+
+
+def test_the_same_dtypes_may_be_asked_for_everywhere() -> None:
+    from nanoshell_commands.sample import sample
+    from nanoshell_commands.train import train
+
+    def choices(command: Any) -> tuple[str, ...]:
+        (option,) = (each for each in command.params if each.name == "dtype")
+        return tuple(option.type.choices)
+
+    shape = {"hidden_size": 16, "num_layers": 1, "num_heads": 2}
+    backend = load_plugins(safe=True).backends.get("cpu")()
+    assert choices(sample) == DTYPE_CHOICES
+    for name in choices(train):
+        dtype = ModelConfig.from_dict({**shape, "dtype": name}).dtype
+        assert dtype in DTYPE_CHOICES
+        assert dtype == "auto" or backend.supports_dtype(dtype)
+        assert Settings(None).set("dtype", dtype) == dtype
+    assert set(DTYPE_CHOICES) < set(choices(train))
