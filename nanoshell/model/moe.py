@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -52,6 +52,19 @@ class TopKRouter(nn.Module):
         if self.norm:
             weights = weights / weights.sum(-1, keepdim=True).clamp_min(torch.finfo(dtype).tiny)
         return scores, weights * self.scale, chosen
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Self:
+        """Move and cast as any module, but keep the bias in float32 at least.
+
+        Updates move it by a thousandth, and rounded it would choose other experts.
+        """
+        before = self.bias
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        if before is not None and self.bias is not None:
+            dtype = torch.promote_types(self.bias.dtype, torch.float32)
+            if self.bias.dtype != dtype:
+                self.bias = before.to(self.bias.device, dtype)
+        return self
 
 
 class MixtureOfExperts(nn.Module):
@@ -142,8 +155,21 @@ class MixtureOfExperts(nn.Module):
                     weight.data = place
         self._stacks = stacks
 
+    def train(self, mode: bool = True) -> Self:
+        """Go to training or evaluation. What nobody took of the last pass goes, and its graph with it."""
+        self._routing = None
+        super().train(mode)
+        return self
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a copy gets: neither the last pass, which has a graph, nor where our weights lie."""
+        return {**vars(self), "_routing": None, "_stacks": None}
+
     def take_routing(self) -> Routing | None:
-        """Return how the last forward pass in training mode went, once; None where there was none since."""
+        """Return how the last forward pass in training mode went, once; None where there was none since.
+
+        Until it is taken, the next pass comes, or the mode is set, the graph of the balance loss is kept.
+        """
         routing, self._routing = self._routing, None
         return routing
 

@@ -51,11 +51,12 @@ def load_model(
     dtype: torch.dtype | None = None,
     tokenizer: Tokenizer | None = None,
 ) -> Transformer:
-    """Return the model of ``directory`` in evaluation mode, in ``dtype`` or in that of the file.
+    """Return the model of ``directory`` in evaluation mode, its weights in ``dtype`` or in that of the file.
 
-    On the processor, in the file's own dtype, the weights are pages of the file, read when they are used.
-    Raises `CheckpointError` where something is missing, damaged, of another shape, from a newer nanoshell, or
-    (with ``tokenizer``) made with other ids; `ConfigError` where a kind of layer is not registered.
+    Buffers stay in the dtype of the file: what is no weight may not bear rounding, as a router's bias. On the
+    processor, in the file's own dtype, the weights are pages of the file, read when they are used. Raises
+    `CheckpointError` where something is missing, damaged, of another shape, from a newer nanoshell, or (with
+    ``tokenizer``) made with other ids; `ConfigError` where a kind of layer is not registered.
     """
     config = read_config(directory)
     if tokenizer is not None:
@@ -63,15 +64,16 @@ def load_model(
     model = _lay_out(config, mixers, directory)
     expected = {name: tuple(value.shape) for name, value in model.state_dict().items()}
     tensors = read_tensors(directory / WEIGHTS, expected)
-    placed = {
-        name: tensor.to(device=device, dtype=dtype if tensor.is_floating_point() else None)
-        for name, tensor in tensors.items()
-    }
-    for name, tensor in placed.items():
-        if not tensor.is_floating_point() and name in dict(model.named_parameters()):
+    parameters = dict(model.named_parameters())
+    for name, tensor in tensors.items():
+        if name in parameters and not tensor.is_floating_point():
             raise CheckpointError(
                 f"tensor '{name}' of {directory / WEIGHTS} holds {tensor.dtype}, no weights"
             )
+    placed = {
+        name: tensor.to(device=device, dtype=dtype if name in parameters else None)
+        for name, tensor in tensors.items()
+    }
     model.load_state_dict(placed, assign=True)
     for name, buffer in model.named_buffers():  # those outside the file: tables of angles
         if buffer.device != torch.device(device) and name not in placed:
