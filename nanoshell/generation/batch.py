@@ -23,7 +23,7 @@ PREFILL_CHUNK = 512
 """Prompt tokens that go through the model at once: bounds memory, and how long an interrupt waits."""
 
 MAX_ROWS = 32
-"""While fewer replies than this are in a step, the next prompt comes in; further ones wait."""
+"""Replies in a step at most: further ones wait until one of them ends."""
 
 
 @dataclass
@@ -50,6 +50,10 @@ class Batch:
         self.rows = [
             Generation(engine, request, seed, self) for request, seed in zip(requests, seeds, strict=True)
         ]
+        self._index = {row: index for index, row in enumerate(self.rows)}
+        self._going = {row for row in self.rows if not row.finish_reason}
+        self._with_tokens: dict[Generation, None] = {}  # in the order of their tokens
+        self._marked: deque[Generation] = deque()
         self._room = engine.room(max((row.positions for row in self.rows), default=1))
         groups: dict[tuple[int, ...], list[Generation]] = {}
         for row in self.rows:
@@ -71,6 +75,7 @@ class Batch:
         chosen = self.rows if row is None else [row]
         for each in chosen:
             each.interrupted = True
+        self._marked.extend(chosen)
         if self._lock.acquire(blocking=False):  # else a token is being made, and it will see the mark
             try:
                 self._end_interrupted()
@@ -85,10 +90,11 @@ class Batch:
         """Return the index of a row and its next token. Raises as `Generation` does."""
         with self._lock, torch.inference_mode():
             while True:
-                for index, row in enumerate(self.rows):
-                    token = row.take_ready()
-                    if token is not None:
-                        return index, token
+                while self._with_tokens:
+                    row = next(iter(self._with_tokens))
+                    if (token := row.take_ready()) is not None:
+                        return self._index[row], token
+                    del self._with_tokens[row]
                 if self._release_if_done():
                     raise StopIteration
                 self._advance()
@@ -108,26 +114,34 @@ class Batch:
         try:
             self._end_interrupted()
             self._drop_ended()
-            if self._waiting and sum(len(part.rows) for part in self._parts) < MAX_ROWS:
-                self._prefill(self._waiting.popleft())
+            free = MAX_ROWS - sum(len(part.rows) for part in self._parts)
+            if self._waiting and free > 0:
+                self._prefill(self._waiting.popleft(), free)
             else:
                 self._step()
         except BaseException:
             # The model may have stopped between two layers: what its caches hold is not to be trusted.
             self._parts.clear()
             self._waiting.clear()
-            for row in self.rows:
-                if not row.finish_reason:
-                    row.end("interrupted")
+            for row in sorted(self._going, key=self._index.__getitem__):
+                row.end("interrupted")
+                self._note(row)
             raise
         finally:
             self.seconds += time.perf_counter() - started
 
-    def _prefill(self, group: list[Generation]) -> None:
-        """Compute the prompt of ``group``, and sample the first token of each."""
+    def _prefill(self, group: list[Generation], free: int) -> None:
+        """Compute the prompt of ``group``, and sample the first token of each.
+
+        Where there are more than ``free``, the others come when places are: the prefix that is kept spares
+        them all of the prompt but its end.
+        """
         rows = [row for row in group if not row.finish_reason]
         if not rows:
             return
+        if len(rows) > free:
+            self._waiting.appendleft(rows[free:])
+            del rows[free:]
         engine, prompt = self._engine, rows[0].prompt
         started = time.perf_counter()
         prefix = engine.prefix_for(prompt, self._room, exactly=len(self.rows) > 1)
@@ -147,6 +161,7 @@ class Batch:
         self._add_parts(rows, prefix)
         for row in rows:
             row.take(logits)
+            self._note(row)
             row.seconds += time.perf_counter() - started
 
     def _logits_after(self, prompt: list[int], prefix: Prefix, rows: list[Generation]) -> torch.Tensor | None:
@@ -184,6 +199,7 @@ class Batch:
             scores = self._engine.step(ids, part.cache, [row.length - 1 for row in part.rows])
             for index, row in enumerate(part.rows):
                 row.take(scores[index : index + 1])
+                self._note(row)
             elapsed = time.perf_counter() - started
             for row in part.rows:
                 row.seconds += elapsed
@@ -211,13 +227,22 @@ class Batch:
         self._parts = parts
 
     def _end_interrupted(self) -> None:
-        for row in self.rows:
-            if row.interrupted and not row.finish_reason:
+        while self._marked:
+            row = self._marked.popleft()
+            if not row.finish_reason:
                 row.end("interrupted")
+                self._note(row)
+
+    def _note(self, row: Generation) -> None:
+        """Take note of what ``row`` has come to, so that nobody has to look at all rows for it."""
+        if row.has_ready:
+            self._with_tokens[row] = None
+        if row.finish_reason:
+            self._going.discard(row)
 
     def _release_if_done(self) -> bool:
         """Return whether all replies have ended, and keep what the next prompt may share with them."""
-        if not all(row.finish_reason for row in self.rows):
+        if self._going:
             return False
         for part in self._parts:
             self._keep(part)

@@ -78,7 +78,7 @@ class Engine:
         if n < 1:
             raise UsageError(f"n is {n}", hint="it must be 1 or more")
         for request in requests:
-            check_request(request, self.max_positions, self.vocab_size)
+            check_request(request, self.max_positions, self.vocab_size, self.forbidden_ids(request))
         first = [secrets.randbelow(1 << 32) if request.seed is None else request.seed for request in requests]
         rows = [request for request in requests for _ in range(n)]
         return Batch(self, rows, [seed + sample for seed in first for sample in range(n)])

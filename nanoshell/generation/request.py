@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypedDict
 
@@ -72,10 +72,17 @@ class GeneratedToken:
     top: tuple[TokenScore, ...] = ()
 
 
-def check_request(request: GenerationRequest, max_positions: int, vocab_size: int) -> None:
+FORCING_BIAS = 100.0
+"""Where a logit_bias has this or more, only such tokens can be chosen."""
+
+
+def check_request(
+    request: GenerationRequest, max_positions: int, vocab_size: int, forbidden: Container[int] = ()
+) -> None:
     """Check what does not depend on samplers.
 
-    ``vocab_size`` is how many ids model and tokenizer both have. Raises `NanoshellError` where the prompt
+    ``vocab_size`` is how many ids model and tokenizer both have, ``forbidden`` are those of them that are
+    never sampled for this request. Raises `NanoshellError` where the prompt
     does not fit or holds other ids, and `UsageError` for values out of range.
     """
     _check_prompt(list(request.prompt), max_positions, vocab_size)
@@ -90,6 +97,13 @@ def check_request(request: GenerationRequest, max_positions: int, vocab_size: in
         raise UsageError(
             f"logit_bias names id {unknown}, and the ids are 0 to {vocab_size - 1:,}",
             hint="'tokens TEXT' shows the ids of a text",
+        )
+    forced = [token for token, added in request.logit_bias.items() if added >= FORCING_BIAS]
+    never = next((token for token in forced if token in forbidden), None)
+    if never is not None:
+        raise UsageError(
+            f"logit_bias forces id {never}, which is never sampled: it is a special token or has no text",
+            hint=f"leave it out, or give it less than {FORCING_BIAS:g}",
         )
 
 

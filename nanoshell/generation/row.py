@@ -133,6 +133,11 @@ class Generation:
             raise StopIteration
         return token
 
+    @property
+    def has_ready(self) -> bool:
+        """Whether there is a token whose text is complete and that nobody has taken."""
+        return bool(self._ready)
+
     def take_ready(self) -> GeneratedToken | None:
         """Return the next token whose text is complete, None where there is none yet."""
         return self._ready.popleft() if self._ready else None

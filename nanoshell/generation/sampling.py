@@ -23,13 +23,13 @@ import torch
 from torch import Tensor
 
 from nanoshell.errors import NanoshellError, UsageError
+from nanoshell.generation.request import FORCING_BIAS
 from nanoshell.plugin.registry import Entry, Registry
 
 if TYPE_CHECKING:
     from nanoshell.tokenizer.base import Tokenizer
 
 BIAS_ORDER = 5
-FORCING_BIAS = 100.0
 
 
 class LogitsProcessor(Protocol):

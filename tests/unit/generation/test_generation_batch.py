@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from nanoshell import hookimpl
 from nanoshell.errors import NanoshellError, UsageError
 from nanoshell.generation import batch as batch_module
-from nanoshell.generation.engine import Engine, Generation, GenerationRequest
+from nanoshell.generation.engine import Engine, GeneratedToken, Generation, GenerationRequest
 from nanoshell.model.cache import LayerState
 from nanoshell.model.config import ModelConfig
 from nanoshell.model.transformer import Transformer, build_model
@@ -173,6 +173,67 @@ def test_more_samples_than_are_computed_at_once(engine: Engine, monkeypatch: pyt
     list(batch)
     for index, row in enumerate(batch.rows):
         assert_equal(row, finished(engine, with_seed(request, 40 + index)))
+
+
+def test_waiting_samples_fill_what_is_free(
+    model: Transformer,
+    tokenizer: Tokenizer,
+    plugins: Plugins,
+    computed: Computed,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Three samples of one prompt find one free place, then one more: never more than three in a step."""
+    monkeypatch.setattr(batch_module, "MAX_ROWS", 3)
+    engine = Engine(model, tokenizer, plugins.samplers)
+    prompt = list(range(10, 20))
+    requests = [
+        GenerationRequest([1], 9, seed=1),
+        GenerationRequest([2], 4, seed=1),
+        *[
+            GenerationRequest(prompt, 6, {"temperature": 1.5, "top_p": 1.0}, seed=seed)
+            for seed in (40, 41, 42)
+        ],
+    ]
+    expected = [finished(engine, request) for request in requests]
+    shapes = computed(model)
+    batch = engine.generate_batch(requests)
+    list(batch)
+    for row, single in zip(batch.rows, expected, strict=True):
+        assert_equal(row, single)
+    assert max(rows for rows, _ in shapes) == 3
+    assert [shape for shape in shapes if shape[1] > 1] == [(1, len(prompt))]  # the others use what it left
+
+
+def test_a_batch_does_not_look_at_all_rows_for_a_token(
+    scripted: Callable[..., Engine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = scripted(65, 66, 67)
+    asked = 0
+    real = Generation.take_ready
+
+    def take_ready(row: Generation) -> GeneratedToken | None:
+        nonlocal asked
+        asked += 1
+        return real(row)
+
+    monkeypatch.setattr(Generation, "take_ready", take_ready)
+    batch = engine.generate_batch([GenerationRequest([1], 3, seed=1)], n=200)
+    seen = [index for index, _ in batch]
+    assert sorted(seen) == sorted([*range(200)] * 3)
+    assert asked <= 2 * len(seen)
+    assert {row.text for row in batch.rows} == {"ABC"}
+
+
+def test_tokens_may_be_taken_from_the_batch_and_from_its_rows(scripted: Callable[..., Engine]) -> None:
+    batch = scripted(65, 66, 67).generate_batch([GenerationRequest([1], 5, seed=1)], n=3)
+    first = next(batch)
+    by_row = [next(batch.rows[2]), next(batch.rows[2])]
+    rest = list(batch)
+    assert (first[0], [token.text for token in by_row]) == (0, ["A", "B"])
+    texts = ["A", "", "AB"]
+    for index, token in rest:
+        texts[index] += token.text
+    assert texts == ["ABCAB"] * 3
 
 
 def test_drawn_seeds_of_samples_follow_each_other(engine: Engine) -> None:

@@ -175,6 +175,17 @@ def test_a_bias_reaches_the_reply(engine: Engine) -> None:
     assert len(generation.ids) == 4
 
 
+def test_what_is_never_sampled_cannot_be_forced(engine: Engine) -> None:
+    for token in (256, 258):  # an id without a token, and a special token
+        with pytest.raises(UsageError, match=f"logit_bias forces id {token}, which is never sampled"):
+            engine.generate(GenerationRequest([65], 4, logit_bias={66: 100, token: 100}))
+        list(engine.generate(GenerationRequest([65], 2, seed=1, logit_bias={token: 99.0})))
+    special = GenerationRequest([65], 2, allow_special=True, logit_bias={258: 100})
+    assert [token.id for token in engine.generate(special)] == [258, 258]
+    stopping = GenerationRequest([65], 2, stop_ids=frozenset({258}), logit_bias={258: 100})
+    assert list(engine.generate(stopping)) == []
+
+
 def test_greedy_keeps_the_first_of_the_largest() -> None:
     logits = torch.tensor([[1.0, 5.0, 5.0], [2.0, 1.0, 0.0]])
     assert kept(greedy(1)(logits, NO_HISTORY)) == [{1}, {0}]
@@ -247,8 +258,9 @@ def test_nothing_left_to_choose_from_is_said(engine: Engine) -> None:
     for logits in (nothing, nothing.double()):
         with pytest.raises(NanoshellError, match="no token to choose from"):
             likeliest(logits)
-    for temperature in (0, 1):  # a special token is forced, and may not be sampled
-        request = GenerationRequest([65], 4, {"temperature": temperature}, logit_bias={258: 100})
+    banned = dict.fromkeys(range(engine.vocab_size), -100.0)
+    for temperature in (0, 1):
+        request = GenerationRequest([65], 4, {"temperature": temperature}, logit_bias=banned)
         with pytest.raises(NanoshellError, match="no token to choose from"):
             list(engine.generate(request))
 
