@@ -106,8 +106,11 @@ class Transformer(nn.Module):
     def hidden(self, ids: Tensor, cache: Cache | None = None) -> Tensor:
         """Return the final, normalised hidden states (batch, seq, hidden) of ``ids`` (batch, seq).
 
-        With a ``cache``, ``ids`` continue what it has seen, and it is updated.
+        With a ``cache``, ``ids`` continue what it has seen, and it is updated. Raises `ValueError` where
+        there are none.
         """
+        if not ids.shape[1]:
+            raise ValueError(f"ids of shape {tuple(ids.shape)} hold no position to compute")
         x: Tensor = self.embed_tokens(ids)
         if cache is None:
             for layer in self.layers:

@@ -118,6 +118,20 @@ def test_a_cache_and_the_positions_are_finite(mixers: Registry[Any]) -> None:
             model(torch.zeros(1, POSITIONS + 1, dtype=torch.long))
 
 
+@pytest.mark.parametrize("name", sorted(CONFIGS))
+def test_no_positions_are_refused_and_change_no_cache(name: str, mixers: Registry[Any]) -> None:
+    model = build_model(CONFIGS[name], mixers, seed=1).eval()
+    cache = model.new_cache(2)
+    ids = torch.arange(6).view(2, 3)
+    model.hidden(ids, cache)
+    for nothing in (ids[:, :0], torch.zeros(0, 0, dtype=torch.long)):
+        with pytest.raises(ValueError, match="hold no position"):
+            model.hidden(nothing, cache)
+        with pytest.raises(ValueError, match="hold no position"):
+            model(nothing)
+    assert cache.length == 3
+
+
 def test_rotary_scores_depend_on_distance_alone_and_keep_lengths() -> None:
     rotary = Rotary(8, 100, 10_000.0)
     query, key = torch.randn(2, 1, 8, dtype=torch.float64)
