@@ -1,4 +1,4 @@
-"""A mixture of experts: who computes what, what the router learns from, and steps of static shapes."""
+"""A mixture of experts: who computes what, and what the router learns from."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The program run in this process, and runs whose worker is the test itself."""
+"""The program run in this process, a model of one layer, and runs whose worker is the test itself."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ from typing import Any
 import pytest
 
 from nanoshell import cli
+from nanoshell.model.config import ModelConfig
 from nanoshell.runs.directory import RunDirectory, create_run
 from nanoshell.runs.events import EventLog
 from nanoshell.runs.process import write_process
+from nanoshell.session import Session, open_session
 
 
 @dataclass(frozen=True)
@@ -89,3 +91,45 @@ def fake_run(tmp_path: Path) -> Callable[..., FakeRun]:
         return FakeRun(run, log)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A model directory: 1 layer, 16 channels, 48 positions."""
+    from nanoshell.model.transformer import build_model
+    from nanoshell.model.weights import save_model
+    from nanoshell.plugin.manager import load_plugins
+
+    folder = tmp_path_factory.mktemp("model") / "tiny"
+    folder.mkdir()
+    plugins = load_plugins(only=[])
+    config = ModelConfig(
+        hidden_size=16, num_layers=1, num_heads=2, intermediate_size=32, max_seq_len=48, tie_embeddings=True
+    )
+    tokenizer = plugins.tokenizers.get("cl100k_base")()
+    save_model(folder, build_model(config, plugins.mixers, seed=1), tokenizer)
+    return str(folder)
+
+
+@pytest.fixture
+def session(model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Session:
+    """A session at the prompt, with the model loaded and replies of three tokens."""
+    monkeypatch.chdir(tmp_path)
+    session = open_session(safe=True)
+    session.settings.override("max_tokens", "3")
+    session.use_model(model)
+    return session
+
+
+@pytest.fixture
+def prompt(session: Session, capfd: pytest.CaptureFixture[str]) -> Callable[[str], tuple[int, str, str]]:
+    """Carry out one line of the prompt, and return its exit code and what it printed."""
+    from nanoshell.command.render import TerminalScreen
+    from nanoshell.command.script import run_line
+
+    def carry_out(line: str) -> tuple[int, str, str]:
+        capfd.readouterr()
+        outcome = run_line(session, line, TerminalScreen())
+        return outcome.code, *capfd.readouterr()
+
+    return carry_out

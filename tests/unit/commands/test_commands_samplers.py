@@ -10,10 +10,6 @@ from typing import Any
 import click
 import pytest
 
-from nanoshell.model.config import ModelConfig
-from nanoshell.model.transformer import build_model
-from nanoshell.model.weights import save_model
-from nanoshell.plugin.manager import load_plugins
 from nanoshell.session import open_session
 
 PUSH = """
@@ -40,20 +36,6 @@ def register_samplers(register):
         summary="how much",
     )
 """
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A model directory: 1 layer, 8 channels, 32 positions."""
-    folder = tmp_path_factory.mktemp("model") / "tiny"
-    folder.mkdir()
-    plugins = load_plugins(only=[])
-    config = ModelConfig(
-        hidden_size=8, num_layers=1, num_heads=2, intermediate_size=16, max_seq_len=32, tie_embeddings=True
-    )
-    network = build_model(config, plugins.mixers, seed=1)
-    save_model(folder, network, plugins.tokenizers.get("cl100k_base")())
-    return str(folder)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""``sample``, ``chat`` and the commands of the conversation, on a model of one layer with random weights."""
+"""``sample`` and what it says of a model, on one of one layer with random weights."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from nanoshell.model.config import ModelConfig
-from nanoshell.session import Session, open_session
+from nanoshell.session import Session
 
 STOPPER = """
 import signal
@@ -28,24 +27,6 @@ class Stopper:
 def register_samplers(register):
     register("stopper", Stopper, order=1, default=0, neutral=0, minimum=0)
 """
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A model directory: 1 layer, 16 channels, 48 positions."""
-    from nanoshell.model.transformer import build_model
-    from nanoshell.model.weights import save_model
-    from nanoshell.plugin.manager import load_plugins
-
-    folder = tmp_path_factory.mktemp("model") / "tiny"
-    folder.mkdir()
-    plugins = load_plugins(only=[])
-    config = ModelConfig(
-        hidden_size=16, num_layers=1, num_heads=2, intermediate_size=32, max_seq_len=48, tie_embeddings=True
-    )
-    tokenizer = plugins.tokenizers.get("cl100k_base")()
-    save_model(folder, build_model(config, plugins.mixers, seed=1), tokenizer)
-    return str(folder)
 
 
 def test_the_continuation_alone_goes_to_stdout(nanoshell, model: str) -> None:
@@ -163,12 +144,6 @@ def test_a_bias_that_names_no_token_is_refused(nanoshell, model: str, bias: str,
     assert told in said.err
 
 
-def test_chat_takes_a_bias_too(nanoshell, model: str) -> None:
-    nanoshell("set", "max_tokens", "2")
-    command = ("chat", "--model", model, "--message", "Hello", "--logit-bias", " Paris=100")
-    assert nanoshell(*command).out == " Paris Paris\n"
-
-
 def test_the_dtype_is_a_setting_and_an_option(session: Session, prompt, model: str) -> None:
     import torch
 
@@ -192,16 +167,6 @@ def test_a_dtype_that_the_device_lacks_is_refused(
     monkeypatch.setattr(type(session.backend()), "supports_dtype", lambda self, dtype: False)
     code, _, told = prompt(":sample --dtype float16 a")
     assert (code, "cannot compute in float16" in told, "set dtype auto" in told) == (1, True, True)
-
-
-def test_a_turn_of_chat_computes_its_new_tokens_alone(session: Session, prompt) -> None:
-    prompt("first")
-    again = json.loads(prompt(":retry --json")[1])
-    assert again["reused_tokens"] == again["prompt_tokens"] - 1
-    session.settings.override("max_tokens", "1")
-    prompt("x")
-    last = json.loads(prompt(":retry --json")[1])
-    assert last["reused_tokens"] == last["prompt_tokens"] - 1
 
 
 def test_the_prompt_can_be_piped_and_its_last_newline_is_dropped(nanoshell, model: str) -> None:
@@ -261,184 +226,10 @@ def test_ctrl_c_keeps_what_has_come(nanoshell, model: str, tmp_path: Path) -> No
     assert cut.json["text"] == said.out[:-1]
 
 
-def test_chat_answers_each_message_in_turn(nanoshell, model: str) -> None:
-    nanoshell("set", "max_tokens", "5")
-    command = (
-        "chat",
-        "--model",
-        model,
-        "--system",
-        "Be kind.",
-        "--message",
-        "Hello!",
-        "--message",
-        "And now?",
-    )
-    said = nanoshell(*command, "--seed", "1")
-    assert said.code == 0
-    lines = nanoshell(*command, "--seed", "1", "--json").lines
-    assert [line["role"] for line in lines] == ["user", "assistant"] * 2
-    assert said.out == "".join(line["content"] + "\n" for line in lines if line["role"] == "assistant")
-    (second, _first) = nanoshell("history", "--json").json
-    assert second["messages"] == 5
-    kept = nanoshell("history", second["name"], "--json").json["messages"]
-    assert kept[0] == {"role": "system", "content": "Be kind.", "interrupted": False}
-    assert [turn["content"] for turn in kept[1:]] == [line["content"] for line in lines]
-
-
-def test_chat_answers_piped_lines(nanoshell, model: str) -> None:
-    nanoshell("set", "max_tokens", "2")
-    lines = nanoshell("chat", "--model", model, "--json", stdin=b"one\n\n  two\n").lines
-    assert [line["content"] for line in lines if line["role"] == "user"] == ["one", "two"]
-    said = nanoshell("chat", "--model", model, stdin=b"one\nt\xffo\n")
-    assert said.code == 1
-    assert "line 2" in said.err
-
-
-def test_turns_that_do_not_fit_are_left_out_and_it_is_said(nanoshell, model: str) -> None:
-    nanoshell("set", "max_tokens", "4")
-    message = "word " * 12
-    said = nanoshell("chat", "--model", model, *("--message", message) * 3)
-    assert said.code == 0
-    assert "oldest" in said.err
-    lines = nanoshell("chat", "--model", model, *("--message", message) * 3, "--json").lines
-    assert lines[1]["dropped_turns"] == 0
-    assert lines[-1]["dropped_turns"] > 0
-
-
-def test_chat_without_a_model_says_what_to_do(nanoshell) -> None:
-    said = nanoshell("chat", "--message", "hello")
-    assert said.code == 1
-    assert "train" in said.err
-
-
-@pytest.fixture
-def session(model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Session:
-    """A session at the prompt, with the model loaded and replies of three tokens."""
-    monkeypatch.chdir(tmp_path)
-    session = open_session(safe=True)
-    session.settings.override("max_tokens", "3")
-    session.use_model(model)
-    return session
-
-
-@pytest.fixture
-def prompt(session: Session, capfd: pytest.CaptureFixture[str]):
-    """Carry out one line of the prompt, and return its exit code and what it printed."""
-    from nanoshell.command.render import TerminalScreen
-    from nanoshell.command.script import run_line
-
-    def carry_out(line: str) -> tuple[int, str, str]:
-        capfd.readouterr()
-        outcome = run_line(session, line, TerminalScreen())
-        return outcome.code, *capfd.readouterr()
-
-    return carry_out
-
-
-def contents(session: Session) -> list[str]:
-    return [message.content for message in session.conversation.messages]
-
-
-def test_the_system_turn_is_taken_as_typed(session: Session, prompt) -> None:
-    assert prompt(':system You\'re "kind" & brief.')[0] == 0
-    assert session.conversation.system == 'You\'re "kind" & brief.'
-    assert prompt(":system")[1] == 'You\'re "kind" & brief.\n'
-    prompt(":system --clear")
-    assert session.conversation.system is None
-
-
-def test_undo_takes_back_a_turn_and_retry_asks_again(session: Session, prompt) -> None:
-    prompt("first")
-    prompt("second")
-    before = contents(session)
-    assert len(before) == 4
-    assert prompt(":retry")[0] == 0
-    after = contents(session)
-    assert after[:3] == before[:3]
-    assert len(after) == 4
-    code, out, _ = prompt(":undo --json")
-    assert code == 0
-    assert [turn["content"] for turn in json.loads(out)["messages"]] == after[2:]
-    assert contents(session) == after[:2]
-    prompt(":undo")
-    assert prompt(":undo")[0] == 1
-    assert prompt(":retry")[0] == 1
-
-
-def test_a_retry_that_cannot_be_answered_takes_nothing_back(session: Session, prompt) -> None:
-    prompt("first")
-    before = contents(session)
-    session.conversation.set_system("word " * 60)
-    assert prompt(":retry")[0] == 1
-    assert contents(session)[1:] == before
-
-
-def test_reset_keeps_the_old_conversation_and_the_system_turn(session: Session, prompt) -> None:
-    prompt(":system Be kind.")
-    prompt("first")
-    old = session.conversation.name
-    prompt(":reset")
-    assert session.conversation.name != old
-    assert contents(session) == ["Be kind."]
-    assert prompt(f":load {old}")[0] == 0
-    assert contents(session)[:2] == ["Be kind.", "first"]
-    prompt(":reset --system")
-    assert contents(session) == []
-
-
-def test_a_saved_conversation_is_data_and_can_be_loaded(session: Session, prompt, tmp_path: Path) -> None:
-    prompt("first")
-    assert prompt(":save talk.jsonl")[0] == 0
-    said = contents(session)
-    (line,) = (tmp_path / "talk.jsonl").read_text().splitlines()
-    assert [message["content"] for message in json.loads(line)["messages"]] == said
-    (document,) = session.open_source("talk.jsonl").documents()
-    assert [message.content for message in document.messages] == said
-    prompt(":reset")
-    assert prompt(":load talk.jsonl")[0] == 0
-    assert contents(session) == said
-    assert prompt(":load missing.jsonl")[0] == 1
-    assert contents(session) == said
-
-
-def test_save_writes_the_current_conversation_and_replaces_nothing_unasked(
-    session: Session, prompt, tmp_path: Path
-) -> None:
-    prompt("first")
-    first = session.conversation.name
-    prompt(":reset")
-    assert prompt(":save talk.jsonl")[0] == 2  # the new one is empty, and the old one is not meant
-    assert not (tmp_path / "talk.jsonl").exists()
-    assert prompt(f":save talk.jsonl {first}")[0] == 0
-    kept = (tmp_path / "talk.jsonl").read_bytes()
-    prompt("second")
-    code, _, told = prompt(":save talk.jsonl")
-    assert (code, "--force" in told) == (2, True)
-    assert (tmp_path / "talk.jsonl").read_bytes() == kept
-    assert prompt(":save talk.jsonl --force")[0] == 0
-    assert "second" in (tmp_path / "talk.jsonl").read_text()
-
-
-def test_a_turn_has_one_shape_in_json(session: Session, prompt, nanoshell, model: str) -> None:
-    typed = json.loads(prompt(":retry --json")[1]) if prompt("first")[0] == 0 else {}
-    line = nanoshell("chat", "--model", model, "--message", "first", "--json").lines[1]
-    assert typed.keys() == line.keys()
-    assert typed["role"] == "assistant"
-
-
 def test_an_empty_model_is_not_the_latest(nanoshell) -> None:
     said = nanoshell("sample", "--model", "", "a")
     assert said.code == 2
     assert "--model is empty" in said.err
-
-
-def test_a_conversation_can_be_removed_from_the_history(session: Session, prompt) -> None:
-    prompt("first")
-    name = session.conversation.name
-    assert prompt(f":history {name} --delete")[0] == 0
-    assert json.loads(prompt(":history --json")[1]) == []
-    assert prompt(f":load {name}")[0] == 2
 
 
 def test_a_loaded_model_is_described(session: Session, prompt, model: str) -> None:

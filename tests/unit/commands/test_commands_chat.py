@@ -1,0 +1,174 @@
+"""``chat`` and the commands of the conversation, on a model of one layer with random weights."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from nanoshell.session import Session
+
+
+def contents(session: Session) -> list[str]:
+    return [message.content for message in session.conversation.messages]
+
+
+def test_chat_answers_each_message_in_turn(nanoshell, model: str) -> None:
+    nanoshell("set", "max_tokens", "5")
+    command = (
+        "chat",
+        "--model",
+        model,
+        "--system",
+        "Be kind.",
+        "--message",
+        "Hello!",
+        "--message",
+        "And now?",
+    )
+    said = nanoshell(*command, "--seed", "1")
+    assert said.code == 0
+    lines = nanoshell(*command, "--seed", "1", "--json").lines
+    assert [line["role"] for line in lines] == ["user", "assistant"] * 2
+    assert said.out == "".join(line["content"] + "\n" for line in lines if line["role"] == "assistant")
+    (second, _first) = nanoshell("history", "--json").json
+    assert second["messages"] == 5
+    kept = nanoshell("history", second["name"], "--json").json["messages"]
+    assert kept[0] == {"role": "system", "content": "Be kind.", "interrupted": False}
+    assert [turn["content"] for turn in kept[1:]] == [line["content"] for line in lines]
+
+
+def test_chat_answers_piped_lines(nanoshell, model: str) -> None:
+    nanoshell("set", "max_tokens", "2")
+    lines = nanoshell("chat", "--model", model, "--json", stdin=b"one\n\n  two\n").lines
+    assert [line["content"] for line in lines if line["role"] == "user"] == ["one", "two"]
+    said = nanoshell("chat", "--model", model, stdin=b"one\nt\xffo\n")
+    assert said.code == 1
+    assert "line 2" in said.err
+
+
+def test_turns_that_do_not_fit_are_left_out_and_it_is_said(nanoshell, model: str) -> None:
+    nanoshell("set", "max_tokens", "4")
+    message = "word " * 12
+    said = nanoshell("chat", "--model", model, *("--message", message) * 3)
+    assert said.code == 0
+    assert "oldest" in said.err
+    lines = nanoshell("chat", "--model", model, *("--message", message) * 3, "--json").lines
+    assert lines[1]["dropped_turns"] == 0
+    assert lines[-1]["dropped_turns"] > 0
+
+
+def test_chat_without_a_model_says_what_to_do(nanoshell) -> None:
+    said = nanoshell("chat", "--message", "hello")
+    assert said.code == 1
+    assert "train" in said.err
+
+
+def test_chat_takes_a_bias_too(nanoshell, model: str) -> None:
+    nanoshell("set", "max_tokens", "2")
+    command = ("chat", "--model", model, "--message", "Hello", "--logit-bias", " Paris=100")
+    assert nanoshell(*command).out == " Paris Paris\n"
+
+
+def test_a_turn_of_chat_computes_its_new_tokens_alone(session: Session, prompt) -> None:
+    prompt("first")
+    again = json.loads(prompt(":retry --json")[1])
+    assert again["reused_tokens"] == again["prompt_tokens"] - 1
+    session.settings.override("max_tokens", "1")
+    prompt("x")
+    last = json.loads(prompt(":retry --json")[1])
+    assert last["reused_tokens"] == last["prompt_tokens"] - 1
+
+
+def test_the_system_turn_is_taken_as_typed(session: Session, prompt) -> None:
+    assert prompt(':system You\'re "kind" & brief.')[0] == 0
+    assert session.conversation.system == 'You\'re "kind" & brief.'
+    assert prompt(":system")[1] == 'You\'re "kind" & brief.\n'
+    prompt(":system --clear")
+    assert session.conversation.system is None
+
+
+def test_undo_takes_back_a_turn_and_retry_asks_again(session: Session, prompt) -> None:
+    prompt("first")
+    prompt("second")
+    before = contents(session)
+    assert len(before) == 4
+    assert prompt(":retry")[0] == 0
+    after = contents(session)
+    assert after[:3] == before[:3]
+    assert len(after) == 4
+    code, out, _ = prompt(":undo --json")
+    assert code == 0
+    assert [turn["content"] for turn in json.loads(out)["messages"]] == after[2:]
+    assert contents(session) == after[:2]
+    prompt(":undo")
+    assert prompt(":undo")[0] == 1
+    assert prompt(":retry")[0] == 1
+
+
+def test_a_retry_that_cannot_be_answered_takes_nothing_back(session: Session, prompt) -> None:
+    prompt("first")
+    before = contents(session)
+    session.conversation.set_system("word " * 60)
+    assert prompt(":retry")[0] == 1
+    assert contents(session)[1:] == before
+
+
+def test_reset_keeps_the_old_conversation_and_the_system_turn(session: Session, prompt) -> None:
+    prompt(":system Be kind.")
+    prompt("first")
+    old = session.conversation.name
+    prompt(":reset")
+    assert session.conversation.name != old
+    assert contents(session) == ["Be kind."]
+    assert prompt(f":load {old}")[0] == 0
+    assert contents(session)[:2] == ["Be kind.", "first"]
+    prompt(":reset --system")
+    assert contents(session) == []
+
+
+def test_a_saved_conversation_is_data_and_can_be_loaded(session: Session, prompt, tmp_path: Path) -> None:
+    prompt("first")
+    assert prompt(":save talk.jsonl")[0] == 0
+    said = contents(session)
+    (line,) = (tmp_path / "talk.jsonl").read_text().splitlines()
+    assert [message["content"] for message in json.loads(line)["messages"]] == said
+    (document,) = session.open_source("talk.jsonl").documents()
+    assert [message.content for message in document.messages] == said
+    prompt(":reset")
+    assert prompt(":load talk.jsonl")[0] == 0
+    assert contents(session) == said
+    assert prompt(":load missing.jsonl")[0] == 1
+    assert contents(session) == said
+
+
+def test_save_writes_the_current_conversation_and_replaces_nothing_unasked(
+    session: Session, prompt, tmp_path: Path
+) -> None:
+    prompt("first")
+    first = session.conversation.name
+    prompt(":reset")
+    assert prompt(":save talk.jsonl")[0] == 2  # the new one is empty, and the old one is not meant
+    assert not (tmp_path / "talk.jsonl").exists()
+    assert prompt(f":save talk.jsonl {first}")[0] == 0
+    kept = (tmp_path / "talk.jsonl").read_bytes()
+    prompt("second")
+    code, _, told = prompt(":save talk.jsonl")
+    assert (code, "--force" in told) == (2, True)
+    assert (tmp_path / "talk.jsonl").read_bytes() == kept
+    assert prompt(":save talk.jsonl --force")[0] == 0
+    assert "second" in (tmp_path / "talk.jsonl").read_text()
+
+
+def test_a_turn_has_one_shape_in_json(session: Session, prompt, nanoshell, model: str) -> None:
+    typed = json.loads(prompt(":retry --json")[1]) if prompt("first")[0] == 0 else {}
+    line = nanoshell("chat", "--model", model, "--message", "first", "--json").lines[1]
+    assert typed.keys() == line.keys()
+    assert typed["role"] == "assistant"
+
+
+def test_a_conversation_can_be_removed_from_the_history(session: Session, prompt) -> None:
+    prompt("first")
+    name = session.conversation.name
+    assert prompt(f":history {name} --delete")[0] == 0
+    assert json.loads(prompt(":history --json")[1]) == []
+    assert prompt(f":load {name}")[0] == 2
