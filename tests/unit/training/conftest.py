@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +21,7 @@ from nanoshell.training import launch
 from nanoshell.training.config import RunConfig
 from nanoshell.training.launch import TrainRequest, start_run
 from nanoshell.training.numerics import Numerics
-from nanoshell.training.trainer import Trainer, build_trainer
+from nanoshell.training.trainer import StepResult, Trainer, build_trainer
 
 VOCABULARY = 32
 END_OF_TEXT = 31
@@ -150,6 +151,46 @@ class Lab:
     def same_bits(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
         """Return whether two sets of tensors are equal to the last bit."""
         return first.keys() == second.keys() and all(torch.equal(first[key], second[key]) for key in first)
+
+    @staticmethod
+    def states(trainer: Trainer) -> dict[str, Tensor]:
+        """Return all tensors of the optimizer's state."""
+        found = {}
+        for index, values in trainer.optimizer.state_dict()["state"].items():
+            found |= {f"{index}.{key}": value for key, value in values.items() if isinstance(value, Tensor)}
+        return found
+
+    @staticmethod
+    def facts(result: StepResult) -> dict[str, Any]:
+        """Return all that an update tells but the time that it took."""
+        return {**dataclasses.asdict(result), "seconds": None}
+
+    def resumed(self, config: RunConfig) -> Trainer:
+        """Return a trainer after 11 updates that was saved and restored after 6, having told the same bits.
+
+        Its results, weights and optimizer are compared with those of one that never stopped.
+        """
+        softmax = config.trainer.softmax.replace("auto", "full")
+        dtype = config.trainer.dtype.replace("auto", "float32")
+
+        def build() -> Trainer:
+            return self.trainer(config, self.corpus(ids=14), softmax=softmax, dtype=dtype)
+
+        straight = build()
+        results = [straight.update() for _ in range(11)]
+        stopped = build()
+        for _ in range(6):
+            stopped.update()
+        saved = self.save(stopped)
+        torch.rand(7)  # whatever else happens in the process
+        resumed = build()
+        resumed.restore(saved)
+        assert resumed.step == 6
+        again = [resumed.update() for _ in range(5)]
+        assert list(map(self.facts, again)) == list(map(self.facts, results[6:]))
+        assert self.same_bits(self.weights(resumed), self.weights(straight))
+        assert self.same_bits(self.states(resumed), self.states(straight))
+        return resumed
 
     @staticmethod
     def events(run: RunDirectory, kind: str) -> list[Event]:

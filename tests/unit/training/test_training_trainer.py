@@ -10,19 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
 from torch.nn import functional as F
 
 from nanoshell.errors import CheckpointError
 from nanoshell.training.config import RunConfig
 from nanoshell.training.trainer import IGNORED, Trainer
-
-
-def states(trainer: Trainer) -> dict[str, Tensor]:
-    found = {}
-    for index, values in trainer.optimizer.state_dict()["state"].items():
-        found |= {f"{index}.{key}": value for key, value in values.items() if isinstance(value, Tensor)}
-    return found
 
 
 def test_accumulation_equals_one_large_batch(lab: Any) -> None:
@@ -90,14 +82,15 @@ def test_an_update_that_is_not_finite_changes_nothing(lab: Any, what: str) -> No
             trainer.model.norm.weight[0] = math.nan
     else:
         trainer.model.norm.weight.register_hook(lambda gradient: gradient * math.inf)
-    before, optimizer = lab.weights(trainer), {key: value.clone() for key, value in states(trainer).items()}
+    before = lab.weights(trainer)
+    optimizer = {key: value.clone() for key, value in lab.states(trainer).items()}
     result = trainer.update()
     assert result.diverged
     assert math.isfinite(result.loss) == (what == "gradient")
     assert trainer.step == 1
     after = lab.weights(trainer)
     assert all(torch.equal(after[name], value) or name == "norm.weight" for name, value in before.items())
-    assert lab.same_bits(states(trainer), optimizer)
+    assert lab.same_bits(lab.states(trainer), optimizer)
 
 
 @pytest.mark.parametrize("softmax", ["full", "sampled"])
@@ -149,33 +142,7 @@ CASES = {
 
 @pytest.mark.parametrize("keys", CASES.values(), ids=CASES.keys())
 def test_going_on_gives_the_same_bits_as_never_having_stopped(lab: Any, keys: dict[str, Any]) -> None:
-    config = lab.config(**keys)
-    softmax, dtype = (
-        config.trainer.softmax.replace("auto", "full"),
-        config.trainer.dtype.replace("auto", "float32"),
-    )
-
-    def build() -> Trainer:
-        trainer = lab.trainer(config, lab.corpus(ids=14), softmax=softmax, dtype=dtype)
-        assert isinstance(trainer, Trainer)
-        return trainer
-
-    straight = build()
-    results = [straight.update() for _ in range(11)]
-    stopped = build()
-    for _ in range(6):
-        stopped.update()
-    saved = lab.save(stopped)
-    torch.rand(7)  # whatever else happens in the process
-    resumed = build()
-    resumed.restore(saved)
-    assert resumed.step == 6
-    again = [resumed.update() for _ in range(5)]
-    assert [(r.loss, r.grad_norm, r.epoch) for r in again] == [
-        (r.loss, r.grad_norm, r.epoch) for r in results[6:]
-    ]
-    assert lab.same_bits(lab.weights(resumed), lab.weights(straight))
-    assert lab.same_bits(states(resumed), states(straight))
+    lab.resumed(lab.config(**keys))
 
 
 def _other_width(config: RunConfig) -> RunConfig:
