@@ -115,7 +115,8 @@ class Batch:
             self._end_interrupted()
             self._drop_ended()
             free = MAX_ROWS - sum(len(part.rows) for part in self._parts)
-            if self._waiting and free > 0:
+            # Whoever comes in has the caches copied: samples of one prompt come several at a time.
+            if self._waiting and free >= max(1, min(len(self._waiting[0]), MAX_ROWS // 4)):
                 self._prefill(self._waiting.popleft(), free)
             else:
                 self._step()
