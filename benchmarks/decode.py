@@ -1,36 +1,64 @@
-"""Decoding speed beside transformers' ``generate``: same weights, same prompt, greedy, batch 1, in one run.
+"""Decoding speed beside transformers and llama.cpp: same weights, same prompt, greedy, batch 1, in one run.
 
-    python benchmarks/decode.py [--shape nano|small|all] [--tokens 64] [--rounds 3] [--threads N]
+    python benchmarks/decode.py [--shape nano|small|all] [--dtype f32|bf16|all] [--tokens 128] [--rounds 5]
+                                [--threads N]
 
-Times depend on the machine; the ratio travels. Needs the test extra (transformers).
+A reply is timed whole: a prompt of 32 tokens and the new tokens. GB/s counts what a token must read, every
+matrix once; the share is that of the bandwidth with which PyTorch sums 1 GB. Times depend on the machine;
+ratios travel. Contenders take turns, and medians are shown. Needs the test extra (transformers); for llama.cpp
+also ``pip install llama-cpp-python gguf``. It gets float16 where we have bfloat16.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import mmap
 import statistics
+import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
+from llama_cpp_peer import LlamaCpp, write_gguf
 
+from nanoshell.generation import native
 from nanoshell.generation.engine import Engine, GenerationRequest
+from nanoshell.model.cache import Cache
 from nanoshell.model.config import ModelConfig
+from nanoshell.model.parameters import parameter_split
 from nanoshell.model.transformer import Transformer, build_model
 from nanoshell.plugin.manager import load_plugins
 from nanoshell.tokenizer.bpe import cl100k_base
 
 SHAPES = {
     "nano": ModelConfig(
-        name="26M", hidden_size=128, num_layers=4, num_heads=4, intermediate_size=512, max_seq_len=512
+        name="26M", hidden_size=128, num_layers=4, num_heads=4, intermediate_size=512, max_seq_len=2048
     ),
     "small": ModelConfig(
-        name="162M", hidden_size=640, num_layers=8, num_heads=10, intermediate_size=1728, max_seq_len=512
+        name="162M", hidden_size=640, num_layers=8, num_heads=10, intermediate_size=1728, max_seq_len=2048
     ),
 }
+DTYPES = {"f32": torch.float32, "bf16": torch.bfloat16}
 PROMPT_TOKENS = 32
+PREFILL_TOKENS = 1024
+
+Reply = Callable[[list[int], int], Any]
+
+
+@dataclass
+class Contender:
+    """Someone who continues a prompt by so many tokens; ``cache_bytes`` is memory for each cached token."""
+
+    name: str
+    reply: Reply
+    cache_bytes: float
+    seconds: list[float] = field(default_factory=list)
+    prefill_seconds: list[float] = field(default_factory=list)
 
 
 def llama_of(model: Transformer) -> Any:
@@ -48,13 +76,66 @@ def llama_of(model: Transformer) -> Any:
             rms_norm_eps=config.rms_norm_eps,
             tie_word_embeddings=config.tie_embeddings,
         )
-    )
+    ).to(model.embed_tokens.weight.dtype)
     renamed = {
         name if name.startswith("lm_head") else f"model.{name}": tensor
         for name, tensor in model.state_dict().items()
     }
     llama.load_state_dict(renamed, strict=not config.tie_embeddings)
     return llama.eval()
+
+
+def ours(config: ModelConfig, dtype: torch.dtype, compiled: str) -> Contender:
+    """Return our engine, the step compiled or not, on weights of its own that are drawn from seed 0."""
+    plugins = load_plugins(safe=True)
+    model = build_model(config, plugins.mixers, seed=0).to(dtype)
+    engine = Engine(model, cl100k_base(), plugins.samplers, compile=compiled)
+
+    def reply(prompt: list[int], tokens: int) -> list[int]:
+        engine.forget()
+        request = GenerationRequest(prompt, tokens, {"temperature": 0}, seed=0, allow_special=True)
+        return [token.id for token in engine.generate(request)]
+
+    name = "nanoshell, compiled" if engine.compiled.ready else "nanoshell, eager"
+    return Contender(name, reply, cache_bytes(model.new_cache(1, 256)))
+
+
+def cache_bytes(cache: Cache) -> float:
+    """Return the bytes of ``cache`` for each of its positions."""
+    return sum(t.nbytes for state in cache.states for t in state.tensors().values()) / cache.max_positions
+
+
+def theirs(model: Transformer) -> Contender:
+    """Return transformers' ``generate`` on the weights of ``model``."""
+    llama = llama_of(model)
+
+    def reply(prompt: list[int], tokens: int) -> Any:
+        ids = torch.tensor([prompt])
+        return llama.generate(
+            ids, attention_mask=torch.ones_like(ids), max_new_tokens=tokens, min_new_tokens=tokens,
+            pad_token_id=0, eos_token_id=None, do_sample=False,
+        )  # fmt: skip
+
+    return Contender("transformers", reply, cache_bytes(model.new_cache(1, 256)))
+
+
+def llama_cpp_of(model: Transformer, folder: Path, half: bool) -> Contender:
+    """Return llama.cpp on the weights of ``model``. Raises `ImportError` where it is not installed."""
+    path = folder / "model.gguf"
+    write_gguf(model, path, half=half)
+    peer = LlamaCpp(path, PREFILL_TOKENS + PROMPT_TOKENS)
+    config = model.config
+    size = 2 * 2 * config.num_layers * config.num_kv_heads * config.head_dim
+    return Contender(f"llama.cpp ({'f16' if half else 'f32'})", peer.reply, size)
+
+
+def contenders(config: ModelConfig, dtype: torch.dtype, folder: Path) -> list[Contender]:
+    """Return all who can take part, each with weights of its own in memory."""
+    model = build_model(config, load_plugins(safe=True).mixers, seed=0).to(dtype)
+    found = [ours(config, dtype, "off"), ours(config, dtype, "auto"), theirs(model)]
+    with contextlib.suppress(ImportError):
+        found.append(llama_cpp_of(model, folder, half=dtype is torch.bfloat16))
+    return found
 
 
 def seconds(work: Callable[[], Any]) -> float:
@@ -64,59 +145,75 @@ def seconds(work: Callable[[], Any]) -> float:
     return time.perf_counter() - started
 
 
-def compare(config: ModelConfig, tokens: int, rounds: int) -> None:
-    """Time both in turn and print tokens a second and their ratio."""
-    plugins = load_plugins(safe=True)
-    tokenizer = cl100k_base()
-    model = build_model(config, plugins.mixers, seed=0)
-    llama = llama_of(model)
-    engine = Engine(model, tokenizer, plugins.samplers)
-    prompt = torch.randint(100_000, (PROMPT_TOKENS,), generator=torch.Generator().manual_seed(0)).tolist()
+def bandwidth() -> float:
+    """Return the bytes a second with which PyTorch sums 1 GB, at best."""
+    block = mmap.mmap(-1, 1 << 30, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        block.madvise(mmap.MADV_HUGEPAGE)
+    numbers = torch.frombuffer(block, dtype=torch.float32).fill_(1)
+    return numbers.nbytes / min(seconds(numbers.sum) for _ in range(5))
 
-    def ours(**sampling: float) -> Callable[[], Any]:
-        request = GenerationRequest(prompt, tokens, sampling, seed=0, allow_special=True)
-        return lambda: list(engine.generate(request))
 
-    def theirs(**options: Any) -> Callable[[], Any]:
-        ids = torch.tensor([prompt])
-        return lambda: llama.generate(
-            ids, attention_mask=torch.ones_like(ids), max_new_tokens=tokens, min_new_tokens=tokens,
-            pad_token_id=0, eos_token_id=None, **options,
-        )  # fmt: skip
-
-    pairs = {
-        "greedy": (ours(temperature=0, top_p=1), theirs(do_sample=False)),
-        "temperature 0.7, top-k 50, top-p 0.9": (
-            ours(temperature=0.7, top_k=50, top_p=0.9),
-            theirs(do_sample=True, temperature=0.7, top_k=50, top_p=0.9),
-        ),
-    }
-    parameters = model.parameter_split().total or 0
-    print(f"{config.name}: {parameters / 1e6:.0f}M parameters, float32, {torch.get_num_threads()} threads")
-    for name, (our_work, their_work) in pairs.items():
-        our_work(), their_work()
-        timed = [(seconds(our_work), seconds(their_work)) for _ in range(rounds)]
-        our_rate = tokens / statistics.median(pair[0] for pair in timed)
-        their_rate = tokens / statistics.median(pair[1] for pair in timed)
+def compare(config: ModelConfig, dtype: torch.dtype, tokens: int, rounds: int) -> None:
+    """Time all in turn, and print a table."""
+    generator = torch.Generator().manual_seed(0)
+    prompt = torch.randint(100_000, (PREFILL_TOKENS,), generator=generator).tolist()
+    with tempfile.TemporaryDirectory() as folder:
+        runners = contenders(config, dtype, Path(folder))
+    for runner in runners:
+        runner.reply(prompt[:PROMPT_TOKENS], 8)
+    best = bandwidth()
+    for _ in range(rounds):
+        for runner in runners:
+            runner.seconds.append(seconds(lambda r=runner: r.reply(prompt[:PROMPT_TOKENS], tokens)))
+            runner.prefill_seconds.append(seconds(lambda r=runner: r.reply(prompt, 1)))
+        best = max(best, bandwidth())
+    split = parameter_split(config)
+    total = split.total or 0
+    read = (total - split.embedding) * dtype.itemsize
+    print(
+        f"\n{config.name}: {total / 1e6:.0f}M parameters, {dtype}, {torch.get_num_threads()} threads; "
+        f"a token reads {read / 1e6:.0f} MB, memory gives {best / 1e9:.1f} GB/s"
+    )
+    rates = {runner.name: tokens / statistics.median(runner.seconds) for runner in runners}
+    peers = [name for name in rates if not name.startswith("nanoshell")]
+    heads = "".join(f"  / {name:16}" for name in peers)
+    print(f"  {'':20} tokens/s   GB/s  share{heads}  prefill/s  cache B/token")
+    for runner in runners:
+        rate = rates[runner.name]
+        ratios = "".join(f"  {rate / rates[name]:<18.2f}" for name in peers)
+        prefill = PREFILL_TOKENS / statistics.median(runner.prefill_seconds)
         print(
-            f"  {name:38} nanoshell {our_rate:6.1f} tokens/s   transformers {their_rate:6.1f} tokens/s   "
-            f"ratio {our_rate / their_rate:.2f}"
+            f"  {runner.name:20} {rate:8.1f} {rate * read / 1e9:6.1f} {rate * read / best:6.0%}{ratios}"
+            f"  {prefill:9.0f}  {runner.cache_bytes:13.0f}"
         )
+
+
+def compile_now() -> None:
+    """Build the compiled step where it is not on disk yet, and wait for it."""
+    if native.load() is None and (build := native.start_build()):
+        started = time.perf_counter()
+        while not build.finished():
+            time.sleep(0.05)
+        print(f"the step was compiled in {time.perf_counter() - started:.1f} s; it is kept for the next time")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--shape", choices=[*SHAPES, "all"], default="nano")
-    parser.add_argument("--tokens", type=int, default=64)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--shape", choices=[*SHAPES, "all"], default="all")
+    parser.add_argument("--dtype", choices=[*DTYPES, "all"], default="all")
+    parser.add_argument("--tokens", type=int, default=128)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=None)
     arguments = parser.parse_args()
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     transformers.logging.set_verbosity_error()
-    for name, config in SHAPES.items():
-        if arguments.shape in (name, "all"):
-            compare(config, arguments.tokens, arguments.rounds)
+    compile_now()
+    for shape, config in SHAPES.items():
+        for name, dtype in DTYPES.items():
+            if arguments.shape in (shape, "all") and arguments.dtype in (name, "all"):
+                compare(config, dtype, arguments.tokens, arguments.rounds)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import mmap
+from collections.abc import Sequence
 
 import psutil
 import torch
@@ -25,30 +26,36 @@ def arrange_for_decoding(model: Transformer) -> None:
     rows than columns (above all the head) PyTorch's product reads columns two to four times faster. Values,
     shapes and names stay what they are; products with many vectors take as long as before.
     """
-    for weight in _matrices(model):
-        tall = weight.shape[0] >= weight.shape[1] and weight.numel() >= LARGE
-        if tall and weight.device.type == "cpu" and weight.dtype == torch.float32 and weight.is_contiguous():
-            weight.data = weight.data.t().contiguous().t()
+    tall = [weight for weight in _matrices(model) if weight.shape[0] >= weight.shape[1]]
+    large = [weight for weight in tall if weight.numel() >= LARGE and weight.is_contiguous()]
+    _move([weight for weight in large if weight.dtype == torch.float32], by_columns=True)
 
 
 def arrange_in_rows(model: Transformer) -> None:
-    """Store the matrices that a step reads row by row, as the compiled step does, one behind the other.
+    """Store the matrices that a step reads row by row, as the compiled step does, one behind the other."""
+    _move(_matrices(model), by_columns=False)
 
-    Where the system has them, in pages of 2 MiB: a processor foresees no reading beyond a page, and those of
-    4 KiB cost a third of the bandwidth. This is a copy in memory of its own, also where the weights were
-    pages of a file; where it would take more than half of what is free, they stay where they are.
+
+def _move(weights: Sequence[Tensor], *, by_columns: bool) -> None:
+    """Copy those of ``weights`` that are on the processor behind one another, row by row or by columns.
+
+    Where the system has them, into pages of 2 MiB: a processor foresees no reading beyond a page, and those
+    of 4 KiB cost a third of the bandwidth. It is a copy in memory of its own, also where the weights were
+    pages of a file; where it would take more than half of what is free, rows stay where they are.
     """
-    moved = [weight for weight in _matrices(model) if weight.device.type == "cpu"]
+    weights = [weight for weight in weights if weight.device.type == "cpu"]
     with torch.inference_mode(False), torch.no_grad():  # else they could not be trained any more
-        block = _large_pages(sum(_padded(weight) for weight in moved))
+        block = _large_pages(sum(_padded(weight) for weight in weights))
         start = 0
-        for weight in moved:
+        for weight in weights:
+            wanted = weight.data.t() if by_columns else weight.data
             if block is None:
-                weight.data = weight.data.contiguous()
-                continue
-            place = torch.frombuffer(block, dtype=weight.dtype, count=weight.numel(), offset=start)
-            weight.data = place.view(weight.shape).copy_(weight.data)
-            start += _padded(weight)
+                moved = wanted.contiguous()
+            else:
+                place = torch.frombuffer(block, dtype=weight.dtype, count=weight.numel(), offset=start)
+                moved = place.view(wanted.shape).copy_(wanted)
+                start += _padded(weight)
+            weight.data = moved.t() if by_columns else moved
 
 
 def _matrices(model: Transformer) -> list[Tensor]:

@@ -23,6 +23,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from nanoshell.errors import NanoshellError
+from nanoshell.files import write_text
 from nanoshell.paths import cache_dir, private_folder
 
 SOURCE = Path(__file__).with_name("decode.cpp")
@@ -108,8 +110,10 @@ class Build:
             return False
         if code == 0:
             # Whole or not at all: another process may be building, or loading, the same file.
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, NanoshellError):
+                digest = _digest(self._unfinished)
                 self._unfinished.replace(self._target)
+                write_text(_seal(self._target), digest, private=True)
             _remove_others(self._target)
         else:
             _log.debug("the compiler failed (%d): decoding goes on uncompiled", code)
@@ -128,15 +132,18 @@ def load() -> Kernels | None:
     """Return the library from disk, or None where it is not there. One that is broken is removed."""
     try:
         path = built_file()
-        if not path.exists():
+        if not path.exists() or not _seal(path).exists():
             return None
         with contextlib.suppress(OSError, AttributeError):
-            kernels = Kernels(path)
-            if kernels.works():
-                return kernels
+            # A library that was cut short can end the process that loads it.
+            if _digest(path) == _seal(path).read_text("utf-8"):
+                kernels = Kernels(path)
+                if kernels.works():
+                    return kernels
         _log.debug("%s is broken: removed", path)
         path.unlink(missing_ok=True)
-    except OSError as error:
+        _seal(path).unlink(missing_ok=True)
+    except (OSError, UnicodeDecodeError) as error:
         _log.debug("the compiled step cannot be loaded: %s", error)
     return None
 
@@ -155,6 +162,15 @@ def start_build() -> Build | None:
     except OSError as error:
         _log.debug("the compiler cannot be started: %s", error)
         return None
+
+
+def _seal(path: Path) -> Path:
+    """Return the file that holds the digest of the library ``path``."""
+    return path.with_suffix(".sha256")
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _own_flags() -> tuple[str, ...]:
@@ -177,7 +193,7 @@ def _remove_others(target: Path) -> None:
     """Keep one library: others are of earlier versions, or were left behind by a process that was killed."""
     with contextlib.suppress(OSError):
         for other in target.parent.glob("*decode-*"):
-            if other != target:
+            if other not in (target, _seal(target)):
                 other.unlink(missing_ok=True)
 
 
