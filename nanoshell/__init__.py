@@ -47,6 +47,7 @@ if TYPE_CHECKING:
         Stream as Stream,
         json_option as json_option,
         stay_at_prompt as stay_at_prompt,
+        typed as typed,
     )
     from nanoshell.command.turn import ReplyStream as ReplyStream, reply_document as reply_document
     from nanoshell.data.corpus import Corpus as Corpus, prepare_corpus as prepare_corpus, tokenize as tokenize
@@ -312,6 +313,7 @@ _HOME = {
     "tokenize": "nanoshell.data.corpus",
     "top_k": "nanoshell.generation.cuts",
     "top_p": "nanoshell.generation.cuts",
+    "typed": "nanoshell.command.result",
     "typical_p": "nanoshell.generation.cuts",
     "unknown_name": "nanoshell.errors",
     "wait_for": "nanoshell.runs.control",

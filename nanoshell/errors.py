@@ -76,6 +76,10 @@ class Interrupted(NanoshellError):
         super().__init__(message, hint=hint)
 
 
+_MOST_LISTED = 40
+"""Names that a hint lists: all settings and samplers, and not every run of a year."""
+
+
 def nearest(name: str, choices: Iterable[str]) -> str | None:
     """Return the choice that is spelled most like ``name``, or None if none comes close."""
     by_folded = {choice.lower(): choice for choice in choices}
@@ -85,10 +89,10 @@ def nearest(name: str, choices: Iterable[str]) -> str | None:
 
 def unknown_name(kind: str, name: str, choices: Iterable[str], *, hint: str = "") -> UnknownNameError:
     """Return the error for a ``name`` that is no ``kind`` ("preset", "run", …), with the nearest one."""
-    known = sorted(choices)
+    known = sorted(set(choices))
     match = nearest(name, known)
     message = f"unknown {kind} '{name}'" + (f"; did you mean '{match}'?" if match else "")
-    listed = ", ".join(known[:12]) + (" …" if len(known) > 12 else "")
+    listed = ", ".join(known[:_MOST_LISTED]) + (" …" if len(known) > _MOST_LISTED else "")
     return UnknownNameError(
         message, hint=hint or (f"known: {listed}" if known else f"there is no {kind} yet")
     )

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
-from nanoshell.dtypes import DTYPES
+from nanoshell.dtypes import DTYPE_ALIASES, DTYPES
 from nanoshell.errors import ConfigError, UsageError, unknown_name
 from nanoshell.files import atomic_write
 
@@ -65,13 +66,19 @@ def text(name: str) -> Callable[[str], Value]:
     return parse
 
 
-def one_of(name: str, choices: tuple[str, ...]) -> Callable[[str], Value]:
-    """Return a parser that takes one of ``choices``. It raises `UnknownNameError` with the nearest."""
+def one_of(
+    name: str, choices: tuple[str, ...], aliases: Mapping[str, str] = MappingProxyType({})
+) -> Callable[[str], Value]:
+    """Return a parser that takes one of ``choices``, or of ``aliases``, which stand for one of them.
+
+    It raises `UnknownNameError` with the nearest.
+    """
 
     def parse(value: str) -> Value:
-        if value not in choices:
+        meant = aliases.get(value, value)
+        if meant not in choices:
             raise unknown_name(name, value, choices)
-        return value
+        return meant
 
     return parse
 
@@ -89,7 +96,7 @@ CORE_SETTINGS = (
     Setting(
         "dtype",
         "auto",
-        one_of("dtype", DTYPE_CHOICES),
+        one_of("dtype", DTYPE_CHOICES, DTYPE_ALIASES),
         f"what a loaded model samples in: auto (as in its file), {', '.join(DTYPES)}",
         choices=DTYPE_CHOICES,
     ),
@@ -160,6 +167,10 @@ class Settings:
         self._temporary.pop(name, None)
         self._store(name, parsed)
         return parsed
+
+    def check(self, name: str, value: str) -> Value:
+        """Return what ``value`` would be as ``name``. Raises `UnknownNameError` and `UsageError`."""
+        return self._setting(name).parse(value)
 
     def override(self, name: str, value: str) -> None:
         """Check ``value`` and use it in this process only (an option of the command line)."""

@@ -7,7 +7,7 @@ import traceback
 
 import click
 
-from nanoshell.command.render import colour, harmless
+from nanoshell.command.render import colour, harmless, wrapped
 from nanoshell.errors import Interrupted, NanoshellError, UsageError, nearest
 
 BROKEN_PIPE = 141
@@ -58,11 +58,12 @@ def exit_code(error: BaseException, explained: NanoshellError | None) -> int:
 def report(error: NanoshellError, *, where: str = "") -> None:
     """Print ``error`` on stderr: the message, ``where`` (``file:line``) before it, and the hint below."""
     terminal, coloured = sys.stderr.isatty(), colour(sys.stderr)
-    label = "\x1b[1;31merror:\x1b[0m" if coloured else "error:"
-    label = "" if isinstance(error, Interrupted) else label + " "  # what the user asked for is no error
-    text = f"{label}{where + ': ' if where else ''}{_clean(error.message, terminal)}\n"
+    label = "" if isinstance(error, Interrupted) else "error: "  # what the user asked for is no error
+    text = wrapped(f"{label}{where + ': ' if where else ''}{_clean(error.message, terminal)}") + "\n"
+    if label and coloured:
+        text = f"\x1b[1;31merror:\x1b[0m{text[len('error:') :]}"
     if error.hint:
-        hint = "\n".join("  " + line for line in _clean(error.hint, terminal).splitlines())
+        hint = wrapped(_clean(error.hint, terminal), "  ")
         text += f"\x1b[2m{hint}\x1b[0m\n" if coloured else f"{hint}\n"
     sys.stderr.write(text)
     sys.stderr.flush()

@@ -146,7 +146,19 @@ def dress(command: click.Command, examples: Sequence[str] = ()) -> click.Command
             return dressed
     if "--json" not in _spellings(command):
         dressed.params.append(_json_flag())
+    if not isinstance(dressed, click.Group):
+        _read_negative_numbers(dressed)
     return dressed
+
+
+def _read_negative_numbers(command: click.Command) -> None:
+    """Make ``command``, a copy, take a word such as ``-1`` as the value that it is, not as an option."""
+    parse = command.parse_args
+
+    def parse_args(ctx: click.Context, args: list[str]) -> list[str]:
+        return parse(ctx, args if ctx.resilient_parsing else words.keep_numbers(command, args))
+
+    command.parse_args = parse_args  # type: ignore[method-assign]
 
 
 def _dress_members(group: click.Group) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
+import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import PurePath
+from textwrap import TextWrapper
 from typing import IO, TYPE_CHECKING, Any
 
 from nanoshell.command.encode import dump
@@ -21,6 +23,7 @@ PIPE_WIDTH = 300
 """Columns of tables that no terminal shows: wide enough that a line stays one line."""
 
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\x80-\x9f]")
+_ENDING_SPACES = re.compile(r" +$", re.MULTILINE)
 
 
 class TerminalScreen:
@@ -75,9 +78,20 @@ def colour(stream: IO[str]) -> bool:
     return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
+def wrapped(text: str, indent: str = "") -> str:
+    """Return ``text`` for stderr, ``indent`` before its lines: a terminal's are broken between words."""
+    lines = text.splitlines() or [""]
+    if sys.stderr.isatty():
+        width = max(20, shutil.get_terminal_size().columns - len(indent))
+        wrap = TextWrapper(width, expand_tabs=False, replace_whitespace=False, drop_whitespace=True)
+        wrap.break_long_words = wrap.break_on_hyphens = False
+        lines = [part for line in lines for part in wrap.wrap(line) or [""]]
+    return "\n".join(indent + line for line in lines)
+
+
 def write_note(text: str) -> None:
-    """Write one quiet line to stderr."""
-    plain = harmless(text) if sys.stderr.isatty() else text
+    """Write a quiet line to stderr, as several where a terminal is narrower."""
+    plain = wrapped(harmless(text) if sys.stderr.isatty() else text)
     sys.stderr.write(f"\x1b[2m{plain}\x1b[0m\n" if colour(sys.stderr) else f"{plain}\n")
     sys.stderr.flush()
 
@@ -151,6 +165,15 @@ def _console(*, stderr: bool) -> Console:
     from rich.console import Console
 
     class PipeConsole(Console):
+        def print(self, *objects: Any, **options: Any) -> None:
+            if self.is_terminal:
+                super().print(*objects, **options)
+                return
+            with self.capture() as captured:  # a table fills its last column with spaces
+                super().print(*objects, **options)
+            self.file.write(_ENDING_SPACES.sub("", captured.get()))
+            self.file.flush()
+
         def on_broken_pipe(self) -> None:
             raise BrokenPipeError
 

@@ -78,6 +78,16 @@ def stay_at_prompt() -> None:
     click.get_current_context().meta[STAY] = True
 
 
+def typed(line: str) -> str:
+    """Return a command's ``line`` (``train --config nano``) as it is typed where the running command was.
+
+    That is ``:train …`` at the prompt, ``nanoshell train …`` on the command line; elsewhere it stays bare.
+    """
+    ctx = click.get_current_context(silent=True)
+    prefix: str = getattr(ctx.find_root().command, "prefix", "") if ctx else ""
+    return prefix + line
+
+
 def want_json(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
     """Note in ``ctx`` that the result is to be printed as JSON (the callback of every ``--json``)."""
     if value:

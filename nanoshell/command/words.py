@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 
 import click
@@ -12,6 +12,7 @@ import click
 from nanoshell.errors import UsageError
 
 _FIRST_WORD = re.compile(r"\s*(\S+)\s?")
+_NEGATIVE = re.compile(r"-(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -81,13 +82,38 @@ def join_words(command: click.Command, args: Sequence[str]) -> list[str]:
         if word == "--":
             plain.extend(rest)
             break
-        if not word.startswith("-") or word == "-":
+        if not word.startswith("-") or word == "-" or _is_number(word, takes_value):
             plain.append(word)
             continue
         options.append(word)
         if takes_value.get(word) and rest:
             options.append(rest.pop(0))
     return [*options, "--", " ".join(plain)] if plain else options
+
+
+def keep_numbers(command: click.Command, args: Sequence[str]) -> list[str]:
+    """Return ``args`` with the options first and a ``--`` where a negative number would be read as an option.
+
+    ``["penalty_window", "-1", "--json"]`` gives ``["--json", "--", "penalty_window", "-1"]``.
+    """
+    takes_value = _options(command)
+    options: list[str] = []
+    plain: list[str] = []
+    rest = list(args)
+    while rest:
+        word = rest.pop(0)
+        if word == "--":
+            plain.extend(rest)
+            break
+        if not word.startswith("-") or word == "-" or _is_number(word, takes_value):
+            plain.append(word)
+            continue
+        options.append(word)
+        count = takes_value.get(word, 0)
+        options.extend(rest[:count])
+        del rest[:count]
+    numbers = any(_is_number(word, takes_value) for word in plain)
+    return [*options, "--", *plain] if numbers else list(args)
 
 
 def open_word(text: str) -> tuple[list[str], str, int]:
@@ -141,13 +167,18 @@ def _is_apostrophe(text: str, position: int) -> bool:
     return text[position - 1 : position].isalpha() and text[position + 1 : position + 2].isalpha()
 
 
-def _options(command: click.Command) -> dict[str, bool]:
-    """Map each spelling of an option of ``command`` to whether it takes a value."""
-    found = {"--help": False, "-h": False}
+def _is_number(word: str, options: Container[str]) -> bool:
+    """Return whether ``word`` is a negative number, and none of ``options``."""
+    return _NEGATIVE.fullmatch(word) is not None and word not in options
+
+
+def _options(command: click.Command) -> dict[str, int]:
+    """Map each spelling of an option of ``command`` to how many values it takes."""
+    found = {"--help": 0, "-h": 0}
     for param in command.params:
         if isinstance(param, click.Option):
-            takes_value = not (param.is_flag or param.count)
-            found.update(dict.fromkeys((*param.opts, *param.secondary_opts), takes_value))
+            values = 0 if param.is_flag or param.count else param.nargs
+            found.update(dict.fromkeys((*param.opts, *param.secondary_opts), values))
     return found
 
 

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
-from nanoshell import DTYPES
+from nanoshell import DTYPE_ALIASES, DTYPES
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -45,12 +45,13 @@ def dtype_option(command: Command) -> Command:
     """Add ``--dtype`` to ``command``, which loads a model; it holds for the rest of the session."""
     return click.option(
         "--dtype",
-        type=click.Choice(("auto", *DTYPES)),
+        type=click.Choice(("auto", *DTYPES, *DTYPE_ALIASES)),
+        metavar="DTYPE",
         expose_value=False,
         is_eager=True,
         callback=_use_dtype,
         show_default="the setting",
-        help="What the model computes in; auto is the dtype of its file.",
+        help="What the model computes in: float32, bfloat16, float16 (or bf16 …); auto as in its file.",
     )(command)
 
 

@@ -103,3 +103,33 @@ def test_progress_on_a_terminal_goes_away(monkeypatch: pytest.MonkeyPatch) -> No
     assert terminal.getvalue().endswith("\x1b[2K")
     monkeypatch.setenv("TERM", "dumb")
     assert not screen.live
+
+
+def test_what_is_said_on_a_terminal_is_broken_between_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    from nanoshell.command.explain import report
+    from nanoshell.errors import UsageError
+
+    text = "known: " + ", ".join(f"a_name_of_a_setting_{number}" for number in range(9))
+    monkeypatch.setenv("COLUMNS", "40")
+    piped = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", piped)
+    report(UsageError("no", hint=text))
+    TerminalScreen().note(text)
+    assert piped.getvalue() == f"error: no\n  {text}\n{text}\n"
+    monkeypatch.setenv("TERM", "dumb")  # no colours
+    terminal = FakeTerminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    report(UsageError("no", hint=text))
+    TerminalScreen().note(text)
+    lines = terminal.getvalue().splitlines()
+    assert len(lines) > 10
+    assert all(len(line) <= 40 for line in lines)
+    assert terminal.getvalue().split() == piped.getvalue().split()
+    assert all(line.startswith("  ") for line in lines[1 : lines.index("known: a_name_of_a_setting_0,")])
+
+
+def test_a_table_in_a_pipe_ends_its_lines_with_words(capsys: pytest.CaptureFixture[str]) -> None:
+    show([Row("x", 3), Row("a longer name", 3, where=Path("a/longer/path"))], TerminalScreen())
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 3
+    assert [line for line in lines if line.endswith(" ")] == []

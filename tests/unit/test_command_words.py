@@ -136,3 +136,29 @@ def test_joining_what_was_split_raw_changes_nothing(rest: str) -> None:
     except UsageError:
         return
     assert words.join_words(raw, args) == args
+
+
+@pytest.mark.parametrize(
+    ("args", "kept"),
+    [
+        (["window", "-1"], ["--", "window", "-1"]),
+        (["-.5e-3", "--times", "-2", "--loud"], ["--times", "-2", "--loud", "--", "-.5e-3"]),
+        (["-n", "-1", "text"], ["-n", "-1", "text"]),
+        (["--", "-1"], ["--", "-1"]),
+        (["-1x", "--lod"], ["-1x", "--lod"]),
+    ],
+)
+def test_a_negative_number_is_a_value_and_no_option(args: list[str], kept: list[str]) -> None:
+    assert words.keep_numbers(raw, args) == kept
+
+
+def test_an_option_that_is_a_number_stays_one() -> None:
+    @click.command()
+    @click.option("-1", "one", is_flag=True)
+    @click.option("--pair", nargs=2)
+    @click.argument("numbers", nargs=-1)
+    def command(one: bool, pair: tuple[str, str], numbers: tuple[str, ...]) -> None:
+        pass
+
+    assert words.keep_numbers(command, ["-1", "-2"]) == ["-1", "--", "-2"]
+    assert words.keep_numbers(command, ["--pair", "-3", "-4", "-5"]) == ["--pair", "-3", "-4", "--", "-5"]

@@ -23,10 +23,29 @@ def test_a_setting_holds_for_the_next_start_until_it_is_unset(nanoshell) -> None
 
 
 @pytest.mark.parametrize(
+    ("name", "value", "kept"),
+    [
+        ("penalty_window", "-1", -1),
+        ("frequency_penalty", "-0.5", -0.5),
+        ("presence_penalty", "-.5e0", -0.5),
+        ("dtype", "bf16", "bfloat16"),
+    ],
+)
+def test_negative_numbers_and_short_names_of_dtypes_are_values(
+    nanoshell, name: str, value: str, kept: float | str
+) -> None:
+    assert nanoshell("set", name, value, "--json").json["value"] == kept
+    assert nanoshell("-c", f":set {name} {value}").code == 0
+
+
+@pytest.mark.parametrize(
     ("arguments", "told"),
     [
         (("set", "temprature", "1"), "did you mean 'temperature'"),
         (("set", "temperature", "warm"), "temperature must be a number"),
+        (("set", "mirostat", "-1"), "mirostat must be a number at least 0 and at most 20, not -1"),
+        (("set", "dty", "bf16"), "did you mean 'dtype'"),
+        (("set", "no-such-thing-at-all", "1"), "top_k"),
         (("set", "device", "cuba"), "did you mean 'cuda'"),
         (("set", "tokenizer", "cl100k"), "did you mean 'cl100k_base'"),
         (("show", "devize"), "did you mean 'device'"),
@@ -133,7 +152,7 @@ def test_model_info_splits_the_parameters_of_a_preset(nanoshell, tmp_path: Path)
     ("preset", "layers", "shown"),
     [
         ("nano", ["mamba2"] * 3 + ["mla + moe"], ("6 heads", "mamba2 0-2, 4-6 · mla + moe 3, 7")),
-        ("nano_mamba3", ["mamba3"] * 4, ("of width 384  ", "mamba3  ")),
+        ("nano_mamba3", ["mamba3"] * 4, ("of width 384\n", "mamba3\n")),
         ("nano-llama", ["attention + swiglu"] * 3, ("4 heads (2 for keys and values)", "attention + swiglu")),
     ],
 )
