@@ -6,13 +6,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from nanoshell.errors import DeviceError
+from nanoshell.narrator import SilentNarrator
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from nanoshell.generation.compiled import CompiledStep
     from nanoshell.generation.engine import Engine
     from nanoshell.model.backend import Backend
     from nanoshell.model.config import ModelConfig
+    from nanoshell.narrator import Narrator
     from nanoshell.plugin.manager import Plugins
     from nanoshell.runs.locate import ModelLocation
     from nanoshell.tokenizer.base import Tokenizer
@@ -53,11 +56,13 @@ def load(
     *,
     dtype: str = "auto",
     compiled: str = "auto",
+    narrator: Narrator | None = None,
 ) -> LoadedModel:
     """Return the model of ``location`` on the device of ``backend``, in ``dtype``.
 
     ``tokenizer`` is the session's; a model that names another one gets that. ``compiled`` is a mode of
-    `CompiledStep`. Raises `DeviceError`, and as `read_config` and `load_model` do.
+    `CompiledStep`; with ``on`` it is built here, and why it cannot be is said. Raises `DeviceError`, and as
+    `read_config` and `load_model` do.
     """
     check_dtype(backend, dtype)
     import torch
@@ -76,4 +81,15 @@ def load(
         tokenizer=tokenizer,
     )
     engine = Engine(network, tokenizer, plugins.samplers, device=device, compile=compiled)
+    if compiled == "on":
+        _build(engine.compiled, narrator or SilentNarrator())
     return LoadedModel(engine, config, location.path, location.label, str(device), location.step, dtype)
+
+
+def _build(step: CompiledStep, narrator: Narrator) -> None:
+    """Let ``step`` be built where that can be done, and say why it is not used."""
+    if step.can_build:
+        with narrator.progress("compiling the step of decoding, once on this machine", None):
+            step.build()
+    if not step.ready:
+        narrator.note(f"decoding goes on uncompiled: {step.reason}")

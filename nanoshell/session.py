@@ -228,7 +228,15 @@ class Session:
             # so that it stays until they are collected.
             self._loaded = None
             gc.collect()
-        self._loaded = load(location, self.plugins, self.tokenizer, backend, dtype=dtype, compiled=compiled)
+        self._loaded = load(
+            location,
+            self.plugins,
+            self.tokenizer,
+            backend,
+            dtype=dtype,
+            compiled=compiled,
+            narrator=self.narrator,
+        )
         return self._loaded
 
     # Generation and chat

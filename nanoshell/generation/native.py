@@ -14,17 +14,16 @@ import os
 import platform
 import shlex
 import shutil
-import signal
 import subprocess
-import weakref
+import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from nanoshell.errors import NanoshellError
-from nanoshell.files import write_text
+from nanoshell.generation import builder
 from nanoshell.paths import cache_dir, private_folder
 
 SOURCE = Path(__file__).with_name("decode.cpp")
@@ -88,89 +87,93 @@ class Kernels:
 
 
 class Build:
-    """A compiler at work in a process of its own, of low priority, which ends with ours."""
+    """`builder` at work in a process of its own, which outlives ours: what is begun is not in vain."""
 
-    def __init__(self, command: Sequence[str], target: Path) -> None:
-        self._target = target
-        self._unfinished = target.with_name(f".{target.stem}.{os.getpid()}{target.suffix}")
-        polite = [nice, "-n", "10"] if (nice := shutil.which("nice")) else []
+    def __init__(self, command: Sequence[str]) -> None:
         self._process = subprocess.Popen(
-            [*polite, *command, "-o", str(self._unfinished), str(SOURCE)],
+            command,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
-        self._end = weakref.finalize(self, _end, self._process, self._unfinished)
+        # Collected by a thread, or it stays a zombie while we live.
+        reaper = threading.Thread(target=self._process.wait, name=f"reap-{self._process.pid}", daemon=True)
+        reaper.start()
 
     def finished(self) -> bool:
-        """Return whether the compiler has ended; what it has built is in its place then."""
-        code = self._process.poll()
-        if code is None:
-            return False
-        if code == 0:
-            # Whole or not at all: another process may be building, or loading, the same file.
-            with contextlib.suppress(OSError, NanoshellError):
-                digest = _digest(self._unfinished)
-                self._unfinished.replace(self._target)
-                write_text(_seal(self._target), digest, private=True)
-            _remove_others(self._target)
-        else:
-            _log.debug("the compiler failed (%d): decoding goes on uncompiled", code)
-        self._end()
-        return True
+        """Return whether it has ended; what it has built is in its place then."""
+        return self._process.poll() is not None
+
+    def wait(self) -> None:
+        """Return when it has ended, which it does within `builder.BUILD_SECONDS`."""
+        self._process.wait()
 
 
-def built_file() -> Path:
-    """Return where the library for this source and this processor is kept; it may not exist."""
-    parts = (SOURCE.read_text("utf-8"), *FLAGS, platform.system(), *_own_flags(), _processor())
-    key = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
-    return cache_dir() / "compiled" / f"decode-{key}.so"
+def library_folder() -> Path:
+    """Return the folder in which libraries are kept. It may not exist yet."""
+    return cache_dir() / "compiled"
+
+
+def library_stem() -> str:
+    """Return how the library's name begins: with the machine, whose home others may share, and the source."""
+    flags = (*FLAGS, platform.system(), *_own_flags())
+    return f"decode-{_hash(platform.system(), _processor())}-{_hash(SOURCE.read_text('utf-8'), *flags)}"
+
+
+def built_file() -> Path | None:
+    """Return the library for this source and processor, or None where there is none. Raises `OSError`."""
+    return builder.kept_library(library_folder(), library_stem())
 
 
 def load() -> Kernels | None:
     """Return the library from disk, or None where it is not there. One that is broken is removed."""
     try:
         path = built_file()
-        if not path.exists() or not _seal(path).exists():
+        if path is None:
             return None
         with contextlib.suppress(OSError, AttributeError):
-            # A library that was cut short can end the process that loads it.
-            if _digest(path) == _seal(path).read_text("utf-8"):
-                kernels = Kernels(path)
-                if kernels.works():
-                    return kernels
+            kernels = Kernels(path)
+            if kernels.works():
+                return kernels
         _log.debug("%s is broken: removed", path)
         path.unlink(missing_ok=True)
-        _seal(path).unlink(missing_ok=True)
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
         _log.debug("the compiled step cannot be loaded: %s", error)
     return None
 
 
+def compiler() -> list[str] | None:
+    """Return the C++ compiler, as ``CXX`` or one of `COMPILERS` names it, or None where there is none."""
+    try:
+        named = shlex.split(os.environ.get("CXX", ""))
+    except ValueError:
+        return None
+    found = shutil.which(named[0]) if named else next(filter(None, map(shutil.which, COMPILERS)), None)
+    return None if found is None else [found, *named[1:]]
+
+
 def start_build() -> Build | None:
     """Start the compiler, or return None where there is none, or no place to keep what it makes."""
-    named = shlex.split(os.environ.get("CXX", ""))
-    found = shutil.which(named[0]) if named else next(filter(None, map(shutil.which, COMPILERS)), None)
-    if found is None:
-        _log.debug("no C++ compiler: decoding stays uncompiled")
+    command = compiler()
+    if command is None or not sys.executable:
         return None
     try:
-        target = built_file()
-        private_folder(target.parent)
-        return Build([found, *named[1:], *FLAGS, *_own_flags()], target)
+        folder = private_folder(library_folder())
+        # -I and -S: nothing of the current folder, and nothing else that it does not need, is imported.
+        build = [
+            sys.executable,
+            "-I",
+            "-S",
+            str(Path(builder.__file__)),
+            str(folder),
+            library_stem(),
+            str(SOURCE),
+        ]
+        return Build([*build, *command, *FLAGS, *_own_flags()])
     except OSError as error:
         _log.debug("the compiler cannot be started: %s", error)
         return None
-
-
-def _seal(path: Path) -> Path:
-    """Return the file that holds the digest of the library ``path``."""
-    return path.with_suffix(".sha256")
-
-
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _own_flags() -> tuple[str, ...]:
@@ -189,17 +192,5 @@ def _processor() -> str:
     return f"{platform.machine()} {platform.processor()}"
 
 
-def _remove_others(target: Path) -> None:
-    """Keep one library: others are of earlier versions, or were left behind by a process that was killed."""
-    with contextlib.suppress(OSError):
-        for other in target.parent.glob("*decode-*"):
-            if other not in (target, _seal(target)):
-                other.unlink(missing_ok=True)
-
-
-def _end(process: subprocess.Popen[bytes], unfinished: Path) -> None:
-    if process.poll() is None:
-        with contextlib.suppress(OSError):
-            os.killpg(process.pid, signal.SIGKILL)  # the compiler has children
-        process.wait()
-    unfinished.unlink(missing_ok=True)
+def _hash(*parts: str) -> str:
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]

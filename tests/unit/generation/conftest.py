@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +12,7 @@ import torch
 from torch import Tensor
 
 from nanoshell.errors import TokenizerError
+from nanoshell.generation import native
 from nanoshell.generation.engine import Engine
 from nanoshell.model.config import ModelConfig
 from nanoshell.model.transformer import Transformer, build_model
@@ -130,3 +133,42 @@ def scripted(with_sampler: Callable[..., Engine]) -> Callable[..., Engine]:
         return with_sampler(force)
 
     return build
+
+
+@pytest.fixture(scope="session")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The compiled step's library, built once. Where there is a compiler, it must come out."""
+    if native.compiler() is None:
+        pytest.skip("there is no C++ compiler")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NANOSHELL_HOME", str(tmp_path_factory.mktemp("compiled")))
+        build = native.start_build()
+        assert build is not None
+        build.wait()
+        path = native.built_file()
+    assert path is not None
+    assert {other.name for other in path.parent.iterdir()} == {path.name, "lock"}
+    return path
+
+
+@pytest.fixture
+def installed(library: Path) -> Path:
+    """The library in its place in this test's home."""
+    folder = native.library_folder()
+    folder.mkdir(parents=True)
+    return Path(shutil.copy(library, folder))
+
+
+@pytest.fixture
+def compiler(library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Return a function that makes a script the compiler, which puts ``$LIBRARY`` where ``$OUT`` says."""
+
+    def use(script: str) -> None:
+        path = tmp_path / "compiler"
+        path.write_text(
+            f'#!/bin/sh\nwhile [ "$1" != -o ]; do shift; done\nOUT="$2"\nLIBRARY={library}\n{script}\n'
+        )
+        path.chmod(0o755)
+        monkeypatch.setenv("CXX", str(path))
+
+    return use

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import _ctypes
-import gc
-import logging
 import os
-import shutil
 import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -50,47 +46,6 @@ KINDS: dict[str, dict[str, Any]] = {
     "mamba3, swiglu": {**MAMBA2, "mamba3_enabled": True, "feed_forward": "swiglu"},
     "hybrid": {**MAMBA2, **MLA, **MOE, "num_layers": 3, "feed_forward": None},
 }
-
-
-@pytest.fixture(scope="session")
-def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The library, built once."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("NANOSHELL_HOME", str(tmp_path_factory.mktemp("compiled")))
-        build = native.start_build()
-        if build is None:
-            pytest.skip("there is no C++ compiler")
-        build._process.wait()
-        assert build.finished()
-        path = native.built_file()
-    assert path.exists()
-    assert {other.name for other in path.parent.iterdir()} == {path.name, f"{path.stem}.sha256"}
-    return path
-
-
-@pytest.fixture
-def installed(library: Path) -> Path:
-    """The library in its place in this test's home."""
-    path = native.built_file()
-    path.parent.mkdir(parents=True)
-    for file in (library, library.with_suffix(".sha256")):
-        shutil.copy(file, path.parent)
-    return path
-
-
-@pytest.fixture
-def compiler(library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """Return a function that makes a script the compiler: ``$OUT`` is to become what ``$LIBRARY`` is."""
-
-    def use(script: str) -> None:
-        path = tmp_path / "compiler"
-        path.write_text(
-            f'#!/bin/sh\nwhile [ "$1" != -o ]; do shift; done\nOUT="$2"\nLIBRARY={library}\n{script}\n'
-        )
-        path.chmod(0o755)
-        monkeypatch.setenv("CXX", str(path))
-
-    return use
 
 
 @pytest.fixture
@@ -142,7 +97,7 @@ def test_a_compiled_step_is_the_eager_step(kind: str, build: Build, installed: P
                 torch.testing.assert_close(tensor, its.tensors()[name], rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["attention", "mla, moe", "mamba2"])
+@pytest.mark.parametrize("kind", ["attention", "mla, moe", "mamba2", "hybrid"])
 def test_in_bfloat16_it_rounds_less_than_torch(kind: str, build: Build, installed: Path) -> None:
     exact = build(**KINDS[kind]).bfloat16().float()
     halves, eager = (build(**KINDS[kind]).bfloat16() for _ in range(2))
@@ -202,134 +157,6 @@ def test_threads_lose_and_repeat_no_row(count: int, repeat: int, library: Path, 
             each.zero_()
         kernels.run((native.Op * len(ops))(*ops), 2, none, none)
         assert all(torch.equal(found, right) for found, right in zip(sums, expected, strict=True))
-
-
-def test_it_is_swapped_in_behind_the_stream(
-    build: Build, tokenizer: Tokenizer, plugins: Plugins, compiler: Callable[[str], None]
-) -> None:
-    compiler('cp "$LIBRARY" "$OUT"')
-    plain = greedy(Engine(build(), tokenizer, plugins.samplers, compile="off"))
-    engine = Engine(build(), tokenizer, plugins.samplers, compile="on")
-    stream = engine.generate(GenerationRequest([65, 66, 67], 12, {"temperature": 0}))
-    ids = [next(stream).id for _ in range(5)]
-    assert engine.compiled._build is not None or engine.compiled.ready
-    if engine.compiled._build is not None:
-        engine.compiled._build._process.wait()
-    ids += [token.id for token in stream]
-    assert engine.compiled.ready
-    assert ids == plain
-    assert Engine(build(), tokenizer, plugins.samplers).compiled.ready  # it is kept for the next time
-
-
-def test_auto_waits_until_decoding_has_taken_a_while(
-    build: Build, compiler: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    compiler('cp "$LIBRARY" "$OUT"')
-    started: list[int] = []
-    monkeypatch.setattr(native, "start_build", lambda: started.append(1))
-    step = CompiledStep(build())
-    step.count(compiled.WORTHWHILE_SECONDS / 2)
-    assert not started
-    for _ in range(3):
-        step.count(compiled.WORTHWHILE_SECONDS)
-    assert len(started) == 1
-    CompiledStep(build(), "off").count(99)
-    CompiledStep(build().double(), "on").count(99)
-    assert len(started) == 1
-
-
-@pytest.mark.parametrize("script", ["exit 1", "kill -9 $$", ': > "$OUT"', 'echo rubbish > "$OUT"', "exit 0"])
-def test_a_failing_compiler_disturbs_nobody(
-    script: str,
-    build: Build,
-    tokenizer: Tokenizer,
-    plugins: Plugins,
-    compiler: Callable[[str], None],
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    compiler(script)
-    plain = greedy(Engine(build(), tokenizer, plugins.samplers, compile="off"))
-    engine = Engine(build(), tokenizer, plugins.samplers, compile="on")
-    assert greedy(engine) == plain
-    if engine.compiled._build is not None:
-        engine.compiled._build._process.wait()
-    engine.forget()
-    assert greedy(engine) == plain
-    assert not engine.compiled.ready
-    assert not [record for record in caplog.records if record.levelno > logging.DEBUG]
-    folder = native.built_file().parent
-    assert not folder.exists() or not list(folder.iterdir())
-
-
-def test_without_a_compiler_decoding_is_eager(
-    build: Build, tokenizer: Tokenizer, plugins: Plugins, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.delenv("CXX", raising=False)
-    monkeypatch.setenv("PATH", str(tmp_path))
-    engine = Engine(build(), tokenizer, plugins.samplers, compile="on")
-    assert len(greedy(engine)) == 12
-    assert engine.compiled._build is None
-    assert not engine.compiled.ready
-
-
-def test_without_a_place_to_keep_it_decoding_is_eager(
-    build: Build, tokenizer: Tokenizer, plugins: Plugins, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    (tmp_path / "file").write_text("no folder")
-    monkeypatch.setenv("NANOSHELL_HOME", str(tmp_path / "file"))
-    engine = Engine(build(), tokenizer, plugins.samplers, compile="on")
-    assert len(greedy(engine)) == 12
-    assert not engine.compiled.ready
-
-
-@pytest.mark.parametrize("content", ["empty", "text", "half", "another library"])
-def test_a_broken_library_is_removed(content: str, build: Build, installed: Path) -> None:
-    if content == "another library":
-        installed.write_bytes(Path(_ctypes.__file__).read_bytes())
-        installed.with_suffix(".sha256").write_text(native._digest(installed))
-    else:
-        whole = installed.read_bytes()
-        installed.write_bytes({"empty": b"", "text": b"rubbish", "half": whole[: len(whole) // 4]}[content])
-    assert not CompiledStep(build()).ready
-    assert not list(installed.parent.iterdir())
-
-
-def test_a_library_that_miscounts_is_removed(installed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(native.Kernels, "works", lambda self: False)
-    assert native.load() is None
-    assert not list(installed.parent.iterdir())
-
-
-def test_the_compiler_ends_with_its_owner(compiler: Callable[[str], None]) -> None:
-    compiler("exec sleep 1000")
-    build = native.start_build()
-    assert build is not None
-    process, unfinished = build._process, build._unfinished
-    unfinished.write_text("half")
-    assert not build.finished()
-    del build
-    gc.collect()
-    assert process.poll() is not None
-    assert not unfinished.exists()
-
-
-def test_others_that_build_the_same_do_no_harm(compiler: Callable[[str], None]) -> None:
-    compiler('cp "$LIBRARY" "$OUT"')
-    builds = [native.start_build() for _ in range(2)]
-    old = native.built_file().with_name("decode-earlier.so")
-    old.write_text("of an earlier version")
-    for build in builds:
-        assert build is not None
-        build._process.wait()
-        assert build.finished()
-    assert native.load() is not None
-    assert not old.exists()
-    assert len(list(old.parent.iterdir())) == 2
-
-
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float16])
-def test_other_dtypes_stay_eager(dtype: torch.dtype, build: Build, installed: Path) -> None:
-    assert not CompiledStep(build().to(dtype)).ready
 
 
 def test_an_unforeseen_layer_stays_eager(build: Build, installed: Path) -> None:
