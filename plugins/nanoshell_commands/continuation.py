@@ -114,6 +114,7 @@ class Continuations:
             "reused_tokens": row.reused_tokens,
             "seconds": round(row.seconds, 4),
             "tokens_per_second": round(row.tokens_per_second, 2),
+            "compiled": self._model.engine.compiled.in_use,
         }
         if self._logprobs is not None:
             tokenizer = self._model.engine.tokenizer

@@ -51,7 +51,8 @@ class Parameters:
 class ModelDetails:
     """A model: what it is called, its shape, where its parameters are; ``bytes`` of its weights on disk.
 
-    ``layers`` says of which kinds each is: mixer and feed-forward. ``dtype`` is that of a loaded model.
+    ``layers`` says of which kinds each is: mixer and feed-forward. ``dtype`` is that of a loaded model, and
+    ``compiled`` whether it decodes by the compiled step; ``not_compiled`` is why it does not.
     """
 
     name: str
@@ -63,6 +64,8 @@ class ModelDetails:
     config: dict[str, Any]
     layers: list[str]
     dtype: str | None = None
+    compiled: bool | None = None
+    not_compiled: str | None = None
     _head_tied: bool = False
     _device: str | None = None
 
@@ -85,9 +88,15 @@ class ModelDetails:
                 ("weights", human_bytes(self.bytes) if self.bytes is not None else None),
                 ("device", self._device),
                 ("computes in", self.dtype),
+                ("compiled", self._compiled()),
             ]
         )
         return Group(about, "", self._split())
+
+    def _compiled(self) -> str | None:
+        if self.compiled is None:
+            return None
+        return "yes" if self.compiled else f"no: {self.not_compiled}"
 
     def _heads(self) -> str:
         """Return the heads of attention, where there is some."""
@@ -222,6 +231,8 @@ def _loaded(session: Session, found: LoadedModel) -> ModelDetails:
         step=found.step,
         device=str(found.engine.device),
         dtype=str(found.engine.model.embed_tokens.weight.dtype).removeprefix("torch."),
+        compiled=found.engine.compiled.ready,
+        not_compiled=found.engine.compiled.reason or None,
     )
 
 
@@ -283,6 +294,8 @@ def _details(
     step: int | None = None,
     device: str | None = None,
     dtype: str | None = None,
+    compiled: bool | None = None,
+    not_compiled: str | None = None,
 ) -> ModelDetails:
     weights = path / _WEIGHTS
     return ModelDetails(
@@ -295,6 +308,8 @@ def _details(
         config=config.to_dict(),
         layers=[mixer if part == "none" else f"{mixer} + {part}" for mixer, part in config.layer_kinds],
         dtype=dtype,
+        compiled=compiled,
+        not_compiled=not_compiled,
         _head_tied=config.tie_embeddings,
         _device=device,
     )
