@@ -38,8 +38,9 @@ class Choice:
 
     def __call__(self, logits: torch.Tensor, history: torch.Tensor) -> GeneratedToken:
         """Return the next token, without its text, for ``logits`` (1, vocab) after ``history`` (1, seq)."""
-        normaliser = float(logits.logsumexp(-1))
-        if not math.isfinite(normaliser):
+        # One thread makes these; logsumexp wakes all, which takes longer than their help is worth.
+        logprobs = logits.log_softmax(-1)
+        if math.isnan(float(logprobs[0, 0])):  # as all are where one score is infinite or no number
             raise NanoshellError(
                 "the model's scores are not finite numbers (its training has probably diverged)",
                 hint="use an earlier checkpoint, or train with a lower learning_rate",
@@ -50,10 +51,10 @@ class Choice:
         token_id = likeliest(allowed) if self._greedy else draw(allowed, self._random.random())
         top: tuple[TokenScore, ...] = ()
         if self._top:
-            best, ids = logits[0].topk(self._top)
+            best, ids = logprobs[0].topk(self._top)
             pairs = zip(ids.tolist(), best.tolist(), strict=True)
-            top = tuple(TokenScore(other, score - normaliser) for other, score in pairs)
-        return GeneratedToken(token_id, "", float(logits[0, token_id]) - normaliser, top)
+            top = tuple(TokenScore(other, logprob) for other, logprob in pairs)
+        return GeneratedToken(token_id, "", float(logprobs[0, token_id]), top)
 
 
 class Generation:
