@@ -6,7 +6,7 @@ The keys are those of the seed family, so that its files load unchanged, and a f
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -269,29 +269,82 @@ def load_config(reference: str | Path, overrides: Mapping[str, Any] | None = Non
     """Return the config of a YAML file or a named preset, with ``overrides`` on top.
 
     An override is named by its key, ``trainer.batch_size`` or plainly ``batch_size`` (the trainer's keys come
-    before the model's); None overrides nothing. Raises `ConfigError` naming file, key and line.
+    before the model's), further names lead into a mapping (``layer_options.kind.key``); None overrides
+    nothing. Raises `ConfigError` naming file, key and line, and the overrides where they are at fault.
     """
     path = find_preset(reference)
-    return RunConfig.from_dict(override(_read_yaml(path), overrides or {}), str(path))
+    data = _read_yaml(path)
+    given = {key: value for key, value in (overrides or {}).items() if value is not None}
+    changed = override(data, given)
+    try:
+        return RunConfig.from_dict(changed, str(path))
+    except ConfigError:
+        if not given or not _is_valid(data):
+            raise
+    named = ", ".join(f"{key}={value}" for key, value in given.items())
+    try:
+        return RunConfig.from_dict(changed, f"{path} with {named}")
+    except ConfigError as error:
+        error.hint = _fewer_layers(changed) or error.hint
+        raise
+
+
+def _is_valid(data: Mapping[str, Any]) -> bool:
+    try:
+        RunConfig.from_dict(data, "")
+    except ConfigError:
+        return False
+    return True
+
+
+def _fewer_layers(data: Mapping[str, Any]) -> str:
+    """Return what to set beside ``num_layers`` so that keys that name layers fit, empty where that fails."""
+    model = data.get("model") or {}
+    count = model.get("num_layers")
+    lists = {key: model.get(key) for key in ("mamba_layers", "mixer", "feed_forward")}
+    fitting = {
+        key: [index for index in value if index < count] if key == "mamba_layers" else value[:count]
+        for key, value in lists.items()
+        if isinstance(count, int) and isinstance(value, list) and len(value) > 0
+    }
+    changes = {key: value for key, value in fitting.items() if value != lists[key]}
+    if not changes or not _is_valid(override(data, {f"model.{key}": v for key, v in changes.items()})):
+        return ""
+    options = (f"--set '{key}=[{','.join(map(str, value))}]'" for key, value in changes.items())
+    return f"keys that name layers must go with it: {' '.join(options)}"
 
 
 def override(data: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """Return ``data``, the sections of a config, with ``overrides`` on top, as `load_config` takes them."""
+    """Return ``data``, the sections of a config, with ``overrides`` on top, as `load_config` takes them.
+
+    Raises `UnknownNameError` for a key without a section that none has, `ConfigError` for one within what is
+    no mapping.
+    """
     result = dict(data)
     for key, value in overrides.items():
         if value is not None:
-            section, name = _section_of(key)
-            result[section] = {**(result.get(section) or {}), name: value}
+            result = _with(result, _path_of(key), value, key)
     return result
 
 
-def _section_of(key: str) -> tuple[str, str]:
-    section, _, name = key.rpartition(".")
-    if section:
-        return section, name
+def _with(mapping: Mapping[str, Any], path: Sequence[str], value: Any, key: str) -> dict[str, Any]:
+    name, *rest = path
+    if not rest:
+        return {**mapping, name: value}
+    inside = mapping.get(name) or {}
+    if not isinstance(inside, Mapping):
+        raise ConfigError(f"there is no key {key}: '{name}' is {inside!r}, no mapping of keys to values")
+    return {**mapping, name: _with(inside, rest, value, key)}
+
+
+def _path_of(key: str) -> list[str]:
+    """Return the names of ``key`` from the section on; that this exists is checked with the values."""
+    path = key.split(".")
     for section, keys in (("trainer", TrainerConfig.model_fields), ("model", ModelConfig.model_fields)):
-        if key in keys:
-            return section, key
+        if path[0] in keys:
+            return [section, *path]
+    if len(path) > 1:
+        return path
     raise unknown_name("config key", key, [*TrainerConfig.model_fields, *ModelConfig.model_fields])
 
 

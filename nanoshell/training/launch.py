@@ -22,7 +22,7 @@ from nanoshell.training.checkpoint import read_document
 from nanoshell.training.config import RunConfig, load_config
 from nanoshell.training.numerics import choose_softmax
 from nanoshell.training.provenance import describe_origin
-from nanoshell.training.record import RunRecord
+from nanoshell.training.record import RunRecord, read_record
 from nanoshell.training.request import TrainRequest as TrainRequest, check_device, check_names, on_device
 from nanoshell.training.resume import checkpoint_config, find_resume_point, resume_run
 
@@ -48,6 +48,7 @@ def start_run(request: TrainRequest, plugins: Plugins, narrator: Narrator | None
             narrator.note("there is no run that can go on: starting a new one")
         elif point.run is not None:
             run = resume_run(point.run, point.checkpoint, request, plugins, narrator)
+            _tell_early_end(read_record(run), request, narrator)
             start_worker(run, plugins.arguments)
             return run
         elif point.checkpoint is not None:
@@ -95,6 +96,7 @@ def _start_new(
         initial_checkpoint=initial_checkpoint.resolve() if initial_checkpoint else None,
         provenance=describe_origin(plugins, request.argv),
     )
+    _tell_early_end(record, request, narrator)
     run = create_run(request.runs_dir, request.name or run_name(config), record.to_dict())
     try:
         start_worker(run, plugins.arguments)
@@ -102,6 +104,21 @@ def _start_new(
         remove_run(run)
         raise
     return run
+
+
+def _tell_early_end(record: RunRecord, request: TrainRequest, narrator: Narrator) -> None:
+    """Say why a run ends before the step that was asked for."""
+    horizon, trainer = record.horizon, record.config.trainer
+    if request.max_steps is None or request.max_steps <= horizon:
+        return
+    steps = f"{horizon:,} step{'' if horizon == 1 else 's'}"
+    if horizon == trainer.max_steps:
+        why = f"its config ends it after {steps} (trainer.max_steps)"
+    else:
+        epochs = trainer.num_epochs or 1.0
+        why = f"its {epochs:g} epoch{'' if epochs == 1 else 's'} end after {steps}"
+    more = "" if request.resume else "; --num-epochs N makes it longer"
+    narrator.note(f"{why}, before the {request.max_steps:,} of --max-steps{more}")
 
 
 def run_name(config: RunConfig) -> str:

@@ -62,7 +62,7 @@ class Started:
 def _key_values(
     ctx: click.Context, param: click.Parameter, values: tuple[str, ...]
 ) -> tuple[tuple[str, Any], ...]:
-    """Return the pairs of ``KEY=VALUE``; a value is read as JSON where it is that, else as text."""
+    """Return the pairs of ``KEY=VALUE``; a value is read as JSON or YAML where it is that, else as text."""
     return tuple(_key_value(value, ctx, param) for value in values)
 
 
@@ -72,10 +72,22 @@ def _key_value(value: str, ctx: click.Context, param: click.Parameter) -> tuple[
         raise click.BadParameter(
             f"'{value}' is not KEY=VALUE, for example trainer.weight_decay=0.05", ctx, param
         )
+    return key.strip(), _value(written)
+
+
+def _value(written: str) -> Any:
+    """Return what ``written`` is in a config. JSON comes first: YAML 1.1 takes ``1e-3`` for text."""
+    import yaml
+
     try:
-        return key.strip(), json.loads(written)
+        return json.loads(written)
     except ValueError:
-        return key.strip(), written
+        pass
+    try:
+        value = yaml.safe_load(written)
+    except yaml.YAMLError:
+        return written
+    return value if isinstance(value, bool | int | float | list | dict) else written
 
 
 class _Remembering(click.Command):
@@ -133,7 +145,7 @@ def train(ctx: click.Context, /, **options: Any) -> Watch | Started:
     run = session.train(_request(session, options, ["nanoshell", "train", *ctx.meta[_WORDS]]))
     if options["background"]:
         return Started(run.name, str(run.path))
-    return Watch(session, run, since=since, stop_at=options["max_steps"])
+    return Watch(session, run, since=since)
 
 
 def _work(session: Session, folder: Path) -> int:

@@ -106,13 +106,11 @@ class Watch:
         run: RunDirectory,
         *,
         since: float = 0.0,
-        stop_at: int | None = None,
         patient: bool = False,
     ) -> None:
         self.run = run
         self._session = session
         self._since = since
-        self._stop_at = stop_at
         self._patient = patient
         self._hint = ""
         self._unexpected = False
@@ -134,11 +132,11 @@ class Watch:
 
         stop = StopRequest(self.run)
         every = int(self.run.record().get("trainer", {}).get("log_interval", 1))
-        total: int | None = None
+        total = self._planned()
         with on_interrupt(stop.press):
             try:
                 for event in self._events():
-                    total = self._total(event) or total
+                    total = event.get("total_steps") or total
                     if event.get("type") == "step" and (event["step"] % every == 0 or event["step"] == total):
                         yield step_line(event)
             except KeyboardInterrupt:
@@ -183,18 +181,19 @@ class Watch:
                     self._unexpected = bool(event.get("unexpected"))
                 yield event
 
-    def _total(self, event: Event) -> int | None:
-        total = event.get("total_steps")
-        limits = [limit for limit in (total, self._stop_at) if limit]
+    def _planned(self) -> int | None:
+        """Return the run's last step as its record says, which is known before its worker says it."""
+        record = self.run.record()
+        limits = [record[key] for key in ("horizon", "stop_at") if record.get(key)]
         return min(limits) if limits else None
 
     def _show_lines(self, screen: Screen, stop: StopRequest) -> None:
-        total: int | None = None
+        total = self._planned()
         last: Event = {}
         told = -LINE_SECONDS
         said = False
         for event in self._events():
-            total = self._total(event) or total
+            total = event.get("total_steps") or total
             if stop.asked and not said:
                 screen.note("asked the run to save and stop; Ctrl-C again leaves it in the background")
                 said = True
@@ -209,11 +208,11 @@ class Watch:
             screen.note(step_text(last, total))
 
     def _show_bar(self, screen: Screen, stop: StopRequest) -> None:
-        total: int | None = None
+        total = self._planned()
         with progress_bar(screen) as progress:
-            task = progress.add_task("starting", total=None, loss="", speed="", eta="")
+            task = progress.add_task("starting", total=total, loss="", speed="", eta="")
             for event in self._events():
-                total = self._total(event) or total
+                total = event.get("total_steps") or total
                 kind = event.get("type")
                 if kind == "step":
                     progress.update(

@@ -10,6 +10,7 @@ import yaml
 
 from nanoshell.runs.directory import RunDirectory
 from nanoshell.runs.events import follow
+from nanoshell_commands.train import _key_values, train
 from nanoshell_commands.watch import STEP_FIELDS, step_line
 
 PRESET = """# a test of one layer
@@ -49,6 +50,39 @@ def test_a_run_from_its_first_step_to_its_sample(nanoshell, preset: str, tmp_pat
     other = nanoshell("train", "--resume", "tiny-1", "--batch-size", "3")
     assert other.code == 2
     assert "batch_size" in other.err
+
+
+def test_the_last_step_is_known_from_the_first_line(nanoshell, preset: str) -> None:
+    said = nanoshell(
+        *("train", "--config", preset, "--data", "nano-start:chat", "--max-steps", "9"),
+        *("--set", "trainer.max_steps=2"),
+    )
+    assert said.code == 0
+    lines = [line for line in said.err.splitlines() if "  lr " in line]
+    assert lines
+    assert all(line.startswith(("step 1/2 ", "step 2/2 ")) for line in lines)
+    assert "after 2 steps (trainer.max_steps), before the 9 of --max-steps" in said.err
+
+
+@pytest.mark.parametrize(
+    ("written", "value"),
+    [
+        ("[swiglu,moe]", ["swiglu", "moe"]),
+        ("[0,1]", [0, 1]),
+        ("1e-3", 0.001),
+        ("{conv: {width: 3}}", {"conv": {"width": 3}}),
+        ("off", False),
+        ("cosine", "cosine"),
+        ("2024-01-01", "2024-01-01"),
+        ("a: b: c", "a: b: c"),
+        ("", ""),
+    ],
+)
+def test_a_value_of_set_is_what_it_would_be_in_a_config(written: str, value: object) -> None:
+    import click
+
+    ctx, param = click.Context(train), train.params[0]
+    assert _key_values(ctx, param, (f" model.x ={written}",)) == (("model.x", value),)
 
 
 def test_a_script_is_told_the_load_of_experts_where_there_are_some() -> None:

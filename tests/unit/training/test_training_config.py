@@ -203,3 +203,40 @@ def test_the_horizon_is_the_nearer_of_steps_and_epochs(
         assert seen < wanted + batch * accumulation / windows + 1e-9
         if not steps or horizon < steps:
             assert seen >= wanted - 1e-9
+
+
+def test_an_override_leads_into_a_mapping(tmp_path: Path) -> None:
+    path = tmp_path / "deep.yaml"
+    path.write_text(
+        "model: {hidden_size: 16, num_layers: 2, num_heads: 2, mixer: conv,\n"
+        "        layer_options: {conv: {width: 3, bias: true}}}\n"
+    )
+    keys = {"model.layer_options.conv.width": 5, "optimizer_options.momentum": 0.5}
+    config = load_config(path, keys)
+    assert config.model.layer_options == {"conv": {"width": 5, "bias": True}}
+    assert config.trainer.optimizer_options == {"momentum": 0.5}
+    with pytest.raises(ConfigError, match=r"no key model\.num_layers\.two: 'num_layers' is 2"):
+        load_config(path, {"model.num_layers.two": 1})
+
+
+@pytest.mark.parametrize(
+    ("lines", "count", "hint"),
+    [
+        ("num_layers: 4, mamba_layers: [0, 1, 2]", 2, "--set 'mamba_layers=[0,1]'"),
+        ("num_layers: 2, feed_forward: [swiglu, none]", 1, "--set 'feed_forward=[swiglu]'"),
+        ("num_layers: 2, mixer: [attention, attention]", 3, "one for each"),
+    ],
+)
+def test_overrides_that_do_not_fit_a_preset_are_named_beside_it(
+    tmp_path: Path, lines: str, count: int, hint: str
+) -> None:
+    path = tmp_path / "fits.yaml"
+    path.write_text(f"model: {{hidden_size: 16, num_heads: 2, {lines}}}\n")
+    with pytest.raises(ConfigError) as caught:
+        load_config(path, {"num_layers": count, "seed": None})
+    assert caught.value.message.startswith(f"{path} with num_layers={count}: ")
+    assert hint in caught.value.hint
+    path.write_text(path.read_text().replace("hidden_size", "hiden_size"))
+    with pytest.raises(ConfigError) as caught:
+        load_config(path, {"num_layers": count})
+    assert caught.value.message.startswith(f"{path}: "), "the file itself is at fault"

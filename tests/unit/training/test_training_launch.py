@@ -47,6 +47,38 @@ def test_a_run_is_named_after_its_model(lab: Any) -> None:
     assert lab.prepare(lab.request(config, lab.corpus())).name == "my-model-2-1"
 
 
+class Notes(SilentNarrator):
+    """Keeps what is said."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+
+@pytest.mark.parametrize(
+    ("keys", "asked", "told"),
+    [
+        ({"num_epochs": 2, "max_steps": 0}, 200, "its 2 epochs end after 25 steps, before the 200 of"),
+        ({"max_steps": 12}, 13, "its config ends it after 12 steps (trainer.max_steps), before the 13 of"),
+        ({"max_steps": 12}, 12, ""),
+        ({"max_steps": 12}, None, ""),
+    ],
+)
+def test_a_run_that_ends_before_it_was_asked_to_says_why(
+    lab: Any, monkeypatch: pytest.MonkeyPatch, keys: dict[str, Any], asked: int | None, told: str
+) -> None:
+    monkeypatch.setattr(launch, "start_worker", lambda run, arguments: None)
+    narrator = Notes()
+    request = lab.request(lab.config(**keys), lab.corpus(), max_steps=asked)
+    run = launch.start_run(request, lab.plugins, narrator)
+    early = [note for note in narrator.notes if "--max-steps" in note]
+    assert len(early) == bool(told)
+    assert all(note.startswith(told) and "--num-epochs" in note for note in early)
+    assert read_record(run).last_step == min(asked or 999, read_record(run).horizon)
+
+
 def request_with(lab: Any, **changes: Any) -> TrainRequest:
     options = {key: changes.pop(key) for key in list(changes) if key in TrainRequest.__dataclass_fields__}
     source = options.pop("source", lab.corpus())
