@@ -5,8 +5,8 @@
 
 A reply is timed whole: a prompt of 32 tokens and the new tokens. GB/s counts what a token must read, every
 matrix once; the share is that of the bandwidth with which PyTorch sums 1 GB. Times depend on the machine;
-ratios travel. Contenders take turns, and medians are shown. Needs the test extra (transformers); for llama.cpp
-also ``pip install llama-cpp-python gguf``. It gets float16 where we have bfloat16.
+ratios travel. Contenders take turns, and medians are shown. Needs the test extra (transformers), and for
+llama.cpp ``pip install llama-cpp-python gguf``; it gets float16 where we have bfloat16.
 """
 
 from __future__ import annotations

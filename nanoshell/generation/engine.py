@@ -11,6 +11,7 @@ import torch
 from nanoshell.errors import UsageError
 from nanoshell.generation.batch import Batch
 from nanoshell.generation.compiled import CompiledStep
+from nanoshell.generation.layout import products_for_rows
 from nanoshell.generation.prefix import Prefix, PrefixStore, looks_back
 from nanoshell.generation.request import (
     GeneratedToken as GeneratedToken,
@@ -128,8 +129,9 @@ class Engine:
 
     def _eager_step(self, ids: Sequence[int], cache: Cache, positions: Sequence[int]) -> torch.Tensor:
         if cache.batch == 1:
-            hidden = self.model.hidden(torch.tensor([ids], device=self.device), cache)
-            return self.model.logits(hidden[:, -1])
+            with products_for_rows(self.model.head_weight):
+                hidden = self.model.hidden(torch.tensor([ids], device=self.device), cache)
+                return self.model.logits(hidden[:, -1])
         tokens = torch.tensor(ids, device=self.device)
         logits = self.model.step(tokens, cache, torch.tensor(positions, device=self.device))
         cache.advance()
