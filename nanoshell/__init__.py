@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         ChatTemplate as ChatTemplate,
         Message as Message,
         RoleTemplate as RoleTemplate,
+        role_ids as role_ids,
     )
     from nanoshell.chat.transfer import (
         export_conversation as export_conversation,
@@ -306,6 +307,7 @@ _HOME = {
     "repeat_penalty": "nanoshell.generation.penalties",
     "reply_document": "nanoshell.command.turn",
     "request": "nanoshell.runs.control",
+    "role_ids": "nanoshell.chat.template",
     "run_worker": "nanoshell.training.worker",
     "start_run": "nanoshell.training.launch",
     "stay_at_prompt": "nanoshell.command.result",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -175,6 +176,18 @@ class Settings:
     def override(self, name: str, value: str) -> None:
         """Check ``value`` and use it in this process only (an option of the command line)."""
         self._temporary[name] = self._setting(name).parse(value)
+
+    @contextlib.contextmanager
+    def overridden(self, name: str, value: str) -> Iterator[None]:
+        """Use ``value`` as `override` does, in the block alone."""
+        before = self._temporary.get(name)
+        self.override(name, value)
+        try:
+            yield
+        finally:
+            self._temporary.pop(name)
+            if before is not None:
+                self._temporary[name] = before
 
     def unset(self, name: str) -> Value:
         """Return ``name`` to its default, in the file too, and return that."""

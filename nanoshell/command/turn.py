@@ -60,6 +60,9 @@ class ReplyStream:
         generation = reply.generation
         stopped = generation.finish_reason == "interrupted"
         why = {"interrupted": " · stopped", "length": " · cut at max_tokens", "context": " · context is full"}
+        if generation.finish_reason == "stop" and not generation.ids:
+            screen.note("the model ended its reply at once")
+            return
         speed = f" · {generation.tokens_per_second:.0f} tokens/s" if generation.ids else ""
         screen.note(f"{counted(len(generation.ids), 'token')}{speed}{why.get(generation.finish_reason, '')}")
         if stopped and not screen.prompt:

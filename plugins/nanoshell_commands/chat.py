@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
@@ -10,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from nanoshell import MODEL
-from nanoshell_commands.continuation import INTERRUPTED
 from nanoshell_commands.inputs import decoded, dtype_option, runs_dir_option
 from nanoshell_commands.sampling import chosen_bias, chosen_model, chosen_sampling, sampling_options
 
@@ -21,6 +21,8 @@ EXAMPLES = (
     'chat --model latest --message "What is the capital of France?"',
     'chat --system "You are a helpful assistant." --message "Hello!" --message "Thank you."',
 )
+
+INTERRUPTED = "interrupted; what has come so far is kept"
 
 StartReply = Callable[[str], "Reply"]
 
@@ -76,7 +78,7 @@ def _piped_lines() -> Iterator[str]:
             yield text
 
 
-@click.command()
+@click.command(context_settings={"allow_extra_args": True})
 @click.option(
     "--model",
     type=MODEL,
@@ -85,35 +87,53 @@ def _piped_lines() -> Iterator[str]:
 )
 @click.option("--system", help="Tell the model its role; kept in front of every message.")
 @click.option("--message", "messages", multiple=True, help="A message to answer; may be repeated.")
+@click.option(
+    "--max-tokens", type=click.IntRange(min=1), help="Longest reply, in tokens.", show_default="the setting"
+)
 @sampling_options
 @dtype_option
 @runs_dir_option
-@click.pass_obj
+@click.pass_context
 def chat(
-    session: Session, /, model: str | None, system: str | None, messages: tuple[str, ...], **options: Any
+    ctx: click.Context,
+    /,
+    model: str | None,
+    system: str | None,
+    messages: tuple[str, ...],
+    max_tokens: int | None,
+    **options: Any,
 ) -> Exchanges | str:
     """Talk to a model.
 
     It answers each --message, or each line of piped input; on a terminal, without any, the prompt opens. The
     conversation is kept (see: history). Where the model's context is full, its oldest turns are left out.
     """
-    from nanoshell import stay_at_prompt
+    from nanoshell import UsageError, stay_at_prompt, typed
 
+    session: Session = ctx.obj
+    if ctx.args:
+        message = shlex.quote(" ".join(ctx.args))
+        raise UsageError("a message needs its option", hint=typed(f"chat --message {message}"))
+    sampling = chosen_sampling(session, options)
     loaded = chosen_model(session, model)
     if system is not None:
         session.conversation.set_system(system)
 
     def start(text: str) -> Reply:
-        return session.reply(
-            text,
-            sampling=chosen_sampling(options),
-            seed=options["seed"],
-            logit_bias=chosen_bias(options, loaded.engine.tokenizer),
-        )
+        longest = str(max_tokens or session.settings.get("max_tokens"))
+        with session.settings.overridden("max_tokens", longest):
+            return session.reply(
+                text,
+                sampling=sampling,
+                seed=options["seed"],
+                logit_bias=chosen_bias(options, loaded.engine.tokenizer),
+            )
 
     if messages:
         return Exchanges(messages, start)
     if sys.stdin.isatty():
         stay_at_prompt()
+        if max_tokens is not None:
+            session.settings.override("max_tokens", str(max_tokens))
         return f"you talk to {loaded.label}; type a message, :system TEXT sets its role, :quit leaves"
     return Exchanges(_piped_lines(), start, echo=False)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from nanoshell import Batch, GeneratedToken, Generation, LoadedModel, Screen, Tokenizer, TokenScore
 
-INTERRUPTED = "interrupted; what has come so far is kept"
+INTERRUPTED = "interrupted: the text is not finished"
 
 _LABEL_WIDTH = 40
 
@@ -69,6 +69,9 @@ class Continuations:
             if self._stream:
                 screen.write(token.text)
         screen.write("\n" if self._stream else row.text + "\n")
+        if row.finish_reason == "stop" and not row.text:
+            stop = stop_text(row, self._model.engine.tokenizer)
+            screen.note("the model ended its reply at once" if stop is None else f"'{stop}' came at once")
         if self._logprobs is not None and row.tokens:
             screen.out.print(_scores(row, self._model.engine.tokenizer))
 
@@ -97,17 +100,18 @@ class Continuations:
             yield {
                 "samples": samples,
                 "seconds": round(batch.seconds, 4),
-                "tokens_per_second": round(batch.tokens_per_second, 2),
+                "tokens_per_second_of_all": round(batch.tokens_per_second, 2),
             }
         if any(row.finish_reason == "interrupted" for row in batch.rows):
             raise Interrupted(INTERRUPTED)
 
     def _document(self, index: int, row: Generation) -> dict[str, Any]:
-        document = {
+        document: dict[str, Any] = {
             "prompt": self._prompts[index // self._n],
             "text": row.text,
             "ids": list(row.ids),
             "finish_reason": row.finish_reason,
+            "stop_reason": stop_text(row, self._model.engine.tokenizer),
             "model": self._model.label,
             "seed": row.seed,
             "prompt_tokens": row.prompt_tokens,
@@ -129,6 +133,14 @@ class Continuations:
 
     def document(self) -> Any:
         return None  # one line: an interrupted text is printed before its exit code is told
+
+
+def stop_text(row: Generation, tokenizer: Tokenizer) -> str | None:
+    """Return the stop text before which ``row`` ended; None where the model or something else ended it."""
+    if row.finish_reason != "stop":
+        return None
+    rest = tokenizer.decode(row.ids)[len(row.text) :]
+    return next((text for text in row.request.stop if rest.startswith(text)), None)
 
 
 def context_note(max_positions: int) -> str:

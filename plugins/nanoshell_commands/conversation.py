@@ -143,10 +143,10 @@ def retry(session: Session) -> ReplyStream:
 @click.pass_obj
 def history(session: Session, name: str | None, delete: bool) -> Rows[TalkRow] | Talk:
     """List the conversations that are kept, or show one."""
-    from nanoshell import UsageError
+    from nanoshell import UsageError, typed
 
     if delete and name is None:
-        raise UsageError("which conversation?", hint="give its NAME; see them with: history")
+        raise UsageError("which conversation?", hint="give its NAME; see them with: " + typed("history"))
     if name is not None:
         found = _stored(session, name)
         if delete:
@@ -166,7 +166,7 @@ def history(session: Session, name: str | None, delete: bool) -> Rows[TalkRow] |
             ("begins with", lambda row: row.title),
         ],
         empty="no conversation is kept yet" if session.history else "history is off (--no-history)",
-        footer="continue one with: load NAME",
+        footer=f"continue one with: {typed('load NAME')}",
     )
 
 

@@ -39,7 +39,7 @@ def device(session: Session, name: str | None) -> Rows[DeviceRow]:
 
     NAME holds for models and runs, now and later; auto takes the fastest that is there.
     """
-    from nanoshell import choose_backend
+    from nanoshell import choose_backend, typed
 
     if name is not None:
         choose_backend(name, session.plugins.backends)
@@ -58,7 +58,7 @@ def device(session: Session, name: str | None) -> Rows[DeviceRow]:
             (">of", lambda row: human_bytes(row.memory_total)),
         ],
         empty="no plugin brings a device",
-        footer=f"* what 'device {setting}' takes; choose with: device NAME",
+        footer=f"* what 'device {setting}' takes; choose with: {typed('device NAME')}",
     )
 
 

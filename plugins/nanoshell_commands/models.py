@@ -52,7 +52,8 @@ class ModelDetails:
     """A model: what it is called, its shape, where its parameters are; ``bytes`` of its weights on disk.
 
     ``layers`` says of which kinds each is: mixer and feed-forward. ``dtype`` is that of a loaded model, and
-    ``compiled`` whether it decodes by the compiled step; ``not_compiled`` is why it does not.
+    ``compiled`` whether it decodes by the compiled step; ``not_compiled`` is why it does not, and
+    ``memory_bytes`` what its weights take in memory.
     """
 
     name: str
@@ -66,6 +67,7 @@ class ModelDetails:
     dtype: str | None = None
     compiled: bool | None = None
     not_compiled: str | None = None
+    memory_bytes: int | None = None
     _head_tied: bool = False
     _device: str | None = None
 
@@ -85,9 +87,14 @@ class ModelDetails:
                 ("layers", _by_kind(self.layers)),
                 ("positions", f"{shape.get('max_seq_len'):,}"),
                 ("vocabulary", f"{shape.get('vocab_size'):,}"),
-                ("weights", human_bytes(self.bytes) if self.bytes is not None else None),
+                ("weights", f"{human_bytes(self.bytes)} on disk" if self.bytes is not None else None),
                 ("device", self._device),
-                ("computes in", self.dtype),
+                (
+                    "computes in",
+                    f"{self.dtype}, its weights take {human_bytes(self.memory_bytes)} of memory"
+                    if self.dtype
+                    else None,
+                ),
                 ("compiled", self._compiled()),
             ]
         )
@@ -175,7 +182,20 @@ def _parameters(split: ParameterSplit) -> Parameters:
     )
 
 
-@click.group(invoke_without_command=True)
+class _Models(click.Group):
+    """The commands of models, whose ``info`` is ``show`` for others."""
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name == "show" and not ctx.resilient_parsing:
+            from nanoshell import UnknownNameError, typed
+
+            raise UnknownNameError(
+                "there is no 'model show'; did you mean 'info'?", hint=f"type: {typed('model info MODEL')}"
+            )
+        return super().get_command(ctx, cmd_name)
+
+
+@click.group(cls=_Models, invoke_without_command=True)
 @click.pass_context
 def model(ctx: click.Context) -> Any:
     """List presets, load a model, count its parameters."""
@@ -186,7 +206,7 @@ def model(ctx: click.Context) -> Any:
 @click.pass_obj
 def list_all(session: Session) -> Rows[PresetRow]:
     """List the presets that `train --config` takes by name."""
-    from nanoshell import NanoshellError, list_presets, load_config, parameter_split
+    from nanoshell import NanoshellError, list_presets, load_config, parameter_split, typed
 
     rows = []
     for preset in list_presets():
@@ -205,7 +225,7 @@ def list_all(session: Session) -> Rows[PresetRow]:
             ("what it is", lambda row: row.problem or row.summary),
         ],
         empty="there are no presets",
-        footer=f"train one with: train --config NAME{chosen}",
+        footer=f"train one with: {typed('train --config NAME')}{chosen}",
     )
 
 
@@ -231,6 +251,7 @@ def _loaded(session: Session, found: LoadedModel) -> ModelDetails:
         step=found.step,
         device=str(found.engine.device),
         dtype=str(found.engine.model.embed_tokens.weight.dtype).removeprefix("torch."),
+        memory_bytes=sum(weight.nbytes for weight in found.engine.model.parameters()),
         compiled=found.engine.compiled.ready,
         not_compiled=found.engine.compiled.reason or None,
     )
@@ -296,6 +317,7 @@ def _details(
     dtype: str | None = None,
     compiled: bool | None = None,
     not_compiled: str | None = None,
+    memory_bytes: int | None = None,
 ) -> ModelDetails:
     weights = path / _WEIGHTS
     return ModelDetails(
@@ -310,6 +332,7 @@ def _details(
         dtype=dtype,
         compiled=compiled,
         not_compiled=not_compiled,
+        memory_bytes=memory_bytes,
         _head_tied=config.tie_embeddings,
         _device=device,
     )

@@ -63,7 +63,7 @@ def plugins(session: Session, name: str | None) -> Any:
 
     A plugin that fails is left out whole; the others go on. Disable one with: set disabled_plugins NAME
     """
-    from nanoshell import unknown_name
+    from nanoshell import typed, unknown_name
 
     rows = [
         PluginRow(
@@ -94,5 +94,5 @@ def plugins(session: Session, name: str | None) -> Any:
             ("state", lambda row: row.state),
         ],
         empty="no plugins are loaded",
-        footer="details with: plugins NAME",
+        footer=f"details with: {typed('plugins NAME')}",
     )

@@ -68,9 +68,18 @@ def event_text(event: dict[str, Any]) -> str:
     """Return an event as one line: its time, its type, and its figures by name."""
     hidden = ("t", "type", "format", "id")
     values = " ".join(
-        f"{name}={figure(value) if isinstance(value, float) else value}"
+        f"{name}={_short(value)}"
         for name, value in event.items()
-        if name not in hidden and value is not None
+        if name not in hidden and value is not None and value != ""
     )
     clock = time.strftime("%H:%M:%S", time.localtime(event.get("t", time.time())))
     return f"{clock} {event.get('type', '?')} {values}".rstrip()
+
+
+def _short(value: Any) -> str:
+    """Return a value of an event in few letters: ``3:[0.25,0.75]`` for the load of a layer's experts."""
+    if isinstance(value, dict):
+        return ",".join(f"{key}:{_short(member)}" for key, member in value.items())
+    if isinstance(value, list):
+        return f"[{','.join(f'{each:.2f}' if isinstance(each, float) else str(each) for each in value)}]"
+    return figure(value) if isinstance(value, float) else str(value)

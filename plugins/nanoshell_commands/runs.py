@@ -74,6 +74,7 @@ class RunDetails:
     bytes: int
     checkpoints: list[CheckpointRow]
     record: dict[str, Any]
+    expert_load: dict[str, list[float]] | None = None
 
     def __rich__(self) -> RenderableType:
         step = f"{self.step:,}" if self.step is not None else None
@@ -97,6 +98,7 @@ class RunDetails:
                     "speed",
                     f"{human_count(self.tokens_per_second)} tokens/s" if self.tokens_per_second else None,
                 ),
+                ("experts", _loads(self.expert_load)),
                 ("ETA", human_seconds(self.eta_seconds) if self.eta_seconds is not None else None),
                 ("started", moment(self.started) or None),
                 ("last sign", moment(self.updated) or None),
@@ -125,6 +127,29 @@ def _keys(section: Any, keys: tuple[str, ...]) -> str | None:
     """Return the ``keys`` of a section of the configuration that are there, on one line."""
     found = section if isinstance(section, dict) else {}
     return ", ".join(f"{key} {found[key]}" for key in keys if key in found) or None
+
+
+def _loads(load: dict[str, list[float]] | None) -> str | None:
+    """Return a line for each layer with experts: the least and the most that one of them is used."""
+    return (
+        "\n".join(
+            f"layer {layer}: {min(shares):.1%} to {max(shares):.1%} of its load (even: {1 / len(shares):.1%})"
+            for layer, shares in (load or {}).items()
+            if shares
+        )
+        or None
+    )
+
+
+def _expert_load(run: RunDirectory) -> dict[str, list[float]] | None:
+    """Return the shares of each layer's experts in the newest step, None for a model without experts."""
+    from nanoshell import effective_events, read_events
+
+    model = run.record().get("model")
+    if not isinstance(model, dict) or not model.get("num_experts"):
+        return None
+    steps = (event for event in reversed(effective_events(read_events(run.events_path)[0])))
+    return next((event["expert_load"] for event in steps if event.get("expert_load")), None)
 
 
 def _maybe(value: float | None, digits: int = 4) -> str | None:
@@ -163,7 +188,7 @@ def runs(ctx: click.Context) -> Any:
 @click.pass_obj
 def list_all(session: Session) -> Rows[RunRow]:
     """List the runs, the newest first, with state, step, loss and size."""
-    from nanoshell import list_runs
+    from nanoshell import list_runs, typed
 
     now = time.time()
     rows = [_row(run) for run in list_runs(session.runs_dir)]
@@ -178,7 +203,7 @@ def list_all(session: Session) -> Rows[RunRow]:
             (">size", lambda row: human_bytes(row.bytes)),
             (">age", lambda row: human_seconds(now - row.started) if row.started else ""),
         ],
-        empty=f"there are no runs in {session.runs_dir}; start one with: train, or demo",
+        empty=f"there are no runs in {session.runs_dir}; start one: {typed('train')}, or {typed('demo')}",
         footer=f"{total} in {session.runs_dir}",
     )
 
@@ -214,6 +239,7 @@ def show_run(session: Session, run: str) -> RunDetails:
             CheckpointRow(kept.step, str(kept.path), kept.num_bytes) for kept in found.checkpoints()
         ],
         record=found.record(),
+        expert_load=_expert_load(found),
     )
 
 
@@ -254,14 +280,14 @@ def stop(session: Session, run: str, wait: bool) -> RunSummary:
 
 
 def _wait_for_end(session: Session, run: RunDirectory) -> None:
-    from nanoshell import RunError
+    from nanoshell import RunError, typed
 
     deadline = time.monotonic() + STOP_SECONDS
     while not (status := run.status()).ended:
         if time.monotonic() > deadline:
             raise RunError(
                 f"run {run.name} has not stopped within {STOP_SECONDS:.0f} s: it is {status.state}",
-                hint=f"it will stop after its step; look again with: runs show {run.name}",
+                hint=f"it will stop after its step; look again with: {typed(f'runs show {run.name}')}",
             )
         time.sleep(0.1)
     session.run_ended(run, status.state)
@@ -301,7 +327,7 @@ def _removed(rows: list[RemovedRow], done: str = "set free") -> Rows[RemovedRow]
 @click.pass_obj
 def remove(session: Session, names: tuple[str, ...], yes: bool, force: bool) -> Rows[RemovedRow]:
     """Remove runs with all their checkpoints, for good. A run in progress is refused."""
-    from nanoshell import RunError, find_run, remove_run
+    from nanoshell import RunError, find_run, remove_run, typed
 
     found = {
         run.path.resolve(): run for run in (find_run(session.runs_dir, name, whole=True) for name in names)
@@ -309,7 +335,9 @@ def remove(session: Session, names: tuple[str, ...], yes: bool, force: bool) -> 
     for run in found.values():
         state = run.status().state
         if state in IN_PROGRESS:
-            raise RunError(f"run {run.name} is {state}", hint=f"stop it first: runs stop {run.name}")
+            raise RunError(
+                f"run {run.name} is {state}", hint=f"stop it first: {typed(f'runs stop {run.name}')}"
+            )
     size = human_bytes(sum(run.size_bytes() for run in found.values()))
     if not yes:
         listed = ", ".join(run.name for run in found.values())

@@ -9,7 +9,13 @@ import click
 from nanoshell import MODEL
 from nanoshell_commands.continuation import Continuations
 from nanoshell_commands.inputs import dtype_option, prompt_text, runs_dir_option
-from nanoshell_commands.sampling import chosen_bias, chosen_model, chosen_sampling, sampling_options
+from nanoshell_commands.sampling import (
+    chosen_bias,
+    chosen_model,
+    chosen_sampling,
+    never_ending,
+    sampling_options,
+)
 
 if TYPE_CHECKING:
     from nanoshell import Batch, Session
@@ -62,6 +68,7 @@ EXAMPLES = (
     help="Tell how likely each token was, and the K likeliest in its place.",
 )
 @click.option("--special", is_flag=True, help="Read spellings like <|user|> in the prompt as special tokens.")
+@click.option("--ignore-eos", is_flag=True, help="Go on where the model would end: never draw such a token.")
 @click.option("--no-bos", is_flag=True, help="Do not begin with the token that starts a document.")
 @dtype_option
 @runs_dir_option
@@ -78,6 +85,7 @@ def sample(
     stream: bool,
     logprobs: int | None,
     special: bool,
+    ignore_eos: bool,
     no_bos: bool,
     **options: Any,
 ) -> Continuations:
@@ -86,28 +94,31 @@ def sample(
     The continuation alone is written to stdout; with -n or several prompts, one after another. The prompt is
     TEXT, --prompt, or standard input for -. While a run trains, its newest weights are used.
     """
-    from nanoshell import UsageError
+    from nanoshell import UsageError, typed
 
     if text and prompts:
         raise UsageError("the prompt is given twice", hint="give it as TEXT or as --prompt")
     if not text and not prompts:
-        raise UsageError("there is no prompt", hint='try: sample "The capital of France is"')
+        raise UsageError("there is no prompt", hint=f"try: {typed(EXAMPLES[0])}")
     if prompts.count("-") > 1:
         raise UsageError("standard input is named as a prompt twice", hint="it can be read once")
     whole = [prompt_text(text)] if text else [prompt_text((prompt,)) for prompt in prompts]
     loaded = chosen_model(session, model)
+    bias = chosen_bias(options, loaded.engine.tokenizer)
+    if ignore_eos:
+        bias |= never_ending(loaded.engine.tokenizer)
 
     def start() -> Batch:
         return session.generate_batch(
             whole,
             n=count,
             max_tokens=max_tokens,
-            sampling=chosen_sampling(options),
+            sampling=chosen_sampling(session, options),
             seed=options["seed"],
             stop=stop,
             special=special,
             start_of_document=not no_bos,
-            logit_bias=chosen_bias(options, loaded.engine.tokenizer),
+            logit_bias=bias,
             top_logprobs=logprobs or 0,
             model=loaded,
         )

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
+_BAN = -100.0
 _OWN_OPTIONS = ("temperature", "top_k", "top_p", "min_p", "repeat_penalty")
 
 
@@ -132,10 +133,23 @@ def sampling_options(command: Command) -> Command:
     return command
 
 
-def chosen_sampling(options: Mapping[str, Any]) -> dict[str, float]:
-    """Return the samplers' values that were given as options, by the samplers' names."""
+def never_ending(tokenizer: Tokenizer) -> dict[int, float]:
+    """Return biases that ban the tokens at which a text ends: of its end, and of the roles."""
+    from nanoshell import role_ids
+
+    return dict.fromkeys((tokenizer.end_of_text, *role_ids(tokenizer)), _BAN)
+
+
+def chosen_sampling(session: Session, options: Mapping[str, Any]) -> dict[str, float]:
+    """Return the samplers' values that were given as options, by the samplers' names.
+
+    Raises `UsageError` for one out of range, in the words of `set`.
+    """
     values = {name: float(options[name]) for name in _OWN_OPTIONS if options.get(name) is not None}
     values.update(options.get("samplers") or ())
+    for name, value in values.items():
+        if name in session.plugins.samplers:
+            session.settings.check(name, f"{value:.15g}")
     return values
 
 

@@ -99,6 +99,8 @@ def unset_value(session: Session, name: str) -> SettingRow:
 @click.pass_obj
 def show_values(session: Session, name: str | None) -> SettingRow | Rows[SettingRow]:
     """Show the setting NAME, or all of them."""
+    from nanoshell import typed
+
     if name is not None:
         return _row(session, name)
     rows = sorted((_row(session, s.name) for s in session.settings), key=lambda row: (row.group, row.name))
@@ -111,5 +113,5 @@ def show_values(session: Session, name: str | None) -> SettingRow | Rows[Setting
             ("default", lambda row: _written(row.default)),
             ("what it does", lambda row: row.summary),
         ],
-        footer="* set by you; change with: set NAME VALUE, return with: unset NAME",
+        footer=f"* set by you; change with: {typed('set NAME VALUE')}, return with: {typed('unset NAME')}",
     )

@@ -53,9 +53,11 @@ class Started:
     def __rich__(self) -> RenderableType:
         from rich.text import Text
 
+        from nanoshell import typed
+
+        see, stop = typed(f"runs show {self.run}"), typed(f"runs stop {self.run}")
         return Text(
-            f"{self.run} trains in the background in {self.path}\n"
-            f"see it with: runs show {self.run}, stop it with: runs stop {self.run}"
+            f"{self.run} trains in the background in {self.path}\nsee it with: {see}, stop it with: {stop}"
         )
 
 

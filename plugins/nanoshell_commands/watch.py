@@ -232,7 +232,7 @@ class Watch:
                     progress.console.print(text, markup=False, highlight=False, style="dim")
 
     def _finish(self, stop: StopRequest, note: Callable[[str], None]) -> RunStatus:
-        from nanoshell import Interrupted, RunError
+        from nanoshell import Interrupted, RunError, typed
 
         run, status = self.run, self.run.status()
         self._session.run_ended(run, status.state)
@@ -244,21 +244,24 @@ class Watch:
                 note(f"the end of {run.log_path}:\n{tail}")
             raise RunError(
                 f"run {run.name} {status.state}" + (f": {status.reason}" if status.reason else ""),
-                hint="\n".join(part for part in (self._hint, f"its log: runs log {run.name}") if part),
+                hint="\n".join(
+                    part for part in (self._hint, f"its log: {typed(f'runs log {run.name}')}") if part
+                ),
             )
         if stop.asked and status.state != "finished":
             raise Interrupted(
                 f"run {run.name} saved and stopped at step {status.step or 0}",
-                hint=f"continue it with: train --resume {run.name}",
+                hint=f"continue it with: {typed(f'train --resume {run.name}')}",
             )
         return status
 
     def _leave(self) -> NoReturn:
-        from nanoshell import Interrupted
+        from nanoshell import Interrupted, typed
 
         name = self.run.name
         raise Interrupted(
-            f"run {name} is left in the background", hint=f"runs show {name}, runs stop {name}"
+            f"run {name} is left in the background",
+            hint=f"{typed(f'runs show {name}')}, {typed(f'runs stop {name}')}",
         ) from None
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 from rich.console import Console
 
 from nanoshell.errors import Interrupted, RunError
@@ -330,3 +331,21 @@ def test_sizes(amount: int, written: str) -> None:
 )
 def test_spans(seconds: float, written: str) -> None:
     assert human_seconds(seconds) == written
+
+
+def test_the_load_of_experts_is_shown_shortly(nanoshell, fake_run) -> None:
+    fake = fake_run()
+    record = fake.run.record() | {"model": {"name": "tiny", "num_experts": 4}}
+    fake.run.record_path.write_text(yaml.safe_dump(record))
+    assert nanoshell("runs", "show", "tiny-1", "--json").json["expert_load"] is None
+    fake.log.write("step", step=1, loss=2.0, expert_load={"1": [0.1234, 0.25, 0.2, 0.4266]})
+    load = {"1": [0.2, 0.25, 0.25, 0.3], "3": [0.25, 0.25, 0.25, 0.25]}
+    fake.log.write("step", step=2, loss=2.0, expert_load=load)
+    fake.end()
+    shown = nanoshell("runs", "show", "tiny-1")
+    assert "layer 1: 20.0% to 30.0% of its load (even: 25.0%)\n" in shown.out
+    assert "layer 3: 25.0% to 25.0% of its load" in shown.out
+    assert nanoshell("runs", "show", "tiny-1", "--json").json["expert_load"] == load
+    log = nanoshell("runs", "log", "tiny-1").out
+    assert "expert_load=1:[0.20,0.25,0.25,0.30],3:[0.25," in log
+    assert "reason=" not in log

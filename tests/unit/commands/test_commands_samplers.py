@@ -64,7 +64,7 @@ def test_a_value_out_of_range_is_refused_wherever_it_is_given(
 ) -> None:
     given = pushing("sample", "--model", model, "--sampler", "push_token=100", "a")
     assert given.code == 2
-    assert "push_token is 100.0, but it must be a whole number from 0 to 99" in given.err
+    assert "push_token must be a whole number at least 0 and at most 99, not 100" in given.err
     stored = pushing("set", "push_token", "2.5")
     assert stored.code == 2
     assert "push_token must be a whole number" in stored.err

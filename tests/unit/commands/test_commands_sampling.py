@@ -238,3 +238,88 @@ def test_a_loaded_model_is_described(session: Session, prompt, model: str) -> No
     assert found["dtype"] == "float32"
     assert found["bytes"] == (Path(model) / "model.safetensors").stat().st_size
     assert "tied to the embedding" in prompt(":model load " + model)[1]
+
+
+def ended_by(tmp_path: Path, spelling: str) -> str:
+    """Return the folder of a plugin whose sampler ends every text at once."""
+    folder = tmp_path / f"plugins{len(spelling)}"
+    folder.mkdir()
+    (folder / "ending.py").write_text(
+        "from nanoshell import cl100k_base, hookimpl\n\n"
+        "def end(value):\n"
+        f"    token = cl100k_base().special_tokens[{spelling!r}]\n\n"
+        "    def step(logits, history):\n"
+        "        logits = logits.clone()\n"
+        "        logits[:, token] += 1000.0\n"
+        "        return logits\n\n"
+        "    return step\n\n"
+        "@hookimpl\n"
+        "def register_samplers(register):\n"
+        "    register('ending', end, order=1, default=1, neutral=0)\n"
+    )
+    return str(folder)
+
+
+@pytest.mark.parametrize("spelling", ["<|endoftext|>", "<|user|>"])
+def test_an_empty_text_is_told_and_may_be_refused(
+    nanoshell, model: str, tmp_path: Path, spelling: str
+) -> None:
+    plugin = ("--plugins-dir", ended_by(tmp_path, spelling))
+    arguments = ("--model", model, "--max-tokens", "5")
+    said = nanoshell(*plugin, "sample", *arguments, "a")
+    assert (said.code, said.out) == (0, "\n")
+    assert "the model ended its reply at once" in said.err
+    document = nanoshell(*plugin, "sample", *arguments, "--json", "a").json
+    assert (document["finish_reason"], document["stop_reason"], document["ids"]) == ("stop", None, [])
+    document = nanoshell(*plugin, "sample", *arguments, "--ignore-eos", "--json", "a").json
+    assert (document["finish_reason"], len(document["ids"])) == ("length", 5)
+    said = nanoshell(*plugin, "chat", "--model", model, "--message", "a")
+    assert "the model ended its reply at once" in said.err
+    assert "0 tokens" not in said.err
+
+
+def test_the_stop_text_that_ended_a_text_is_named(nanoshell, model: str) -> None:
+    arguments = ("sample", "--model", model, "--temperature", "0", "--max-tokens", "6", "--json", "a")
+    whole = nanoshell(*arguments).json
+    assert whole["stop_reason"] is None
+    stop = whole["text"][3:5]
+    first = whole["text"].index(stop)
+    found = nanoshell(*arguments[:-2], "--stop", "not in it", "--stop", stop, "--json", "a").json
+    assert (found["finish_reason"], found["stop_reason"]) == ("stop", stop)
+    assert found["text"] == whole["text"][:first]
+    said = nanoshell(*arguments[:-2], "--stop", whole["text"][:2], "a")
+    assert f"'{whole['text'][:2]}' came at once" in said.err
+
+
+@pytest.mark.parametrize("option", [("--top-k", "-1"), ("--sampler", "top_k=-1")])
+def test_a_range_is_told_as_for_a_setting(nanoshell, model: str, option: tuple[str, str]) -> None:
+    said = nanoshell("sample", "--model", model, *option, "a")
+    assert said.code == 2
+    assert nanoshell("set", "top_k", "-1").err == said.err
+    assert "top_k must be a whole number at least 0, not -1" in said.err
+
+
+def test_an_option_of_chat_holds_for_it_alone(nanoshell, session: Session, prompt, model: str) -> None:
+    said = nanoshell("chat", "--model", model, "--message", "a", "--max-tokens", "2", "--json")
+    assert said.lines[1]["tokens"] <= 2
+    code, _, _ = prompt(":chat --message a --max-tokens 2")
+    assert (code, session.settings.get("max_tokens")) == (0, 3)
+    said = nanoshell("chat", "--model", model, "tell", "me")
+    assert said.code == 2
+    assert "nanoshell chat --message 'tell me'" in said.err
+
+
+def test_hints_are_spelled_for_the_face(nanoshell, prompt) -> None:
+    assert "nanoshell sample --temp" in nanoshell("sample").err
+    assert "try: :sample --temp" in prompt(":sample")[2]
+    assert "train one with: nanoshell train" in nanoshell("model", "list").out
+    assert "train one with: :train" in prompt(":model list")[1]
+    assert "did you mean 'info'" in nanoshell("model", "show", "nano").err
+
+
+def test_a_loaded_model_tells_its_size_in_file_and_memory(nanoshell, model: str) -> None:
+    one, half = (
+        nanoshell("model", "load", model, "--dtype", dtype, "--json").json for dtype in ("float32", "bf16")
+    )
+    assert (half["dtype"], half["bytes"]) == ("bfloat16", one["bytes"])
+    assert half["memory_bytes"] * 2 == one["memory_bytes"] == 4 * one["parameters"]["total"]
