@@ -292,13 +292,14 @@ class Session:
         *,
         sampling: Mapping[str, float] | None = None,
         seed: int | None = None,
+        stop: Sequence[str] = (),
         logit_bias: Mapping[int, float] | None = None,
     ) -> Reply:
         """Add ``text`` as the user's turn and return the assistant's, to be iterated."""
         model = self.model()  # a missing one must not leave a question without an answer
         self.conversation.add("user", text)
         try:
-            return self.answer(sampling=sampling, seed=seed, logit_bias=logit_bias, model=model)
+            return self.answer(sampling=sampling, seed=seed, stop=stop, logit_bias=logit_bias, model=model)
         except BaseException:
             self.conversation.undo()
             raise
@@ -308,6 +309,7 @@ class Session:
         *,
         sampling: Mapping[str, float] | None = None,
         seed: int | None = None,
+        stop: Sequence[str] = (),
         logit_bias: Mapping[int, float] | None = None,
         model: LoadedModel | None = None,
     ) -> Reply:
@@ -324,6 +326,7 @@ class Session:
             sampling=self.sampling(sampling),
             seed=seed,
             stop_ids=self.template.stop_ids(engine.tokenizer),
+            stop=tuple(stop),
             logit_bias=logit_bias or {},
         )
         generation = engine.generate(request)  # checks the request: what it refuses is not kept

@@ -89,6 +89,7 @@ def reply_document(reply: Reply) -> dict[str, Any]:
         "role": "assistant",
         "content": generation.text,
         "finish_reason": generation.finish_reason,
+        "stop_reason": generation.stop_reason,
         "tokens": len(generation.ids),
         "prompt_tokens": generation.prompt_tokens,
         "reused_tokens": generation.reused_tokens,

@@ -61,7 +61,8 @@ class Generation:
     """The tokens of one reply, made while it is iterated over. Made by `Engine`, alone or in a `Batch`.
 
     ``ids`` are the sampled ids so far, without the id that stopped it; ``tokens`` those whose text is known,
-    and ``text`` is theirs, up to a stop text. ``finish_reason`` is empty until it ends. ``seed`` repeats it.
+    and ``text`` is theirs, up to a stop text. ``finish_reason`` is empty until it ends; where it is ``stop``,
+    ``stop_reason`` is the stop text, or the spelling of the stop id. ``seed`` repeats it.
     ``reused_tokens`` of the ``prompt_tokens`` were known from an earlier reply and not computed anew.
     ``seconds`` were spent on it, ``prompt_seconds`` of them up to its first scores; what was computed for
     several replies at once counts for each.
@@ -75,9 +76,11 @@ class Generation:
         self.prompt = list(request.prompt)
         self.reused_tokens = 0
         self.finish_reason: FinishReason = ""
+        self.stop_reason: str | None = None
         self.seconds = 0.0
         self.prompt_seconds = 0.0
         self.interrupted = False
+        self._engine = engine
         self._batch = batch
         self._choice = Choice(engine, request, seed)
         # The last token may be sampled from the last position: it needs none of its own.
@@ -151,7 +154,8 @@ class Generation:
         """Sample one token from ``logits`` (1, vocab), and queue those whose text is complete."""
         token = self._choice(logits, self._history[:, : self.length])
         if token.id in self.request.stop_ids:
-            self.end("stop")
+            special = self._engine.tokenizer.special_tokens.items()
+            self.end("stop", next((text for text, other in special if other == token.id), None))
             return
         self._history[0, self.length] = token.id
         self.ids.append(token.id)
@@ -159,13 +163,13 @@ class Generation:
         self._queue_held()
         self._held = _with_text(token, text)
         if stopped:
-            self.end("stop")
+            self.end("stop", self._stop_text.found)
         elif len(self.ids) == self._limit:
             self.end("length" if self._limit == self.request.max_tokens else "context")
         elif not self._stop_text.held and not self._decoder.pending:
             self._queue_held()
 
-    def end(self, reason: FinishReason) -> None:
+    def end(self, reason: FinishReason, stop_reason: str | None = None) -> None:
         """Release what was held back, as the text of the last token, unless a stop text ended the reply."""
         rest = ""
         if not self._stop_text.found:
@@ -176,7 +180,7 @@ class Generation:
         if self._held is not None:
             self._held = _with_text(self._held, self._held.text + rest)
         self._queue_held()
-        self.finish_reason = reason
+        self.finish_reason, self.stop_reason = reason, stop_reason
 
     def _queue_held(self) -> None:
         if self._held is not None:

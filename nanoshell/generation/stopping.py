@@ -6,21 +6,25 @@ from collections.abc import Sequence
 
 
 class StopText:
-    """Lets text through up to the first stop text, holding back only what may become the beginning of one."""
+    """Lets text through up to the first stop text, holding back only what may become the beginning of one.
+
+    ``found`` is the stop text that has come, empty before.
+    """
 
     def __init__(self, stops: Sequence[str]) -> None:
         self._stops = tuple(stops)
         self.held = ""
-        self.found = False
+        self.found = ""
 
     def push(self, text: str) -> tuple[str, bool]:
         """Return the text that may be shown after ``text`` has come, and whether a stop text was found."""
         if not self._stops or self.found:
-            return ("" if self.found else text), self.found
+            return ("" if self.found else text), bool(self.found)
         self.held += text
-        places = [place for stop in self._stops if (place := self.held.find(stop)) >= 0]
+        places = [(place, stop) for stop in self._stops if (place := self.held.find(stop)) >= 0]
         if places:
-            shown, self.held, self.found = self.held[: min(places)], "", True
+            place, self.found = min(places)
+            shown, self.held = self.held[:place], ""
             return shown, True
         keep = max(_overlap(self.held, stop) for stop in self._stops)
         cut = len(self.held) - keep

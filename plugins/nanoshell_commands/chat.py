@@ -90,6 +90,7 @@ def _piped_lines() -> Iterator[str]:
 @click.option(
     "--max-tokens", type=click.IntRange(min=1), help="Longest reply, in tokens.", show_default="the setting"
 )
+@click.option("--stop", multiple=True, help="A text at which a reply ends; may be repeated.")
 @sampling_options
 @dtype_option
 @runs_dir_option
@@ -101,6 +102,7 @@ def chat(
     system: str | None,
     messages: tuple[str, ...],
     max_tokens: int | None,
+    stop: tuple[str, ...],
     **options: Any,
 ) -> Exchanges | str:
     """Talk to a model.
@@ -126,12 +128,15 @@ def chat(
                 text,
                 sampling=sampling,
                 seed=options["seed"],
+                stop=stop,
                 logit_bias=chosen_bias(options, loaded.engine.tokenizer),
             )
 
     if messages:
         return Exchanges(messages, start)
     if sys.stdin.isatty():
+        if stop:
+            raise UsageError("--stop goes with --message or piped lines")
         stay_at_prompt()
         if max_tokens is not None:
             session.settings.override("max_tokens", str(max_tokens))

@@ -70,8 +70,10 @@ class Continuations:
                 screen.write(token.text)
         screen.write("\n" if self._stream else row.text + "\n")
         if row.finish_reason == "stop" and not row.text:
-            stop = stop_text(row, self._model.engine.tokenizer)
-            screen.note("the model ended its reply at once" if stop is None else f"'{stop}' came at once")
+            by_text = row.stop_reason in row.request.stop
+            screen.note(
+                f"'{row.stop_reason}' came at once" if by_text else "the model ended its reply at once"
+            )
         if self._logprobs is not None and row.tokens:
             screen.out.print(_scores(row, self._model.engine.tokenizer))
 
@@ -111,7 +113,7 @@ class Continuations:
             "text": row.text,
             "ids": list(row.ids),
             "finish_reason": row.finish_reason,
-            "stop_reason": stop_text(row, self._model.engine.tokenizer),
+            "stop_reason": row.stop_reason,
             "model": self._model.label,
             "seed": row.seed,
             "prompt_tokens": row.prompt_tokens,
@@ -133,14 +135,6 @@ class Continuations:
 
     def document(self) -> Any:
         return None  # one line: an interrupted text is printed before its exit code is told
-
-
-def stop_text(row: Generation, tokenizer: Tokenizer) -> str | None:
-    """Return the stop text before which ``row`` ended; None where the model or something else ended it."""
-    if row.finish_reason != "stop":
-        return None
-    rest = tokenizer.decode(row.ids)[len(row.text) :]
-    return next((text for text in row.request.stop if rest.startswith(text)), None)
 
 
 def context_note(max_positions: int) -> str:

@@ -63,6 +63,26 @@ def test_chat_without_a_model_says_what_to_do(nanoshell) -> None:
     assert "train" in said.err
 
 
+def test_a_turn_ends_at_a_stop_text(nanoshell, model: str) -> None:
+    command = (
+        "chat",
+        "--model",
+        model,
+        "--temperature",
+        "0",
+        "--max-tokens",
+        "6",
+        "--message",
+        "a",
+        "--json",
+    )
+    whole = nanoshell(*command).lines[-1]
+    stop = whole["content"][3:5]
+    turn = nanoshell(*command, "--stop", stop).lines[-1]
+    assert (turn["finish_reason"], turn["stop_reason"]) == ("stop", stop)
+    assert turn["content"] == whole["content"][: whole["content"].index(stop)]
+
+
 def test_chat_takes_a_bias_too(nanoshell, model: str) -> None:
     nanoshell("set", "max_tokens", "2")
     command = ("chat", "--model", model, "--message", "Hello", "--logit-bias", " Paris=100")

@@ -270,12 +270,14 @@ def test_an_empty_text_is_told_and_may_be_refused(
     assert (said.code, said.out) == (0, "\n")
     assert "the model ended its reply at once" in said.err
     document = nanoshell(*plugin, "sample", *arguments, "--json", "a").json
-    assert (document["finish_reason"], document["stop_reason"], document["ids"]) == ("stop", None, [])
+    assert (document["finish_reason"], document["stop_reason"], document["ids"]) == ("stop", spelling, [])
     document = nanoshell(*plugin, "sample", *arguments, "--ignore-eos", "--json", "a").json
     assert (document["finish_reason"], len(document["ids"])) == ("length", 5)
     said = nanoshell(*plugin, "chat", "--model", model, "--message", "a")
     assert "the model ended its reply at once" in said.err
     assert "0 tokens" not in said.err
+    turn = nanoshell(*plugin, "chat", "--model", model, "--message", "a", "--json").lines[-1]
+    assert turn["stop_reason"] == spelling
 
 
 def test_the_stop_text_that_ended_a_text_is_named(nanoshell, model: str) -> None:
