@@ -281,14 +281,14 @@ def test_a_forked_process_has_threads_of_its_own(build: Build, installed: Path, 
 
 
 def test_onednn_is_left_out_for_bfloat16_alone_and_comes_back() -> None:
-    enabled = torch.backends.mkldnn.flags
-    with enabled(enabled=True):
-        for dtype, left_out in ((torch.bfloat16, True), (torch.float32, False)):
-            with pytest.raises(KeyboardInterrupt), layout.products_for_rows(torch.zeros(1, dtype=dtype)):
-                assert torch._C._get_mkldnn_enabled() is not left_out
-                raise KeyboardInterrupt
-            assert torch._C._get_mkldnn_enabled()
-    with enabled(enabled=False):
-        with layout.products_for_rows(torch.zeros(1, dtype=torch.bfloat16)):
-            pass
-        assert not torch._C._get_mkldnn_enabled()
+    before = torch._C._get_mkldnn_enabled()
+    try:
+        for enabled in (True, False):
+            torch._C._set_mkldnn_enabled(enabled)
+            for dtype in (torch.bfloat16, torch.float32):
+                with pytest.raises(KeyboardInterrupt), layout.products_for_rows(torch.zeros(1, dtype=dtype)):
+                    assert torch._C._get_mkldnn_enabled() is (enabled and dtype != torch.bfloat16)
+                    raise KeyboardInterrupt
+                assert torch._C._get_mkldnn_enabled() is enabled
+    finally:
+        torch._C._set_mkldnn_enabled(before)
