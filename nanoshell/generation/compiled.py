@@ -99,14 +99,22 @@ class CompiledStep:
         if self._may_build and self._allowance <= 0:
             self._start()
 
+    def forget(self) -> None:
+        """Let go of the memory of caches, and of weights that may have been replaced."""
+        self._programs = []
+
     def _compiled_step(self, ids: Sequence[int], cache: Cache, positions: Sequence[int]) -> Tensor | None:
         if self._kernels is None or cache.batch > MAX_ROWS or any(self._hooks):
             return None
         config = self._model.config
         if max(positions) >= min(cache.max_positions, config.max_seq_len) or max(ids) >= config.vocab_size:
             return None  # eager torch says what is wrong
+        if min(*ids, *positions) < 0 or not len(ids) == len(positions) == cache.batch:
+            return None
         program = self._program(self._kernels, cache)
-        return None if program is None else program.run(torch.tensor(ids), torch.tensor(positions))
+        if program is None:
+            return None
+        return program.run(torch.tensor(ids, device="cpu"), torch.tensor(positions, device="cpu"))
 
     def _start(self) -> None:
         self._may_build = False  # a compiler that fails once fails again
@@ -122,18 +130,22 @@ class CompiledStep:
 
     def _take_from_disk(self) -> bool:
         """Go over to the library on disk, and say whether there is one."""
-        self._kernels = native.load() if self._possible else None
-        if self._kernels is None:
+        kernels = native.load() if self._possible else None
+        if kernels is None:
             return False
+        arrange_in_rows(self._model)
         self._may_build = False
         self.reason = ""
-        arrange_in_rows(self._model)
+        self._kernels = kernels  # last: another thread may be decoding
         return True
 
     def _program(self, kernels: native.Kernels, cache: Cache) -> Program | None:
         for known, program in self._programs:
             if known() is cache:
                 return program
+        if reason := _why_not(self._model):  # it has been moved or cast since
+            self._kernels, self.reason = None, reason
+            return None
         try:
             program = Program(kernels, self._model, cache)
         except Exception as error:  # an unforeseen layer: whatever it is, torch can do it

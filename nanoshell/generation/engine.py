@@ -87,6 +87,7 @@ class Engine:
     def forget(self) -> None:
         """Let go of what was computed for earlier replies: the weights have changed, or memory is short."""
         self.prefixes.clear()
+        self.compiled.forget()
 
     def forbidden_ids(self, request: GenerationRequest) -> list[int]:
         """Return the ids that are never sampled for ``request``, in order."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import mmap
+import threading
 from collections.abc import Iterator, Sequence
 
 import psutil
@@ -47,12 +48,36 @@ def products_for_rows(weight: Tensor) -> Iterator[None]:
     if weight.device.type != "cpu" or weight.dtype != torch.bfloat16:
         yield
         return
-    before = torch._C._get_mkldnn_enabled()
-    torch._C._set_mkldnn_enabled(False)
+    _one_dnn.leave_out()
     try:
         yield
     finally:
-        torch._C._set_mkldnn_enabled(before)
+        _one_dnn.bring_back()
+
+
+class _OneDnn:
+    """The process's switch of oneDNN: the last of the threads that leave it out sets it back."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._without = 0
+        self._before = True
+
+    def leave_out(self) -> None:
+        with self._lock:
+            if not self._without:
+                self._before = torch._C._get_mkldnn_enabled()
+                torch._C._set_mkldnn_enabled(False)
+            self._without += 1
+
+    def bring_back(self) -> None:
+        with self._lock:
+            self._without -= 1
+            if not self._without:
+                torch._C._set_mkldnn_enabled(self._before)
+
+
+_one_dnn = _OneDnn()
 
 
 def _move(weights: Sequence[Tensor], *, by_columns: bool) -> None:

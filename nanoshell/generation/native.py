@@ -19,6 +19,7 @@ import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -59,21 +60,24 @@ class Op(ctypes.Structure):
 class Kernels:
     """The loaded library. Raises `OSError` or `AttributeError` where ``path`` is none of ours."""
 
+    # Of all who load the library: threads are never ended, and each model that is loaded would add some.
+    _teams: ClassVar[dict[tuple[Path, int, int], int]] = {}
+
     def __init__(self, path: Path) -> None:
+        self._path = path
         library = ctypes.CDLL(str(path))
         self._new_team, self._run = library.team_new, library.team_run
         self._new_team.argtypes, self._new_team.restype = [ctypes.c_int], _Pointer
         self._run.argtypes = [_Pointer, _Pointer, _Long, _Long, _Pointer, _Pointer]
         self._run.restype = None
-        self._teams: dict[tuple[int, int], int] = {}
 
     def run(self, ops: ctypes.Array[Op], batch: int, ids: Tensor, positions: Tensor) -> None:
         """Carry out ``ops`` for ``batch`` rows of int64 ids at positions, with as many threads as torch."""
         # Threads do not live on in a forked process, which makes a team of its own.
-        key = (os.getpid(), torch.get_num_threads())
+        key = (self._path, os.getpid(), torch.get_num_threads())
         team = self._teams.get(key)
         if team is None:
-            team = self._teams[key] = self._new_team(key[1])
+            team = self._teams[key] = self._new_team(key[-1])
         self._run(team, ctypes.addressof(ops), len(ops), batch, ids.data_ptr(), positions.data_ptr())
 
     def works(self) -> bool:
@@ -123,7 +127,8 @@ def library_stem() -> str:
 
 def built_file() -> Path | None:
     """Return the library for this source and processor, or None where there is none. Raises `OSError`."""
-    return builder.kept_library(library_folder(), library_stem())
+    folder = library_folder()
+    return builder.kept_library(folder, library_stem()) if _is_ours(folder) else None
 
 
 def load() -> Kernels | None:
@@ -160,6 +165,8 @@ def start_build() -> Build | None:
         return None
     try:
         folder = private_folder(library_folder())
+        if not _is_ours(folder):
+            return None
         # -I and -S: nothing of the current folder, and nothing else that it does not need, is imported.
         build = [
             sys.executable,
@@ -174,6 +181,18 @@ def start_build() -> Build | None:
     except OSError as error:
         _log.debug("the compiler cannot be started: %s", error)
         return None
+
+
+def _is_ours(folder: Path) -> bool:
+    """Return whether nobody else can put a library into ``folder``; also where it does not exist."""
+    try:
+        found = folder.stat()
+    except FileNotFoundError:
+        return True
+    if found.st_uid == os.geteuid() and not found.st_mode & 0o022:
+        return True
+    _log.debug("%s belongs to, or can be written by, others: not used", folder)
+    return False
 
 
 def _own_flags() -> tuple[str, ...]:

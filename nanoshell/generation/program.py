@@ -58,7 +58,7 @@ class Program:
 
         They must be within the model's rows and positions, and the cache's: nothing here checks it.
         """
-        logits = torch.empty(self._batch, self._vocab_size)
+        logits = torch.empty(self._batch, self._vocab_size, **_FLOATS)
         self._last.out[0] = logits.data_ptr()
         for part in self._parts:
             part(ids, positions)
@@ -109,10 +109,12 @@ class Program:
             if is_plain(each) and isinstance(each, nn.Linear) and each.weight.nbytes >= LARGE_PRODUCT
         ]
 
+        stream, dtype = self._x, self._dtype
+
         def part(ids: Tensor, positions: Tensor) -> None:
             with _instead(products):
-                x = norm(self._x.to(self._dtype)[:, None])
-                self._x += compute(x, positions)[:, 0]
+                x = norm(stream.to(dtype)[:, None])
+                stream.add_(compute(x, positions)[:, 0])
 
         self._parts.append(part)
 
@@ -125,7 +127,8 @@ class Program:
             count = x.numel() // linear.in_features
             if count > MAX_ROWS or torch.is_grad_enabled():
                 return F.linear(x, linear.weight, linear.bias)
-            given, found = x.float().contiguous(), torch.empty(*x.shape[:-1], linear.out_features)
+            given = x.float().contiguous()
+            found = torch.empty(*x.shape[:-1], linear.out_features, **_FLOATS)
             op = (Op * 1)(template)  # a copy: another thread may be here too
             op[0].in_, op[0].out[0] = given.data_ptr(), found.data_ptr()
             kernels.run(op, count, _NOTHING, _NOTHING)
@@ -148,6 +151,7 @@ class Program:
         if norm is not None:
             op.norm, op.eps = self._scale(norm), norm.eps
         for part, weight in enumerate(weights):
+            assert weight.dtype == weights[0].dtype
             op.weights[part], op.rows[part] = self._place(weight), len(weight)
         return op
 
@@ -161,12 +165,14 @@ class Program:
     def _end_part(self) -> ctypes.Array[Op]:
         """Make one list of the operations since the last part: the threads are woken once for a list."""
         ops, self._ops = (Op * len(self._ops))(*self._ops), []
+        # No part refers to the program: it would keep a cache's memory until the collector of cycles comes.
+        kernels, batch = self._kernels, self._batch
         if len(ops):
-            self._parts.append(lambda ids, positions: self._kernels.run(ops, self._batch, ids, positions))
+            self._parts.append(lambda ids, positions: kernels.run(ops, batch, ids, positions))
         return ops
 
     def _buffer(self, columns: int) -> Tensor:
-        self._kept.append(torch.zeros(self._batch, columns))
+        self._kept.append(torch.zeros(self._batch, columns, **_FLOATS))
         return self._kept[-1]
 
     def _scale(self, norm: RMSNorm) -> int:
@@ -198,9 +204,9 @@ def is_plain(*modules: nn.Module | None) -> bool:
 @contextlib.contextmanager
 def _instead(products: Sequence[tuple[dict[str, Any], Callable[[Tensor], Tensor]]]) -> Iterator[None]:
     """Let modules, given by their attributes, compute by other means for a while."""
-    for attributes, compute in products:
-        attributes["forward"] = compute
     try:
+        for attributes, compute in products:
+            attributes["forward"] = compute
         yield
     finally:
         for attributes, _ in products:
@@ -208,4 +214,5 @@ def _instead(products: Sequence[tuple[dict[str, Any], Callable[[Tensor], Tensor]
 
 
 _OUR_KINDS = (nn.Linear, nn.Embedding, RMSNorm, Rotary, GroupedQueryAttention, SwiGLU)
-_NOTHING = torch.zeros(1, dtype=torch.long)
+_FLOATS: Any = {"dtype": torch.float32, "device": "cpu"}  # whatever torch's defaults are set to
+_NOTHING = torch.zeros(1, dtype=torch.long, device="cpu")

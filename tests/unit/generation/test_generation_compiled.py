@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import weakref
 from collections.abc import Callable, Iterator
@@ -182,8 +183,71 @@ def test_what_does_not_fit_is_left_to_torch(build: Build, installed: Path) -> No
     assert step.step([1], model.new_cache(1, 16), [16]) is None
     assert step.step([1], model.new_cache(1, 64), [32]) is None
     assert step.step([model.config.vocab_size], model.new_cache(1, 16), [0]) is None
+    assert step.step([-1], model.new_cache(1, 16), [0]) is None
+    assert step.step([1], model.new_cache(1, 16), [-1]) is None
+    assert step.step([1], model.new_cache(2, 16), [0]) is None
     rows = program.MAX_ROWS + 1
     assert step.step([1] * rows, model.new_cache(rows, 16), [0] * rows) is None
+
+
+def test_a_model_that_is_cast_is_left_to_torch(build: Build, installed: Path) -> None:
+    model = build()
+    step = CompiledStep(model)
+    model.double()
+    assert step.step([1], model.new_cache(1, 16), [0]) is None
+    assert step.reason == "it is for float32 and bfloat16, and the model computes in float64"
+
+
+@pytest.mark.parametrize("kind", ["attention", "hybrid"])
+def test_torchs_default_dtype_does_not_matter(kind: str, build: Build, installed: Path) -> None:
+    model = build(**KINDS[kind])
+    step, caches = CompiledStep(model), [model.new_cache(1, 16) for _ in range(2)]
+    before = torch.get_default_dtype()
+    with torch.inference_mode():
+        expected = step.step([5], caches[0], [0])
+        torch.set_default_dtype(torch.float64)
+        try:
+            found = step.step([5], caches[1], [0])
+        finally:
+            torch.set_default_dtype(before)
+    assert expected is not None
+    torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("dtype", program.DTYPES)
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_scores_of_broken_weights_are_no_numbers(
+    value: float, dtype: torch.dtype, build: Build, installed: Path
+) -> None:
+    for name in ("q_proj", "v_proj", "down_proj"):
+        model = build().to(dtype)
+        with torch.no_grad():
+            dict(model.layers[0].named_modules())[
+                f"mlp.{name}" if name == "down_proj" else f"self_attn.{name}"
+            ].weight.fill_(value)
+        found = CompiledStep(model).step([5], model.new_cache(1, 16), [0])
+        assert found is not None
+        assert found.isnan().all()
+
+
+def test_an_interrupt_puts_every_module_back() -> None:
+    class Interrupted(dict[str, Any]):
+        def __setitem__(self, key: str, value: Any) -> None:
+            raise KeyboardInterrupt
+
+    first: dict[str, Any] = {}
+    with pytest.raises(KeyboardInterrupt), program._instead([(first, abs), (Interrupted(), abs)]):
+        pass
+    assert not first
+
+
+def test_models_share_a_team(build: Build, installed: Path, threads: Any) -> None:
+    threads(3)
+    CompiledStep(build())
+    teams = len(native.Kernels._teams)
+    for _ in range(3):
+        assert CompiledStep(build()).ready
+    assert len(native.Kernels._teams) == teams
 
 
 def test_a_product_of_many_rows_is_left_to_torch(build: Build, installed: Path) -> None:
@@ -203,18 +267,26 @@ def test_a_product_of_many_rows_is_left_to_torch(build: Build, installed: Path) 
     assert x.grad is not None
 
 
-def test_programs_keep_few_caches(build: Build, installed: Path) -> None:
-    model = build()
+@pytest.mark.parametrize("kind", ["attention", "hybrid"])
+def test_programs_keep_few_caches(kind: str, build: Build, installed: Path) -> None:
+    model = build(**KINDS[kind])
     step = CompiledStep(model)
     caches = [model.new_cache(1, 16) for _ in range(compiled.KEPT_PROGRAMS + 3)]
     for cache in caches:
         assert step.step([1], cache, [0]) is not None
     assert len(step._programs) == compiled.KEPT_PROGRAMS
-    memory = weakref.ref(caches[-1].states[0].keys)
-    del cache, caches
-    last = model.new_cache(1, 16)
-    step.step([1], last, [0])
-    assert memory() is None
+    made = weakref.ref(step._programs[-1][1])
+    gc.disable()
+    try:
+        del cache, caches
+        last = model.new_cache(1, 16)
+        step.step([1], last, [0])
+        assert made() is None
+        made = weakref.ref(step._programs[-1][1])
+        step.forget()
+        assert made() is None
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("tied", [False, True])
@@ -290,5 +362,20 @@ def test_onednn_is_left_out_for_bfloat16_alone_and_comes_back() -> None:
                     assert torch._C._get_mkldnn_enabled() is (enabled and dtype != torch.bfloat16)
                     raise KeyboardInterrupt
                 assert torch._C._get_mkldnn_enabled() is enabled
+    finally:
+        torch._C._set_mkldnn_enabled(before)
+
+
+def test_onednn_comes_back_when_threads_overlap() -> None:
+    before, half = torch._C._get_mkldnn_enabled(), torch.zeros(1, dtype=torch.bfloat16)
+    first, second = layout.products_for_rows(half), layout.products_for_rows(half)
+    try:
+        torch._C._set_mkldnn_enabled(True)
+        first.__enter__()
+        second.__enter__()
+        first.__exit__(None, None, None)
+        assert not torch._C._get_mkldnn_enabled()
+        second.__exit__(None, None, None)
+        assert torch._C._get_mkldnn_enabled()
     finally:
         torch._C._set_mkldnn_enabled(before)

@@ -196,6 +196,17 @@ def test_it_tells_why_a_model_is_not_compiled(build: Build) -> None:
     assert reasons["meta"] == "it is for the processor, and the model computes on meta"
 
 
+def test_a_folder_that_others_can_write_to_is_not_used(start: Start, installed: Path) -> None:
+    """Who can put a library there would be in our process."""
+    installed.parent.chmod(0o777)
+    engine = start("on")
+    assert not engine.compiled.build()
+    assert "cannot be used" in engine.compiled.reason
+    assert installed.exists()
+    installed.parent.chmod(0o700)
+    assert start("auto").compiled.ready
+
+
 @pytest.mark.parametrize("content", ["empty", "text", "half", "another library"])
 def test_a_broken_library_is_removed(content: str, build: Build, installed: Path) -> None:
     if content == "another library":
