@@ -5,20 +5,25 @@
 
 A reply is timed whole: a prompt of 32 tokens and the new tokens. GB/s counts what a token must read, every
 matrix once; the share is that of the bandwidth with which PyTorch sums 1 GB. Times depend on the machine;
-ratios travel. Contenders take turns, and medians are shown. Needs the test extra (transformers), and for
-llama.cpp ``pip install llama-cpp-python gguf``; it gets float16 where we have bfloat16.
+ratios travel. Contenders take turns, each in a process of its own: ours with threads that sleep while they
+wait, as the program sets it, peers with what is set where they come from. Medians are shown. Needs the test
+extra (transformers), and for llama.cpp ``pip install llama-cpp-python gguf``; it gets float16 where we have
+bfloat16.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import mmap
+import multiprocessing
+import os
 import statistics
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +49,8 @@ SHAPES = {
     ),
 }
 DTYPES = {"f32": torch.float32, "bf16": torch.bfloat16}
+OURS = {"eager": "off", "compiled": "auto"}
+KINDS = (*OURS, "transformers", "llama.cpp")
 PROMPT_TOKENS = 32
 PREFILL_TOKENS = 1024
 
@@ -51,14 +58,65 @@ Reply = Callable[[list[int], int], Any]
 
 
 @dataclass
-class Contender:
+class Peer:
     """Someone who continues a prompt by so many tokens; ``cache_bytes`` is memory for each cached token."""
 
     name: str
     reply: Reply
     cache_bytes: float
-    seconds: list[float] = field(default_factory=list)
-    prefill_seconds: list[float] = field(default_factory=list)
+
+
+class Contender:
+    """A `Peer` in a process of its own. ``name`` is empty where it is not installed."""
+
+    def __init__(self, kind: str, config: ModelConfig, dtype: torch.dtype) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._pipe, other = context.Pipe()
+        before = os.environ.get("OMP_WAIT_POLICY")
+        if kind in OURS and before is None:
+            os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+        arguments = (other, kind, config, dtype, torch.get_num_threads())
+        context.Process(target=serve, args=arguments, daemon=True).start()
+        if before is None:
+            os.environ.pop("OMP_WAIT_POLICY", None)
+        self.name, self.cache_bytes = self._pipe.recv()
+        self.seconds: list[float] = []
+        self.prefill_seconds: list[float] = []
+
+    def time(self, prompt: list[int], tokens: int) -> float:
+        """Return how long a reply of ``tokens`` takes."""
+        self._pipe.send((prompt, tokens))
+        taken: float = self._pipe.recv()
+        return taken
+
+    def end(self) -> None:
+        """Let the process end."""
+        self._pipe.send(None)
+
+
+def serve(pipe: Connection, kind: str, config: ModelConfig, dtype: torch.dtype, threads: int) -> None:
+    """Be a contender's process: tell who it is, then take the time of each reply that is asked for."""
+    torch.set_num_threads(threads)
+    transformers.logging.set_verbosity_error()
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            peer = peer_of(kind, config, dtype, Path(folder))
+        except ImportError:
+            pipe.send(("", 0.0))
+            return
+    pipe.send((peer.name, peer.cache_bytes))
+    while (asked := pipe.recv()) is not None:
+        pipe.send(seconds(partial(peer.reply, *asked)))
+
+
+def peer_of(kind: str, config: ModelConfig, dtype: torch.dtype, folder: Path) -> Peer:
+    """Return the peer ``kind``; all have the same weights. Raises `ImportError` where it is not installed."""
+    if kind in OURS:
+        return ours(config, dtype, OURS[kind])
+    model = build_model(config, load_plugins(safe=True).mixers, seed=0).to(dtype)
+    if kind == "transformers":
+        return theirs(model)
+    return llama_cpp_of(model, folder, half=dtype is torch.bfloat16)
 
 
 def llama_of(model: Transformer) -> Any:
@@ -85,7 +143,7 @@ def llama_of(model: Transformer) -> Any:
     return llama.eval()
 
 
-def ours(config: ModelConfig, dtype: torch.dtype, compiled: str) -> Contender:
+def ours(config: ModelConfig, dtype: torch.dtype, compiled: str) -> Peer:
     """Return our engine, the step compiled or not, on weights of its own that are drawn from seed 0."""
     plugins = load_plugins(safe=True)
     model = build_model(config, plugins.mixers, seed=0).to(dtype)
@@ -97,7 +155,7 @@ def ours(config: ModelConfig, dtype: torch.dtype, compiled: str) -> Contender:
         return [token.id for token in engine.generate(request)]
 
     name = "nanoshell, compiled" if engine.compiled.ready else "nanoshell, eager"
-    return Contender(name, reply, cache_bytes(model.new_cache(1, 256)))
+    return Peer(name, reply, cache_bytes(model.new_cache(1, 256)))
 
 
 def cache_bytes(cache: Cache) -> float:
@@ -105,7 +163,7 @@ def cache_bytes(cache: Cache) -> float:
     return sum(t.nbytes for state in cache.states for t in state.tensors().values()) / cache.max_positions
 
 
-def theirs(model: Transformer) -> Contender:
+def theirs(model: Transformer) -> Peer:
     """Return transformers' ``generate`` on the weights of ``model``."""
     llama = llama_of(model)
 
@@ -116,26 +174,17 @@ def theirs(model: Transformer) -> Contender:
             pad_token_id=0, eos_token_id=None, do_sample=False,
         )  # fmt: skip
 
-    return Contender("transformers", reply, cache_bytes(model.new_cache(1, 256)))
+    return Peer("transformers", reply, cache_bytes(model.new_cache(1, 256)))
 
 
-def llama_cpp_of(model: Transformer, folder: Path, half: bool) -> Contender:
+def llama_cpp_of(model: Transformer, folder: Path, half: bool) -> Peer:
     """Return llama.cpp on the weights of ``model``. Raises `ImportError` where it is not installed."""
     path = folder / "model.gguf"
     write_gguf(model, path, half=half)
     peer = LlamaCpp(path, PREFILL_TOKENS + PROMPT_TOKENS)
     config = model.config
     size = 2 * 2 * config.num_layers * config.num_kv_heads * config.head_dim
-    return Contender(f"llama.cpp ({'f16' if half else 'f32'})", peer.reply, size)
-
-
-def contenders(config: ModelConfig, dtype: torch.dtype, folder: Path) -> list[Contender]:
-    """Return all who can take part, each with weights of its own in memory."""
-    model = build_model(config, load_plugins(safe=True).mixers, seed=0).to(dtype)
-    found = [ours(config, dtype, "off"), ours(config, dtype, "auto"), theirs(model)]
-    with contextlib.suppress(ImportError):
-        found.append(llama_cpp_of(model, folder, half=dtype is torch.bfloat16))
-    return found
+    return Peer(f"llama.cpp ({'f16' if half else 'f32'})", peer.reply, size)
 
 
 def seconds(work: Callable[[], Any]) -> float:
@@ -158,16 +207,18 @@ def compare(config: ModelConfig, dtype: torch.dtype, tokens: int, rounds: int) -
     """Time all in turn, and print a table."""
     generator = torch.Generator().manual_seed(0)
     prompt = torch.randint(100_000, (PREFILL_TOKENS,), generator=generator).tolist()
-    with tempfile.TemporaryDirectory() as folder:
-        runners = contenders(config, dtype, Path(folder))
+    started = [Contender(kind, config, dtype) for kind in KINDS]
+    runners = [contender for contender in started if contender.name]
     for runner in runners:
-        runner.reply(prompt[:PROMPT_TOKENS], 8)
+        runner.time(prompt[:PROMPT_TOKENS], 8)
     best = bandwidth()
     for _ in range(rounds):
         for runner in runners:
-            runner.seconds.append(seconds(lambda r=runner: r.reply(prompt[:PROMPT_TOKENS], tokens)))
-            runner.prefill_seconds.append(seconds(lambda r=runner: r.reply(prompt, 1)))
+            runner.seconds.append(runner.time(prompt[:PROMPT_TOKENS], tokens))
+            runner.prefill_seconds.append(runner.time(prompt, 1))
         best = max(best, bandwidth())
+    for runner in runners:
+        runner.end()
     split = parameter_split(config)
     total = split.total or 0
     read = (total - split.embedding) * dtype.itemsize
@@ -208,7 +259,6 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
-    transformers.logging.set_verbosity_error()
     compile_now()
     for shape, config in SHAPES.items():
         for name, dtype in DTYPES.items():
