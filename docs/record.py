@@ -76,7 +76,7 @@ class Terminal:
 @contextmanager
 def terminal(columns: int, rows: int, folder: Path, command: str) -> Iterator[Terminal]:
     """Yield a terminal that is closed at the end."""
-    socket = f"nanoshell-record-{os.getpid()}"
+    socket = f"nanoshell-record-{os.getpid()}-{rows}"  # the last server may not have gone yet
     opened = Terminal(socket, columns, rows, folder, command)
     try:
         yield opened
@@ -89,7 +89,7 @@ def record_demo(program: str, folder: Path) -> None:
     with terminal(100, 46, folder, f"{program} demo") as screen:
         screen.wait_for_prompt()
         screen.save("demo", "make demo")
-    with terminal(100, 34, folder, program) as screen:
+    with terminal(100, 42, folder, program) as screen:
         screen.wait_for_prompt()
         tour = (
             ":tokens Hello world, naïve café!",
