@@ -73,21 +73,7 @@ def split_raw(command: click.Command, rest: str) -> list[str]:
 
 def join_words(command: click.Command, args: Sequence[str]) -> list[str]:
     """Return ``args`` of a raw command, split by a shell, with its plain words joined into one argument."""
-    takes_value = _options(command)
-    options: list[str] = []
-    plain: list[str] = []
-    rest = list(args)
-    while rest:
-        word = rest.pop(0)
-        if word == "--":
-            plain.extend(rest)
-            break
-        if not word.startswith("-") or word == "-" or _is_number(word, takes_value):
-            plain.append(word)
-            continue
-        options.append(word)
-        if takes_value.get(word) and rest:
-            options.append(rest.pop(0))
+    options, plain = _part(command, args)
     return [*options, "--", " ".join(plain)] if plain else options
 
 
@@ -96,6 +82,14 @@ def keep_numbers(command: click.Command, args: Sequence[str]) -> list[str]:
 
     ``["penalty_window", "-1", "--json"]`` gives ``["--json", "--", "penalty_window", "-1"]``.
     """
+    takes_value = _options(command)
+    options, plain = _part(command, args)
+    numbers = any(_is_number(word, takes_value) for word in plain)
+    return [*options, "--", *plain] if numbers else list(args)
+
+
+def _part(command: click.Command, args: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return the options of ``args`` with their values, and all other words."""
     takes_value = _options(command)
     options: list[str] = []
     plain: list[str] = []
@@ -112,8 +106,7 @@ def keep_numbers(command: click.Command, args: Sequence[str]) -> list[str]:
         count = takes_value.get(word, 0)
         options.extend(rest[:count])
         del rest[:count]
-    numbers = any(_is_number(word, takes_value) for word in plain)
-    return [*options, "--", *plain] if numbers else list(args)
+    return options, plain
 
 
 def open_word(text: str) -> tuple[list[str], str, int]:
