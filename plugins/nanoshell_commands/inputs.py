@@ -1,4 +1,4 @@
-"""What several commands take: text from standard input, and the folder of the runs."""
+"""What several commands take: text from standard input, the folder of the runs, a dtype."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ def attended() -> bool:
     return all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stdout))
 
 
-def _use_runs_dir(ctx: click.Context, _param: click.Parameter, value: str | None) -> None:
-    if value is not None and not ctx.resilient_parsing:
-        ctx.obj.settings.override("runs_dir", value)
+def _override_setting(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
+    """Let the setting of the option's name have its value for the rest of the session."""
+    if value is not None and param.name is not None and not ctx.resilient_parsing:
+        ctx.obj.settings.override(param.name, value)
 
 
 def runs_dir_option(command: Command) -> Command:
@@ -30,15 +31,10 @@ def runs_dir_option(command: Command) -> Command:
         type=click.Path(file_okay=False),
         expose_value=False,
         is_eager=True,
-        callback=_use_runs_dir,
+        callback=_override_setting,
         show_default="the setting",
         help="The folder of the runs.",
     )(command)
-
-
-def _use_dtype(ctx: click.Context, _param: click.Parameter, value: str | None) -> None:
-    if value is not None and not ctx.resilient_parsing:
-        ctx.obj.settings.override("dtype", value)
 
 
 def dtype_option(command: Command) -> Command:
@@ -49,7 +45,7 @@ def dtype_option(command: Command) -> Command:
         metavar="DTYPE",
         expose_value=False,
         is_eager=True,
-        callback=_use_dtype,
+        callback=_override_setting,
         show_default="the setting",
         help="What the model computes in: float32, bfloat16, float16 (or bf16 …); auto as in its file.",
     )(command)
