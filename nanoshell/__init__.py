@@ -172,9 +172,9 @@ if TYPE_CHECKING:
     from nanoshell.tokenizer.base import Tokenizer as Tokenizer
     from nanoshell.tokenizer.bpe import cl100k_base as cl100k_base
     from nanoshell.tokenizer.streaming import StreamingDecoder as StreamingDecoder
-    from nanoshell.training.config import list_presets as list_presets, load_config as load_config
     from nanoshell.training.launch import TrainRequest as TrainRequest, start_run as start_run
     from nanoshell.training.optimizer import adamw as adamw
+    from nanoshell.training.presets import list_presets as list_presets, load_config as load_config
     from nanoshell.training.worker import run_worker as run_worker
 
 _HOME = {
@@ -287,9 +287,9 @@ _HOME = {
     "import_conversation": "nanoshell.chat.transfer",
     "json_option": "nanoshell.command.result",
     "last_state": "nanoshell.last",
-    "list_presets": "nanoshell.training.config",
+    "list_presets": "nanoshell.training.presets",
     "list_runs": "nanoshell.runs.directory",
-    "load_config": "nanoshell.training.config",
+    "load_config": "nanoshell.training.presets",
     "min_p": "nanoshell.generation.cuts",
     "mirostat": "nanoshell.generation.mirostat",
     "nearest": "nanoshell.errors",

@@ -81,7 +81,7 @@ def _quietly(names: Callable[[Session, str], Iterable[Offer]], session: Any, inc
 
 
 def _presets(_session: Session, _incomplete: str) -> Iterator[Offer]:
-    """Yield what `nanoshell.training.config.list_presets` lists, without loading what reads a config."""
+    """Yield what `nanoshell.training.presets.list_presets` lists, without loading what reads a config."""
     from nanoshell.paths import preset_dirs
 
     seen: set[str] = set()

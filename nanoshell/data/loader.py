@@ -14,6 +14,7 @@ for one of them alone.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -25,7 +26,35 @@ _BLOCK = 1 << 22
 _SPLIT, _EPOCH = 1, 2
 _STATE_FORMAT = 1
 
+IGNORED = -100
+"""The target that counts for nothing."""
+
 Spans = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Windows of tokens as a model trains on them: ``inputs`` and ``targets``, int64 (rows, positions).
+
+    ``targets`` are the ids that come after the inputs, `IGNORED` where one does not count.
+    """
+
+    inputs: NDArray[np.int64]
+    targets: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, windows: NDArray[np.int64]) -> Batch:
+        """Return the batch of ``windows`` (rows, positions + 1), in which every target counts."""
+        return cls(windows[:, :-1].copy(), windows[:, 1:].copy())
+
+    @property
+    def num_targets(self) -> int:
+        """How many targets count."""
+        return int((self.targets != IGNORED).sum())
+
+    def rows(self, part: slice) -> Batch:
+        """Return ``part`` of the rows."""
+        return Batch(self.inputs[part], self.targets[part])
 
 
 class TokenLoader:
@@ -88,8 +117,8 @@ class TokenLoader:
         """Windows drawn so far, divided by the windows of one epoch."""
         return self._epoch + self._position / self.windows_per_epoch
 
-    def next_batch(self) -> NDArray[np.int64]:
-        """Return the next windows, shape ``(batch, seq_len + 1)``; a batch runs on into the next epoch."""
+    def next_batch(self) -> Batch:
+        """Return the next ``batch_size`` windows of ``seq_len``; a batch runs on into the next epoch."""
         starts = np.empty(self.batch_size, dtype=np.int64)
         filled = 0
         while filled < self.batch_size:
@@ -101,22 +130,22 @@ class TokenLoader:
             starts[filled : filled + len(drawn)] = drawn.astype(np.int64) * self.seq_len + self._start
             filled += len(drawn)
             self._position += len(drawn)
-        return self._train.windows(starts, self.seq_len + 1)
+        return Batch.of(self._train.windows(starts, self.seq_len + 1))
 
-    def validation_batches(self, batch_size: int | None = None) -> Iterator[NDArray[np.int64]]:
+    def validation_batches(self, batch_size: int | None = None) -> Iterator[Batch]:
         """Yield the held-out tokens in order, each but the first as a target once, always the same batches.
 
-        Shapes are ``(batch, seq_len + 1)``, fewer rows in the last; what is left over comes at the end as one
+        Shapes are ``(batch, seq_len)``, fewer rows in the last; what is left over comes at the end as one
         shorter window, ``(1, rest)``.
         """
         rows = batch_size or self.batch_size
         full = max(self.num_val_tokens - 1, 0) // self.seq_len
         for first in range(0, full, rows):
             starts = np.arange(first, min(first + rows, full), dtype=np.int64) * self.seq_len
-            yield self._val.windows(starts, self.seq_len + 1)
+            yield Batch.of(self._val.windows(starts, self.seq_len + 1))
         rest = self.num_val_tokens - full * self.seq_len
         if rest > 1:
-            yield self._val.windows(np.array([full * self.seq_len]), rest)
+            yield Batch.of(self._val.windows(np.array([full * self.seq_len]), rest))
 
     def state_dict(self) -> dict[str, int]:
         """Return the exact position, as values that JSON can hold, and what it is a position in."""

@@ -19,8 +19,9 @@ from nanoshell.narrator import Narrator, SilentNarrator
 from nanoshell.runs.directory import RunDirectory, create_run, remove_run
 from nanoshell.runs.process import start_worker
 from nanoshell.training.checkpoint import read_document
-from nanoshell.training.config import RunConfig, load_config
+from nanoshell.training.config import RunConfig
 from nanoshell.training.numerics import choose_softmax
+from nanoshell.training.presets import load_config
 from nanoshell.training.provenance import describe_origin
 from nanoshell.training.record import RunRecord, read_record
 from nanoshell.training.request import TrainRequest as TrainRequest, check_device, check_names, on_device

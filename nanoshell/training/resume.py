@@ -20,7 +20,8 @@ from nanoshell.runs.directory import RunDirectory, find_run, list_runs
 from nanoshell.runs.locate import checkpoint_at, split_step
 from nanoshell.runs.process import hold_lock, refuse_live
 from nanoshell.training.checkpoint import DOCUMENT, check_whole, point_latest, read_document
-from nanoshell.training.config import RunConfig, override
+from nanoshell.training.config import RunConfig
+from nanoshell.training.presets import override
 from nanoshell.training.provenance import describe_origin
 from nanoshell.training.record import RunRecord, build_tokenizer, check_corpus, read_record
 from nanoshell.training.request import TrainRequest, check_device, check_names, on_device

@@ -13,20 +13,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from nanoshell.data.loader import TokenLoader
+from nanoshell.data.loader import Batch, TokenLoader
 from nanoshell.data.tokens import open_tokens, used_ids
 from nanoshell.errors import CheckpointError
-from nanoshell.model.loss import full_loss
 from nanoshell.model.transformer import build_model
 from nanoshell.model.weights import WEIGHTS, read_tensors, save_model
 from nanoshell.training.balance import Routers
 from nanoshell.training.checkpoint import read_document
+from nanoshell.training.evaluation import Evaluation, Evaluator
 from nanoshell.training.numerics import Numerics
+from nanoshell.training.objective import Objective
 from nanoshell.training.optimizer import build_optimizer, set_learning_rate
 from nanoshell.training.sampled_softmax import CompactVocabulary
 from nanoshell.training.schedule import Schedule, build_schedule
@@ -37,16 +36,6 @@ if TYPE_CHECKING:
     from nanoshell.plugin.manager import Plugins
     from nanoshell.tokenizer.base import Tokenizer
     from nanoshell.training.config import RunConfig
-
-IGNORED = -100
-"""The target that counts for nothing."""
-TRAINING_SAMPLE_TOKENS = 1024
-"""How many training tokens the exact loss is taken on where nothing is held out for validation."""
-
-EVALUATION_BATCH_TOKENS = 256
-"""So few that a request to stop is heard soon, so many that the head is not read for each window anew."""
-
-Batch = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -70,23 +59,6 @@ class StepResult:
     expert_load: dict[int, list[float]] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class Evaluation:
-    """The exact mean loss (nats, softmax over the whole vocabulary) of ``tokens`` targets of ``split``.
-
-    ``split`` is ``validation``, or ``train`` where nothing is held out.
-    """
-
-    loss: float
-    tokens: int
-    split: str
-
-    @property
-    def perplexity(self) -> float:
-        """exp(loss), infinite where that is beyond a float."""
-        return math.exp(self.loss) if self.loss < 700 else math.inf
-
-
 class Trainer:
     """Model, optimizer, data and schedule of one run. Build it with `build_trainer`."""
 
@@ -99,7 +71,7 @@ class Trainer:
         optimizer: torch.optim.Optimizer,
         loader: TokenLoader,
         schedule: Schedule,
-        tokens: NDArray[np.uint32],
+        evaluator: Evaluator,
         device: torch.device,
         vocabulary: CompactVocabulary | None,
     ) -> None:
@@ -110,9 +82,10 @@ class Trainer:
         self.loader = loader
         self.schedule = schedule
         self.step = 0
-        self._tokens = tokens
+        self._evaluator = evaluator
         self._device = device
         self._vocabulary = vocabulary
+        self._objective = Objective(model, vocabulary)
         self._routers = Routers(model)
         self._dtype: torch.dtype = getattr(torch, numerics.dtype)
         self._scaler = torch.amp.GradScaler(device.type, enabled=self._dtype == torch.float16)
@@ -132,13 +105,13 @@ class Trainer:
         if self._vocabulary is not None:
             self._vocabulary.draw(step, self.optimizer)
         batches = [self.loader.next_batch() for _ in range(trainer.gradient_accumulation)]
-        count = sum(int((batch[:, 1:] != IGNORED).sum()) for batch in batches)
+        count = sum(batch.num_targets for batch in batches)
         total = torch.zeros((), device=self._device)
         alpha = self.config.balance_alpha
         self._routers.begin()
         for batch in batches:
             loss = self._loss_sum(batch) / count
-            balance = self._routers.take(int((batch[:, 1:] != IGNORED).sum()) / count)
+            balance = self._routers.take(batch.num_targets / count)
             whole = loss + alpha * balance if alpha and balance is not None else loss
             self._scaler.scale(whole).backward()  # type: ignore[no-untyped-call]
             total += loss.detach()
@@ -171,21 +144,8 @@ class Trainer:
 
         None where ``interrupted`` became true between two batches.
         """
-        loss, count = 0.0, 0
-        self.model.eval()
-        try:
-            with self.full_vocabulary(), torch.no_grad(), self._autocast():
-                for batch in self._evaluation_batches():
-                    if interrupted():
-                        return None
-                    ids = torch.from_numpy(batch).to(self._device)
-                    hidden = self.model.hidden(ids[:, :-1])
-                    total, counting = full_loss(hidden, self.model.head_weight, ids[:, 1:])
-                    loss += float(total)
-                    count += int(counting)
-        finally:
-            self.model.train()
-        return Evaluation(loss / count, count, "validation" if self.loader.num_val_tokens else "train")
+        with self.full_vocabulary(), self._autocast():
+            return self._evaluator.evaluate(self.model, interrupted)
 
     @contextlib.contextmanager
     def full_vocabulary(self) -> Iterator[None]:
@@ -234,36 +194,16 @@ class Trainer:
             ) from error
 
     def _loss_sum(self, batch: Batch) -> Tensor:
-        ids = torch.from_numpy(batch).to(self._device, non_blocking=True)
+        """Return the summed loss of ``batch``, with gradient."""
+        inputs, targets = (torch.from_numpy(part) for part in (batch.inputs, batch.targets))
         with self._autocast():
-            if self._vocabulary is None:
-                hidden = self.model.hidden(ids[:, :-1])
-                return full_loss(hidden, self.model.head_weight, ids[:, 1:], IGNORED)[0]
-            slots = self._vocabulary.slots(ids)
-            return self._vocabulary.loss(self.model.hidden(slots[:, :-1]), slots[:, 1:])[0]
+            loss: Tensor = self._objective(
+                inputs.to(self._device, non_blocking=True), targets.to(self._device, non_blocking=True)
+            )
+        return loss
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self._device.type, self._dtype, enabled=self._dtype != torch.float32)
-
-    def _evaluation_batches(self) -> Iterator[Batch]:
-        """Yield what an evaluation reads, up to ``eval_tokens`` or a little more: always the same tokens."""
-        limit = self.config.trainer.eval_tokens
-        if self.loader.num_val_tokens:
-            rows = max(1, EVALUATION_BATCH_TOKENS // self.loader.seq_len)
-            for batch in self.loader.validation_batches(rows):
-                if limit <= 0:
-                    return
-                limit -= batch.shape[0] * (batch.shape[1] - 1)
-                yield batch
-            return
-        window = self.loader.seq_len + 1
-        most = len(self._tokens) - window
-        count = max(1, min(limit, TRAINING_SAMPLE_TOKENS) // self.loader.seq_len)
-        starts = np.unique(np.linspace(0, most, count).astype(np.int64))
-        rows = max(1, EVALUATION_BATCH_TOKENS // self.loader.seq_len)
-        for first in range(0, len(starts), rows):
-            positions = starts[first : first + rows, None] + np.arange(window)
-            yield np.asarray(self._tokens[positions], dtype=np.int64)
 
 
 def build_trainer(
@@ -303,7 +243,7 @@ def build_trainer(
         optimizer=build_optimizer(model, trainer, plugins.optimizers),
         loader=loader,
         schedule=build_schedule(trainer, horizon),
-        tokens=tokens,
+        evaluator=Evaluator(loader, tokens, trainer.eval_tokens),
         device=device,
         vocabulary=vocabulary,
     )

@@ -19,7 +19,7 @@ from nanoshell.command import complete
 from nanoshell.repl.completer import CommandCompleter, loosely
 from nanoshell.runs.directory import create_run
 from nanoshell.session import Session, open_session
-from nanoshell.training.config import list_presets
+from nanoshell.training.presets import list_presets
 
 TYPES = '''
 import click

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from nanoshell.data.loader import TokenLoader
+from nanoshell.data.loader import Batch, TokenLoader
 from nanoshell.errors import DataError
 
 END = 0
@@ -31,9 +31,25 @@ def numbered(length: int) -> np.ndarray:
     return np.arange(1, length + 1, dtype=np.uint32)
 
 
+def windows_of(batch: Batch) -> np.ndarray:
+    """Inputs and their last targets, shape (rows, seq_len + 1)."""
+    assert np.array_equal(batch.inputs[:, 1:], batch.targets[:, :-1])
+    return np.concatenate([batch.inputs, batch.targets[:, -1:]], axis=1)
+
+
+def draw(loader: TokenLoader) -> np.ndarray:
+    """The windows of the next batch."""
+    return windows_of(loader.next_batch())
+
+
+def held_out(loader: TokenLoader, rows: int | None = None) -> list[np.ndarray]:
+    """The windows of the validation batches."""
+    return [windows_of(batch) for batch in loader.validation_batches(rows)]
+
+
 def epoch_of(loader: TokenLoader) -> np.ndarray:
     """The windows of one whole epoch, shape (windows, seq_len + 1); batch_size must be 1."""
-    return np.concatenate([loader.next_batch() for _ in range(loader.windows_per_epoch)])
+    return np.concatenate([draw(loader) for _ in range(loader.windows_per_epoch)])
 
 
 @given(length=st.integers(2, 400), seq_len=st.integers(1, 50), seed=seeds)
@@ -59,10 +75,10 @@ def test_batches_are_always_full_and_run_on_across_epochs(length: int, batch_siz
 
     one, many = loader(1), loader(batch_size)
     for step in range(1, 12):
-        batch = many.next_batch()
+        batch = draw(many)
         assert batch.shape == (batch_size, 8)
         assert batch.dtype == np.int64
-        assert np.array_equal(batch, np.concatenate([one.next_batch() for _ in range(batch_size)]))
+        assert np.array_equal(batch, np.concatenate([draw(one) for _ in range(batch_size)]))
         assert many.epoch == pytest.approx(step * batch_size / many.windows_per_epoch)
 
 
@@ -77,13 +93,13 @@ def test_a_saved_position_continues_bit_for_bit(
 
     first = loader()
     for _ in range(drawn):
-        first.next_batch()
+        draw(first)
     state = json.loads(json.dumps(first.state_dict()))
     second = loader()
     second.load_state_dict(state)
     assert second.epoch == first.epoch
     for _ in range(2 * first.windows_per_epoch // 3 + 2):
-        assert np.array_equal(first.next_batch(), second.next_batch())
+        assert np.array_equal(draw(first), draw(second))
 
 
 def test_epochs_and_seeds_differ() -> None:
@@ -115,7 +131,7 @@ def test_the_split_is_by_document_and_loses_nothing(documents: list[int], seed: 
     assert loader.num_train_tokens + loader.num_val_tokens == len(tokens)
     ends = np.cumsum(documents)
     home = {int(token): int(np.searchsorted(ends, index, side="right")) for index, token in enumerate(tokens)}
-    batches = list(loader.validation_batches(5))
+    batches = held_out(loader, 5)
     held = {home[token] for batch in batches for token in batch.ravel().tolist() if token != END}
     trained = {home[token] for token in epoch_of(loader).ravel().tolist() if token != END}
     assert not held & trained
@@ -145,7 +161,7 @@ def test_a_single_document_is_cut_at_its_end(length: int, share: float) -> None:
     loader = TokenLoader(tokens, seq_len=3, batch_size=1, seed=0, val_fraction=share, end_of_text=END)
     assert loader.split == "tail"
     assert loader.num_val_tokens == max(round(share * length), 1)
-    held = [token for batch in loader.validation_batches() for token in batch.ravel().tolist()]
+    held = [token for batch in held_out(loader) for token in batch.ravel().tolist()]
     assert set(held) <= set(tokens[length - loader.num_val_tokens :].tolist())
 
 
@@ -157,17 +173,17 @@ def test_validation_predicts_each_held_out_token_once(length: int, seq_len: int,
         tokens, seq_len=seq_len, batch_size=batch_size, seed=0, val_fraction=share, end_of_text=END
     )
     assert loader.num_val_tokens == length
-    batches = list(loader.validation_batches())
+    batches = held_out(loader)
     targets = [token for batch in batches for token in batch[:, 1:].ravel().tolist()]
     assert targets == (numbered(length) + 1000)[1:].tolist()
     assert all(batch.shape[1] == seq_len + 1 and len(batch) <= batch_size for batch in batches[:-1])
-    assert [batch.tolist() for batch in loader.validation_batches()] == [batch.tolist() for batch in batches]
+    assert [batch.tolist() for batch in held_out(loader)] == [batch.tolist() for batch in batches]
 
 
 def test_without_a_share_nothing_is_held_out() -> None:
     loader = TokenLoader(corpus([10, 10]), seq_len=4, batch_size=1, seed=0, end_of_text=END)
     assert (loader.split, loader.num_train_tokens, loader.num_val_tokens) == ("none", 20, 0)
-    assert list(loader.validation_batches()) == []
+    assert held_out(loader) == []
 
 
 def test_it_reads_a_map_of_a_file(tmp_path: Path) -> None:
@@ -177,7 +193,7 @@ def test_it_reads_a_map_of_a_file(tmp_path: Path) -> None:
     mapped = TokenLoader(np.memmap(tmp_path / "x.bin", "<u4", "r"), **arguments)
     held = TokenLoader(tokens, **arguments)
     for _ in range(20):
-        assert np.array_equal(mapped.next_batch(), held.next_batch())
+        assert np.array_equal(draw(mapped), draw(held))
 
 
 @pytest.mark.parametrize(
@@ -223,7 +239,7 @@ def test_impossible_settings(settings: dict[str, float], words: str) -> None:
 )
 def test_a_position_in_other_batches_is_refused(change: dict[str, int], words: str) -> None:
     loader = TokenLoader(numbered(99), seq_len=4, batch_size=2, seed=0, end_of_text=END)
-    loader.next_batch()
+    draw(loader)
     before = loader.state_dict()
     with pytest.raises(DataError, match=words) as caught:
         loader.load_state_dict({**before, **change})
@@ -253,8 +269,8 @@ def test_shuffled_documents_stay_whole_and_each_stands_once_in_an_epoch(
             if before != END and loader.split != "tail":
                 assert successor[int(before)] == after
         assert set(windows.ravel().tolist()) == set(expected)
-    held = [batch.ravel().tolist() for batch in plain.validation_batches()]
-    assert held == [batch.ravel().tolist() for batch in loader.validation_batches()]
+    held = [batch.ravel().tolist() for batch in held_out(plain)]
+    assert held == [batch.ravel().tolist() for batch in held_out(loader)]
 
 
 def epoch_tokens(loader: TokenLoader) -> list[int]:
@@ -266,12 +282,12 @@ def test_shuffled_documents_follow_each_other_differently_and_resume_exactly() -
     options = {"seq_len": 6, "batch_size": 3, "seed": 1, "end_of_text": END, "shuffle": "documents"}
     loader = TokenLoader(tokens, **options)
     for _ in range(17):
-        loader.next_batch()
+        draw(loader)
     state = json.loads(json.dumps(loader.state_dict()))
     resumed = TokenLoader(tokens, **options)
     resumed.load_state_dict(state)
-    after = [loader.next_batch() for _ in range(40)]
-    assert all((resumed.next_batch() == batch).all() for batch in after)
+    after = [draw(loader) for _ in range(40)]
+    assert all((draw(resumed) == batch).all() for batch in after)
     neighbours = {
         (int(row[place - 1]), int(row[place + 1]))
         for batch in after

@@ -22,7 +22,7 @@ from nanoshell.model.parameters import parameter_split
 from nanoshell.model.transformer import count_parameters
 from nanoshell.plugin.manager import load_plugins
 from nanoshell.plugin.registry import Registry
-from nanoshell.training.config import list_presets, load_config
+from nanoshell.training.presets import list_presets, load_config
 
 SMALL = {"hidden_size": 64, "num_layers": 2, "num_heads": 4}
 

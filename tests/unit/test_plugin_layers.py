@@ -25,8 +25,9 @@ from nanoshell.model.weights import load_model
 from nanoshell.plugin.manager import Plugins
 from nanoshell.testing import plugins_with
 from nanoshell.tokenizer.base import Tokenizer
-from nanoshell.training.config import RunConfig, load_config
+from nanoshell.training.config import RunConfig
 from nanoshell.training.numerics import Numerics
+from nanoshell.training.presets import load_config
 from nanoshell.training.trainer import Trainer, build_trainer
 
 GUIDE = (Path(__file__).parents[2] / "docs" / "plugins.md").read_text(encoding="utf-8")

@@ -18,8 +18,9 @@ from nanoshell.model.parameters import parameter_split
 from nanoshell.model.transformer import count_parameters
 from nanoshell.plugin.manager import Plugins, load_plugins
 from nanoshell.tokenizer.base import Tokenizer
-from nanoshell.training.config import RunConfig, list_presets, load_config
+from nanoshell.training.config import RunConfig
 from nanoshell.training.numerics import Numerics
+from nanoshell.training.presets import list_presets, load_config
 from nanoshell.training.trainer import Trainer, build_trainer
 
 MODELS = Path(__file__).parents[2] / "models"

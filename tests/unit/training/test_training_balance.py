@@ -12,11 +12,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from nanoshell.data.loader import IGNORED
 from nanoshell.model.mixer import Router
 from nanoshell.model.moe import MixtureOfExperts
 from nanoshell.plugin.manager import load_plugins
 from nanoshell.training.balance import Routers
-from nanoshell.training.trainer import IGNORED, Trainer
+from nanoshell.training.trainer import Trainer
 from nanoshell.training.worker import run_worker
 
 EXPERTS = {
@@ -64,16 +65,14 @@ def test_the_mean_balance_loss_is_added_by_the_share_of_the_targets(
     trainer = lab.trainer(config, lab.corpus())
     trainer.model.double()
     batches = [trainer.loader.next_batch() for _ in range(2)]
-    batches[0][:, 3:] = IGNORED
-    hidden = trainer.model.hidden
-    monkeypatch.setattr(trainer.model, "hidden", lambda ids, cache=None: hidden(ids.clamp(min=0)))
+    batches[0].targets[:, 2:] = IGNORED
     feed = iter(batches)
     monkeypatch.setattr(trainer.loader, "next_batch", lambda: next(feed))
     loss, balance = torch.zeros(()).double(), torch.zeros(()).double()
     loads = torch.zeros(2, 4)
     for batch, share in zip(batches, (4 / 20, 16 / 20), strict=True):
-        logits = trainer.model(torch.from_numpy(np.where(batch == IGNORED, 0, batch)[:, :-1])).flatten(0, 1)
-        targets = torch.from_numpy(batch[:, 1:]).flatten()
+        logits = trainer.model(torch.from_numpy(batch.inputs)).flatten(0, 1)
+        targets = torch.from_numpy(batch.targets).flatten()
         loss = loss + F.cross_entropy(logits, targets, ignore_index=IGNORED, reduction="sum") / 20
         for index, mixture in enumerate(mixtures_of(trainer)):
             routing = mixture.take_routing()

@@ -9,7 +9,8 @@ import yaml
 from hypothesis import given, strategies as st
 
 from nanoshell.errors import ConfigError, UnknownNameError
-from nanoshell.training.config import RunConfig, list_presets, load_config
+from nanoshell.training.config import RunConfig
+from nanoshell.training.presets import list_presets, load_config
 
 SEED_FILE = """\
 # The family's smallest

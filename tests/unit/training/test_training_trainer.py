@@ -7,14 +7,13 @@ import math
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
 
+from nanoshell.data.loader import IGNORED
 from nanoshell.errors import CheckpointError
 from nanoshell.training.config import RunConfig
-from nanoshell.training.trainer import IGNORED, Trainer
 
 
 def test_accumulation_equals_one_large_batch(lab: Any) -> None:
@@ -37,20 +36,13 @@ def test_targets_are_counted_over_all_micro_batches(lab: Any, monkeypatch: pytes
     trainer = lab.trainer(lab.config(batch_size=2, gradient_accumulation=2), lab.corpus())
     trainer.model.double()
     batches = [trainer.loader.next_batch() for _ in range(2)]
-    batches[0][:, 3:] = IGNORED
-    inputs = [torch.from_numpy(np.where(batch == IGNORED, 0, batch)[:, :-1]) for batch in batches]
-    targets = [torch.from_numpy(batch[:, 1:]) for batch in batches]
-    logits = torch.cat([trainer.model(ids) for ids in inputs]).flatten(0, 1)
+    batches[0].targets[:, 2:] = IGNORED
+    targets = [torch.from_numpy(batch.targets) for batch in batches]
+    logits = torch.cat([trainer.model(torch.from_numpy(batch.inputs)) for batch in batches]).flatten(0, 1)
     expected = F.cross_entropy(logits, torch.cat(targets).flatten(), ignore_index=IGNORED)
     feed = iter(batches)
     monkeypatch.setattr(trainer.loader, "next_batch", lambda: next(feed))
-    monkeypatch.setattr(trainer.model, "hidden", _hidden_of(trainer))
     assert trainer.update().loss == pytest.approx(float(expected.detach()), rel=1e-6)
-
-
-def _hidden_of(trainer: Trainer) -> Any:
-    hidden = trainer.model.hidden
-    return lambda ids: hidden(ids.clamp(min=0))
 
 
 def test_the_gradient_of_this_step_is_clipped(lab: Any) -> None:
@@ -104,9 +96,9 @@ def test_evaluation_is_the_exact_loss_of_what_is_held_out(lab: Any, softmax: str
     trainer.model.eval()
     with trainer.full_vocabulary(), torch.no_grad():
         for batch in trainer.loader.validation_batches():
-            ids = torch.from_numpy(batch)
-            logits = trainer.model(ids[:, :-1]).flatten(0, 1)
-            total += float(F.cross_entropy(logits, ids[:, 1:].flatten(), reduction="sum"))
+            logits = trainer.model(torch.from_numpy(batch.inputs)).flatten(0, 1)
+            targets = torch.from_numpy(batch.targets).flatten()
+            total += float(F.cross_entropy(logits, targets, reduction="sum"))
     assert found.loss == pytest.approx(total / found.tokens, rel=1e-5)
     assert found.perplexity == pytest.approx(math.exp(found.loss))
 
