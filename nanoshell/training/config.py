@@ -99,7 +99,9 @@ class TrainerConfig(BaseModel):
     router_bias_rate: Number = 1e-3
     """How far an update moves the bias of a router with ``model.router_bias``."""
 
-    # The loss over a large vocabulary
+    # The loss
+    loss_on: Literal["all", "assistant"] = "all"
+    """Which tokens are targets that count: all, or those of the assistant's turns (their end included)."""
     softmax: SoftmaxName = "auto"
     sampled_negatives: Count = 1024
     """How many ids that the data does not use each step draws for ``softmax: sampled``."""
@@ -119,11 +121,26 @@ class TrainerConfig(BaseModel):
     """Steps between checkpoints; 0 writes one at the end alone."""
     max_checkpoints: Natural = 2
     """How many checkpoints a run keeps; 0 keeps all."""
+    keep_best: Flag = True
+    """Keep the checkpoint of the lowest validation loss too, beyond ``max_checkpoints``."""
+
+    # What it writes on the way
+    sample_interval: Natural = 0
+    """Steps between samples of ``sample_prompts``; 0 takes none."""
+    sample_prompts: tuple[str, ...] = ()
+    sample_tokens: Count = 64
+    """How many tokens a sample goes on for at most."""
+    sample_settings: Mapping[str, float] = Field(default_factory=dict)
+    """Settings of samplers, ``temperature: 0.5`` for example, in place of their defaults."""
 
     # Where it computes
     device: str | None = None
     target_device: Literal["gpu", "cpu"] | None = None
     dtype: DtypeName = "auto"
+    compile: Flag = False
+    """Compile the step with ``torch.compile``, in the background, and go on with it once it is ready."""
+    gradient_checkpointing: Flag = False
+    """Compute the inside of each layer again for the gradient: less memory, a third more time."""
 
     # Keys of the seed family for other layers and methods, and for what the run directory decides
     checkpoint_dir: str | None = None

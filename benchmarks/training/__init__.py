@@ -1,0 +1,1 @@
+"""The parts of ``benchmarks/train.py``: each module has ``main(arguments)``."""
