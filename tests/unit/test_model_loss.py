@@ -21,8 +21,17 @@ def example(tokens: int, vocab: int, seed: int, dtype: torch.dtype) -> tuple[Ten
     return hidden, weight, targets
 
 
-def reference(hidden: Tensor, weight: Tensor, targets: Tensor, bias: Tensor | float = 0.0) -> Tensor:
-    logits = hidden @ weight.t() + bias
+def reference(
+    hidden: Tensor,
+    weight: Tensor,
+    targets: Tensor,
+    bias: Tensor | float = 0.0,
+    cap: float | None = None,
+) -> Tensor:
+    logits = hidden @ weight.t()
+    if cap is not None:
+        logits = cap * torch.tanh(logits / cap)
+    logits = logits + bias
     return F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="sum")
 
 
@@ -32,18 +41,19 @@ def reference(hidden: Tensor, weight: Tensor, targets: Tensor, bias: Tensor | fl
     st.integers(0, 1000),
     st.sampled_from([1, 500, 1 << 25]),
     st.booleans(),
+    st.sampled_from([None, 0.7, 15.0]),
 )
 @settings(max_examples=40, deadline=None)
 def test_loss_and_gradients_equal_torchs(
-    tokens: int, vocab: int, seed: int, chunk: int, biased: bool
+    tokens: int, vocab: int, seed: int, chunk: int, biased: bool, cap: float | None
 ) -> None:
     hidden, weight, targets = example(tokens, vocab, seed, torch.float64)
     bias = torch.linspace(-1, 1, vocab, dtype=torch.float64) if biased else None
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loss, "CHUNK_ELEMENTS", chunk)
-        total, count = full_loss(hidden, weight, targets, bias=bias)
+        total, count = full_loss(hidden, weight, targets, bias=bias, cap=cap)
         grads = torch.autograd.grad(total * 0.3, (hidden, weight))
-    expected = reference(hidden, weight, targets, 0.0 if bias is None else bias)
+    expected = reference(hidden, weight, targets, 0.0 if bias is None else bias, cap)
     assert int(count) == int((targets != -100).sum())
     torch.testing.assert_close(total, expected)
     for ours, theirs in zip(grads, torch.autograd.grad(expected * 0.3, (hidden, weight)), strict=True):
