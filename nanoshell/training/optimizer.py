@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from nanoshell.errors import ConfigError, NanoshellError
+from nanoshell.training.plain_optimizer import AdamW
 
 if TYPE_CHECKING:
     from nanoshell.plugin.registry import Registry
@@ -39,7 +40,7 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, An
 
 def adamw(model: nn.Module, trainer: TrainerConfig) -> torch.optim.Optimizer:
     """Return AdamW (Loshchilov & Hutter 2019) over the parameters of ``model``, in `parameter_groups`."""
-    return torch.optim.AdamW(
+    return AdamW(
         parameter_groups(model, trainer.weight_decay),
         lr=trainer.learning_rate,
         betas=trainer.betas,
