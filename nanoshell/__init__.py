@@ -48,7 +48,6 @@ if TYPE_CHECKING:
         Stream as Stream,
         json_option as json_option,
         stay_at_prompt as stay_at_prompt,
-        typed as typed,
     )
     from nanoshell.command.turn import ReplyStream as ReplyStream, reply_document as reply_document
     from nanoshell.data.corpus import Corpus as Corpus, prepare_corpus as prepare_corpus, tokenize as tokenize
@@ -114,7 +113,7 @@ if TYPE_CHECKING:
     )
     from nanoshell.model.cache import LayerState as LayerState
     from nanoshell.model.config import ModelConfig as ModelConfig
-    from nanoshell.model.layers import SwiGLU as SwiGLU
+    from nanoshell.model.layers import SquaredReLU as SquaredReLU, SwiGLU as SwiGLU
     from nanoshell.model.mamba1 import Mamba1 as Mamba1
     from nanoshell.model.mamba2 import Mamba2 as Mamba2
     from nanoshell.model.mamba3 import Mamba3 as Mamba3
@@ -162,13 +161,22 @@ if TYPE_CHECKING:
         follow as follow,
         read_events as read_events,
     )
+    from nanoshell.runs.live import live_runs as live_runs
     from nanoshell.runs.locate import ModelLocation as ModelLocation
     from nanoshell.runs.pruning import prune as prune
+    from nanoshell.runs.telling import (
+        rare_events as rare_events,
+        tell as tell,
+        tell_changes as tell_changes,
+        tell_evaluation as tell_evaluation,
+        without_echo as without_echo,
+    )
     from nanoshell.session import (
         Reply as Reply,
         Session as Session,
         open_session as open_session,
     )
+    from nanoshell.spelling import typed as typed
     from nanoshell.tokenizer.base import Tokenizer as Tokenizer
     from nanoshell.tokenizer.bpe import cl100k_base as cl100k_base
     from nanoshell.tokenizer.streaming import StreamingDecoder as StreamingDecoder
@@ -255,6 +263,7 @@ _HOME = {
     "Session": "nanoshell.session",
     "SilentNarrator": "nanoshell.narrator",
     "SourceInfo": "nanoshell.data.source",
+    "SquaredReLU": "nanoshell.model.layers",
     "StepMixer": "nanoshell.model.mixer",
     "StorageError": "nanoshell.errors",
     "Stream": "nanoshell.command.result",
@@ -289,6 +298,7 @@ _HOME = {
     "last_state": "nanoshell.last",
     "list_presets": "nanoshell.training.presets",
     "list_runs": "nanoshell.runs.directory",
+    "live_runs": "nanoshell.runs.live",
     "load_config": "nanoshell.training.presets",
     "min_p": "nanoshell.generation.cuts",
     "mirostat": "nanoshell.generation.mirostat",
@@ -301,6 +311,7 @@ _HOME = {
     "prepare_corpus": "nanoshell.data.corpus",
     "presence_penalty": "nanoshell.generation.penalties",
     "prune": "nanoshell.runs.pruning",
+    "rare_events": "nanoshell.runs.telling",
     "read_config": "nanoshell.model.weights",
     "read_events": "nanoshell.runs.events",
     "remove_run": "nanoshell.runs.directory",
@@ -311,14 +322,18 @@ _HOME = {
     "run_worker": "nanoshell.training.worker",
     "start_run": "nanoshell.training.launch",
     "stay_at_prompt": "nanoshell.command.result",
+    "tell": "nanoshell.runs.telling",
+    "tell_changes": "nanoshell.runs.telling",
+    "tell_evaluation": "nanoshell.runs.telling",
     "temperature": "nanoshell.generation.temperature",
     "tokenize": "nanoshell.data.corpus",
     "top_k": "nanoshell.generation.cuts",
     "top_p": "nanoshell.generation.cuts",
-    "typed": "nanoshell.command.result",
+    "typed": "nanoshell.spelling",
     "typical_p": "nanoshell.generation.cuts",
     "unknown_name": "nanoshell.errors",
     "wait_for": "nanoshell.runs.control",
+    "without_echo": "nanoshell.runs.telling",
     "write_text": "nanoshell.files",
 }
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from nanoshell.errors import DeviceError
 from nanoshell.narrator import SilentNarrator
+from nanoshell.spelling import typed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,7 +46,7 @@ class LoadedModel:
 def check_dtype(backend: Backend, dtype: str) -> None:
     """Raise `DeviceError` where ``backend`` cannot compute in ``dtype``; in ``auto`` all can."""
     if dtype != "auto" and not backend.supports_dtype(dtype):
-        raise DeviceError(f"device '{backend.name}' cannot compute in {dtype}", hint="try: set dtype auto")
+        raise DeviceError(f"device '{backend.name}' cannot compute in {dtype}", hint=f"try: {typed('set dtype auto')}")
 
 
 def load(

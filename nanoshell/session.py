@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 from nanoshell import paths
 from nanoshell.errors import UsageError
@@ -19,6 +19,7 @@ from nanoshell.last import absolute, keep_state, last_state
 from nanoshell.narrator import Narrator, SilentNarrator
 from nanoshell.plugin.manager import Plugins, load_plugins
 from nanoshell.settings import Setting, Settings, number
+from nanoshell.spelling import typed
 
 if TYPE_CHECKING:
     from nanoshell.chat.conversation import Conversation
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from nanoshell.chat.template import ChatTemplate
     from nanoshell.data.corpus import Corpus
     from nanoshell.data.source import DataSource
+    from nanoshell.following import Following
     from nanoshell.generation.batch import Batch
     from nanoshell.generation.request import GeneratedToken, GenerateOptions, GenerationRequest
     from nanoshell.generation.row import Generation
@@ -74,7 +76,6 @@ class Session:
     data: str | None = None
     model_name: str | None = None
     _loaded: LoadedModel | None = None
-    _started: dict[str, RunDirectory] = field(default_factory=dict)
 
     @property
     def runs_dir(self) -> Path:
@@ -115,7 +116,7 @@ class Session:
 
         wanted = spec or self.data
         if wanted is None:
-            raise UsageError("no data is chosen", hint="try: data use nano-start")
+            raise UsageError("no data is chosen", hint=f"try: {typed('data use nano-start')}")
         return open_source(wanted, self.plugins.sources)
 
     def use_data(self, spec: str) -> DataSource:
@@ -134,12 +135,23 @@ class Session:
 
     # Runs
 
+    @cached_property
+    def following(self) -> Following:
+        """The runs that this session has started or was attached to."""
+        from nanoshell.following import Following
+
+        return Following()
+
     def train(self, request: TrainRequest) -> RunDirectory:
-        """Validate ``request``, start its worker, and make its weights the session's model."""
+        """Validate ``request``, start its worker, follow it, and make its weights the session's model."""
+        from nanoshell.runs.live import live_runs_here
         from nanoshell.training.launch import start_run
 
+        others = ", ".join(run.name for run in live_runs_here(self.runs_dir))
         run = start_run(request, self.plugins, self.narrator)
-        self._started[run.name] = run
+        if others:
+            self.narrator.note(f"training on this machine already: {others}; they share its cores")
+        self.following.add(run)
         self.data = request.source or self.data
         self.model_name = str(run.path)
         self.remember()
@@ -151,24 +163,37 @@ class Session:
 
         return find_run(self.runs_dir, reference)
 
-    def follow(self, run: RunDirectory) -> None:
-        """Count ``run``, started by an earlier session, among those of this one."""
-        self._started[run.name] = run
+    def follow(self, run: RunDirectory, *, everything: bool = False) -> None:
+        """Count ``run``, started elsewhere or by an earlier session, among those of this one."""
+        self.following.add(run, everything=everything)
+
+    def steered_run(self, reference: str | None = None) -> RunDirectory:
+        """Return the run that ``reference`` names, else the one that is meant where none is named.
+
+        That is the run in progress that this session follows (of several the one in the toolbar), else the
+        only one in progress in the folder. Raises `RunError` where there is none, `UsageError` naming them
+        where there are several.
+        """
+        return self.find_run(reference) if reference else self.following.meant(self.runs_dir, self.model_name)
+
+    def ask_run(self, run: RunDirectory, action: str, **arguments: Any) -> str:
+        """Ask the worker of ``run`` for ``action`` and return the id of the request. Raises `RunError`."""
+        return self.following.ask(run, action, **arguments)
 
     def runs_in_progress(self) -> list[tuple[RunDirectory, RunStatus]]:
-        """Return the runs that this session started and that have not ended, with their status."""
-        return [(run, status) for run in self._started.values() if not (status := run.status()).ended]
+        """Return the followed runs that have not ended, with their status."""
+        return self.following.in_progress()
 
     def finished_runs(self) -> list[tuple[RunDirectory, RunStatus]]:
-        """Return the started runs that have ended since the last call, telling plugins of each."""
-        ended = [(run, status) for run in self._started.values() if (status := run.status()).ended]
+        """Return the followed runs that have ended since the last call, telling plugins of each."""
+        ended = [(run, status) for run, status in self.following.with_status() if status.ended]
         for run, status in ended:
             self.run_ended(run, status.state)
         return ended
 
     def run_ended(self, run: RunDirectory, state: str) -> None:
         """Tell plugins that ``run`` has ended as ``state``, and stop following it."""
-        self._started.pop(run.name, None)
+        self.following.drop(run)
         self.plugins.notify("run_finished", session=self, run=run, status=state)
 
     def run_removed(self, run: RunDirectory) -> None:
@@ -207,7 +232,7 @@ class Session:
     def model(self) -> LoadedModel:
         """Return the chosen model with its newest weights, loading it where needed."""
         if self.model_name is None:
-            raise UsageError("no model is loaded", hint="try: demo, train, or model load latest")
+            raise UsageError("no model is loaded", hint=f"try: {typed('demo')}, {typed('train')}, or {typed('model load latest')}")
         return self._load(self.locate_model(self.model_name))
 
     def backend(self) -> Backend:

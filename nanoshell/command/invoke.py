@@ -15,6 +15,7 @@ from nanoshell.command.explain import exit_code, explain, report, report_traceba
 from nanoshell.command.interrupt import interruptible
 from nanoshell.command.render import TerminalScreen, show, show_json
 from nanoshell.command.result import INVOKED, JSON_WANTED, STAY, LeaveShell
+from nanoshell.spelling import spelled_with
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,11 @@ def perform(
     """
     meta: dict[str, Any] = {}
     try:
-        with interruptible(), group.make_context(name, list(args), obj=obj) as ctx:
+        with (
+            spelled_with(getattr(group, "prefix", "")),
+            interruptible(),
+            group.make_context(name, list(args), obj=obj) as ctx,
+        ):
             meta = ctx.meta
             _run(group, ctx, args, screen)
     except LeaveShell:

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
 import click
 
+from nanoshell.spelling import typed as typed
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -76,16 +78,6 @@ def stay_at_prompt() -> None:
     It does so on a terminal only, and not with ``--json``; elsewhere and at the prompt this changes nothing.
     """
     click.get_current_context().meta[STAY] = True
-
-
-def typed(line: str) -> str:
-    """Return a command's ``line`` (``train --config nano``) as it is typed where the running command was.
-
-    That is ``:train …`` at the prompt, ``nanoshell train …`` on the command line; elsewhere it stays bare.
-    """
-    ctx = click.get_current_context(silent=True)
-    prefix: str = getattr(ctx.find_root().command, "prefix", "") if ctx else ""
-    return prefix + line
 
 
 def want_json(ctx: click.Context, _param: click.Parameter, value: bool) -> None:

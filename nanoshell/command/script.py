@@ -18,6 +18,7 @@ from nanoshell.command.render import TerminalScreen, show
 from nanoshell.command.turn import reply_to
 from nanoshell.errors import DataError, NanoshellError, UsageError, nearest
 from nanoshell.session import Session
+from nanoshell.spelling import spelled_with
 
 OFFER = "there is no model to answer yet: :demo trains a small one in a minute or two"
 
@@ -43,7 +44,7 @@ def run_line(
             args = words.split_raw(dress(found.value), line.rest) if found and raw else words.split(line.rest)
             return perform(group, "", [line.name, *args], screen, obj=session, debug=debug, where=where)
         if line:
-            with interruptible():
+            with spelled_with(":"), interruptible():
                 _chat(session, line, screen)
     except BaseException as error:
         return Outcome(fail(error, "chat", debug=debug, where=where))

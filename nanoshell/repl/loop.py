@@ -73,7 +73,7 @@ def _read(prompt: PromptSession[str], session: Session, watch: toolbar.RunWatch)
 
 
 def _follow_runs(watch: toolbar.RunWatch) -> None:
-    """While a run goes on, refresh the toolbar once a second and say above the prompt when it has ended."""
+    """While a run goes on, refresh the toolbar once a second and say its news above the prompt."""
     app = get_app_or_none()
     if app is None or not watch.active:
         return

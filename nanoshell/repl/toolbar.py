@@ -10,6 +10,7 @@ from prompt_toolkit.utils import get_cwidth
 
 from nanoshell.command.render import harmless
 from nanoshell.errors import NanoshellError
+from nanoshell.following import current
 from nanoshell.runs.directory import RunDirectory, RunStatus
 from nanoshell.session import Session
 
@@ -28,14 +29,15 @@ class RunWatch:
         self.active: list[tuple[RunDirectory, RunStatus]] = []
 
     def poll(self, *, now: bool = False) -> list[str]:
-        """Read the runs again where it is time; return a line about each that has ended since."""
+        """Read the runs again where it is time; return a line for each of their news, their end included."""
         moment = time.monotonic()
         if not now and moment - self._read_at < REFRESH_SECONDS:
             return []
         self._read_at = moment
-        ended = [ending(run, status) for run, status in self._session.finished_runs()]
+        news = [f"run {run.name}: {line}" for run, line in self._session.following.news()]
+        news += [ending(run, status) for run, status in self._session.finished_runs()]
         self.active = self._session.runs_in_progress()
-        return ended
+        return news
 
 
 def ending(run: RunDirectory, status: RunStatus) -> str:
@@ -77,7 +79,7 @@ def progress(run: RunDirectory, status: RunStatus) -> str:
 def text(session: Session, watch: RunWatch, width: int) -> str:
     """Return the toolbar within ``width`` columns, leaving out what matters least where it is narrow."""
     parts = [(2, _data(session)), (0, _device(session)), (1, _conversation(session))]
-    training = _newest(watch, session.model_name)
+    training = current(watch.active, session.model_name)
     if training is None or training[0].name != _name(session.model_name):
         parts.insert(0, (3, _model(session)))
     if training is not None:
@@ -94,12 +96,6 @@ def _cut(line: str, width: int) -> str:
     while line and get_cwidth(line) > width:
         line = line[:-1]
     return line
-
-
-def _newest(watch: RunWatch, model: str | None) -> tuple[RunDirectory, RunStatus] | None:
-    """Return the active run to show: that of the chosen model, else the one started last."""
-    of_model = [pair for pair in watch.active if pair[0].name == _name(model)]
-    return next(iter([*of_model, *reversed(watch.active)]), None)
 
 
 def _name(reference: str | None) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from nanoshell.errors import RunError
 from nanoshell.runs.events import Event, append_line, number, read_lines
 from nanoshell.runs.process import read_process, worker_alive
+from nanoshell.spelling import typed
 
 if TYPE_CHECKING:
     from nanoshell.runs.directory import RunDirectory
@@ -26,7 +27,7 @@ def request(run: RunDirectory, action: str, **arguments: Any) -> str:
     if status.ended:
         raise RunError(
             f"run '{run.name}' is not running: it is {status.state}" + _because(status.reason),
-            hint=f"continue it with: train --resume {run.name}",
+            hint=f"continue it with: {typed(f'train --resume {run.name}')}",
         )
     request_id = secrets.token_hex(6)
     line = {"id": request_id, "t": round(time.time(), 3), "action": action, **arguments}

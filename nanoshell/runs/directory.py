@@ -16,6 +16,7 @@ from nanoshell.errors import RunError, UnknownNameError, UsageError, nearest, un
 from nanoshell.files import explain_storage, storage_error, write_text
 from nanoshell.runs.process import hold_lock, worker_alive
 from nanoshell.runs.status import RunStatus as RunStatus, read_status
+from nanoshell.spelling import typed
 
 RECORD_FORMAT = 1
 _NAME = re.compile(r"[\w][\w.+-]*", re.ASCII)
@@ -210,7 +211,7 @@ def find_run(runs_dir: Path, ref: str, *, whole: bool = False) -> RunDirectory:
     if not runs:
         raise RunError(
             f"there are no runs in {runs_dir}",
-            hint="start one with: train --config nano-start --data nano-start",
+            hint=f"start one with: {typed('train --config nano-start --data nano-start')}",
         )
     if ref == "latest":
         return runs[0]
@@ -228,7 +229,7 @@ def find_run(runs_dir: Path, ref: str, *, whole: bool = False) -> RunDirectory:
         names = ", ".join(run.name for run in begun[:8])
         raise UnknownNameError(f"'{ref}' is the beginning of {len(begun)} runs", hint=f"say which: {names}")
     raise unknown_name(
-        "run", ref, by_name, hint="" if nearest(ref, by_name) else f"see 'runs list' ({runs_dir})"
+        "run", ref, by_name, hint="" if nearest(ref, by_name) else f"see {typed('runs list')} ({runs_dir})"
     )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from nanoshell.errors import CheckpointError, RunError, UsageError, unknown_name
 from nanoshell.runs.control import request, wait_for
 from nanoshell.runs.directory import RunDirectory, find_run, list_runs
+from nanoshell.spelling import typed
 
 SNAPSHOT_SECONDS = 60.0
 """How long to wait for a training run to write a snapshot: one step and one write of the weights."""
@@ -88,7 +89,7 @@ def _newest_with_weights(runs_dir: Path) -> RunDirectory:
     for run in list_runs(runs_dir):
         if run.latest_checkpoint() is not None or not run.status().ended:
             return run
-    raise RunError(f"no run in {runs_dir} has weights yet", hint="train one: train, or demo")
+    raise RunError(f"no run in {runs_dir} has weights yet", hint=f"train one: {typed('train')}, or {typed('demo')}")
 
 
 def _newest_weights(run: RunDirectory) -> Path:
@@ -101,6 +102,6 @@ def _newest_weights(run: RunDirectory) -> Path:
     if checkpoint is None:
         raise RunError(
             f"run {run.name} has no weights yet ({run.status().state})",
-            hint=f"see its log: runs log {run.name}",
+            hint=f"see its log: {typed(f'runs log {run.name}')}",
         )
     return checkpoint

@@ -1,0 +1,129 @@
+"""The runs that a session follows: those that it has started, and those that it was attached to."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nanoshell.errors import RunError, UsageError
+from nanoshell.runs.control import request
+from nanoshell.runs.directory import RunDirectory, RunStatus
+from nanoshell.runs.events import Event, read_lines
+from nanoshell.runs.live import live_runs
+from nanoshell.runs.telling import tell, without_echo
+from nanoshell.spelling import typed
+
+ECHO_SECONDS = 1.0
+"""How long an alert waits for the end that repeats its words."""
+
+
+@dataclass
+class Followed:
+    """A run, how far its log has been told, and whether to tell all of it or only what calls for somebody."""
+
+    run: RunDirectory
+    offset: int
+    everything: bool = False
+
+
+class Following:
+    """The runs that a session follows, by folder, the one that was added first in front."""
+
+    def __init__(self) -> None:
+        self._followed: dict[Path, Followed] = {}
+        self._asked: set[str] = set()
+
+    def add(self, run: RunDirectory, *, everything: bool = False) -> None:
+        """Follow ``run`` from now on: its news are what happens next.
+
+        ``everything`` tells evaluations and samples too, not only what calls for somebody.
+        """
+        known = self._followed.get(run.path.resolve())
+        offset = known.offset if known else _size(run)
+        self._followed[run.path.resolve()] = Followed(run, offset, everything)
+
+    def drop(self, run: RunDirectory) -> bool:
+        """Follow ``run`` no more. Returns whether it was followed."""
+        return self._followed.pop(run.path.resolve(), None) is not None
+
+    def with_status(self) -> list[tuple[RunDirectory, RunStatus]]:
+        """Return the runs and how they stand."""
+        return [(followed.run, followed.run.status()) for followed in self._followed.values()]
+
+    def in_progress(self) -> list[tuple[RunDirectory, RunStatus]]:
+        """Return the runs that have not ended, and how they stand."""
+        return [(run, status) for run, status in self.with_status() if not status.ended]
+
+    def ask(self, run: RunDirectory, action: str, **arguments: Any) -> str:
+        """Send a request to the worker of ``run`` and return its id; its answer will be no news to us."""
+        request_id = request(run, action, **arguments)
+        self._asked.add(request_id)
+        return request_id
+
+    def meant(self, runs_dir: Path, model: str | None) -> RunDirectory:
+        """Return the run that is meant where none is named.
+
+        That is the `current` one, else the only one in progress in ``runs_dir``. Raises `RunError` where
+        there is none, `UsageError` naming them where there are several.
+        """
+        if (followed := current(self.in_progress(), model)) is not None:
+            return followed[0]
+        found = live_runs(runs_dir)
+        if not found:
+            raise RunError(
+                f"no run is in progress in {runs_dir}",
+                hint=f"start one with: {typed('train')}; see those that have ended: {typed('runs list')}",
+            )
+        if len(found) > 1:
+            names = ", ".join(run.name for run in found)
+            raise UsageError(f"{len(found)} runs are in progress", hint=f"say which: {names}")
+        return found[0]
+
+    def news(self) -> list[tuple[RunDirectory, str]]:
+        """Return what the followed runs have told since the last call, a line each."""
+        return [
+            (followed.run, line)
+            for followed in self._followed.values()
+            for event in without_echo(self._unread(followed))
+            if (line := tell(event)) and (followed.everything or _calls(event))
+        ]
+
+    def _unread(self, followed: Followed) -> Iterator[Event]:
+        for end, event in read_lines(followed.run.events_path, followed.offset):
+            if _may_be_echoed(event) and not followed.run.status().ended:
+                return
+            followed.offset = end
+            if event.get("id") not in self._asked:
+                yield event
+
+
+def current(
+    runs: list[tuple[RunDirectory, RunStatus]], model: str | None
+) -> tuple[RunDirectory, RunStatus] | None:
+    """Return the run among ``runs`` that is meant where none is named: the toolbar's.
+
+    That is the run of the chosen ``model``, else the one that was followed last.
+    """
+    chosen = Path(model).name if model else ""
+    of_model = [pair for pair in runs if pair[0].name == chosen]
+    return next(iter([*of_model, *reversed(runs)]), None)
+
+
+def _calls(event: Event) -> bool:
+    """Return whether ``event`` calls for somebody: an alert, and what somebody else has asked for."""
+    return event.get("type") in ("alert", "control", "state")
+
+
+def _may_be_echoed(event: Event) -> bool:
+    age = time.time() - float(event.get("t") or 0.0)
+    return event.get("type") == "alert" and 0 <= age < ECHO_SECONDS
+
+
+def _size(run: RunDirectory) -> int:
+    try:
+        return run.events_path.stat().st_size
+    except OSError:
+        return 0

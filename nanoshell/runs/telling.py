@@ -1,0 +1,126 @@
+"""What the events of a run tell a person, in a line each: above a bar, above the prompt, in a log."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from nanoshell.runs.events import Event, number, parse_line
+
+LONGEST_SAMPLE = 240
+"""Letters of a sample that one line shows; `runs samples` has the whole text."""
+
+_FREQUENT = (b'"type": "step"', b'"type": "heartbeat"')
+_ANSWERED_BY_AN_EVENT = frozenset({"snapshot", "sample", "evaluate"})
+"""Requests whose acknowledgement says nothing that an event of its own does not say, or nobody wants to hear."""
+
+
+def tell(event: Event) -> str:
+    """Return what ``event`` tells beside the steps, empty where a person need not hear of it.
+
+    News are evaluations, samples, alerts, pauses that nobody asked for, and what was done on request.
+    """
+    match event.get("type"):
+        case "eval":
+            return _at_step(event, tell_evaluation(event))
+        case "sample":
+            text = " ".join(f"{event.get('prompt') or ''}{event.get('text') or ''}".split())
+            return _at_step(event, f"sample: {_shortened(text)}")
+        case "alert":
+            return f"alert: {event.get('message') or event.get('reason') or ''}".rstrip(": ")
+        case "control":
+            return _at_step(event, _tell_answer(event)) if _is_news(event) else ""
+        case "state" if event.get("state") == "paused" and event.get("reason"):
+            return _at_step(event, f"paused: {event['reason']}")
+    return ""
+
+
+def tell_evaluation(event: Event) -> str:
+    """Return the figures of an ``eval`` event, or of the answer to a request for one."""
+    held_back = "val_loss" in event
+    name = "validation loss" if held_back else "exact loss on the training data"
+    loss = number(event, "val_loss" if held_back else "loss")
+    parts = [f"{name} {'unknown' if loss is None else _figure(loss)}"]
+    if event.get("best"):
+        parts[0] += " (best)"
+    if event.get("perplexity") is not None:
+        parts.append(f"perplexity {_figure(event['perplexity'])}")
+    if event.get("bits_per_byte") is not None:
+        parts.append(f"{_figure(event['bits_per_byte'])} bits per byte")
+    return "  ".join(parts)
+
+
+def tell_changes(event: Event) -> str:
+    """Return what the acknowledgement of ``set`` changed: ``learning_rate 0.0001 (was 0.001)``."""
+    values, before = (event.get(name) or {} for name in ("values", "before"))
+    return ", ".join(
+        f"{key} {_value(value)}" + (f" (was {_value(before[key])})" if key in before else "")
+        for key, value in values.items()
+    )
+
+
+def without_echo(events: Iterable[Event]) -> Iterator[Event]:
+    """Yield ``events`` without the alerts whose words are the reason of the failure that comes next.
+
+    An alert is held back until the next event tells; heartbeats, which come from beside, tell nothing.
+    """
+    held: Event | None = None
+    for event in events:
+        if held is not None and event.get("type") != "heartbeat":
+            if event.get("state") != "failed" or event.get("reason") != held.get("message"):
+                yield held
+            held = None
+        if event.get("type") == "alert":
+            held = event
+        else:
+            yield event
+    if held is not None:
+        yield held
+
+
+def rare_events(path: Path) -> Iterator[Event]:
+    """Yield the events of ``path`` that are neither steps nor heartbeats, of which a log has very many.
+
+    Their lines are passed over unread. A file that is not there has no events.
+    """
+    try:
+        with path.open("rb") as file:
+            for line in file:
+                if not any(kind in line for kind in _FREQUENT) and (event := parse_line(line)):
+                    yield event
+    except OSError:
+        return
+
+
+def _is_news(event: Event) -> bool:
+    return not (event.get("ok") and event.get("action") in _ANSWERED_BY_AN_EVENT)
+
+
+def _tell_answer(event: Event) -> str:
+    action = event.get("action")
+    if not event.get("ok"):
+        return f"could not {action}: {event.get('message') or 'no reason given'}"
+    if action == "set" and event.get("values"):
+        return f"set {tell_changes(event)}"
+    if action == "extend" and event.get("total_steps"):
+        return f"extended to {event['total_steps']:,} steps"
+    if action == "checkpoint" and event.get("path"):
+        return f"saved {event['path']}"
+    return str(event.get("message") or action)
+
+
+def _at_step(event: Event, text: str) -> str:
+    return f"step {event['step']:,}  {text}" if isinstance(event.get("step"), int) else text
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= LONGEST_SAMPLE else text[: LONGEST_SAMPLE - 1].rstrip() + "…"
+
+
+def _figure(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _value(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
