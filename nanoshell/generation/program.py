@@ -19,6 +19,7 @@ from nanoshell.generation.native import ADD, ATTEND, EMBED, GATE, PRODUCT, STORE
 from nanoshell.model.attention import GroupedQueryAttention
 from nanoshell.model.cache import Cache, KeyValueState
 from nanoshell.model.layers import RMSNorm, Rotary, SwiGLU
+from nanoshell.model.loss import soft_cap
 from nanoshell.model.transformer import Layer, Transformer
 
 MAX_ROWS = 8
@@ -49,7 +50,7 @@ class Program:
         for layer, state in zip(model.layers, cache.states, strict=True):
             assert isinstance(layer, Layer)
             self._add_layer(layer, state)
-        self._vocab_size = len(model.head_weight)
+        self._vocab_size, self._cap = len(model.head_weight), model.logit_soft_cap
         self._product(self._x, [model.head_weight], [], norm=model.norm)
         self._last = self._end_part()[-1]
 
@@ -62,7 +63,7 @@ class Program:
         self._last.out[0] = logits.data_ptr()
         for part in self._parts:
             part(ids, positions)
-        return logits
+        return logits if self._cap is None else soft_cap(logits, self._cap)
 
     def _add_layer(self, layer: Layer, state: Any) -> None:
         mixer, feed_forward = layer.mixer_module, layer.feed_forward_module
@@ -176,7 +177,7 @@ class Program:
         return self._kept[-1]
 
     def _scale(self, norm: RMSNorm) -> int:
-        return self._place(norm.weight.float())
+        return self._place(torch.ones(norm.shape, **_FLOATS) if norm.weight is None else norm.weight.float())
 
     def _place(self, tensor: Tensor) -> int:
         """Return where ``tensor`` lies in memory, and keep it there."""

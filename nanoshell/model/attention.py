@@ -32,12 +32,12 @@ class GroupedQueryAttention(nn.Module):
         self.k_proj = nn.Linear(hidden, self.kv_heads * self.head_dim, bias=False)
         self.v_proj = nn.Linear(hidden, self.kv_heads * self.head_dim, bias=False)
         self.o_proj = nn.Linear(self.num_heads * self.head_dim, hidden, bias=False)
-        self.q_norm = RMSNorm(self.head_dim, config.rms_norm_eps) if config.qk_norm else None
-        self.k_norm = RMSNorm(self.head_dim, config.rms_norm_eps) if config.qk_norm else None
+        self.q_norm = self._norm(config) if config.qk_norm else None
+        self.k_norm = self._norm(config) if config.qk_norm else None
         self.rotary = Rotary(self.head_dim, config.max_seq_len, config.rope_theta)
         for projection in (self.q_proj, self.k_proj, self.v_proj):
             initialise(projection)
-        initialise(self.o_proj, output_of=config.num_layers)
+        initialise(self.o_proj, output_of=config)
 
     def new_state(
         self, batch: int, max_positions: int, dtype: torch.dtype, device: torch.device | str
@@ -71,6 +71,9 @@ class GroupedQueryAttention(nn.Module):
         mixed = F.scaled_dot_product_attention(grouped, state.keys, state.values, attn_mask=visible)
         output: Tensor = self.o_proj(mixed.reshape(batch, 1, -1))
         return output
+
+    def _norm(self, config: ModelConfig) -> RMSNorm:
+        return RMSNorm(self.head_dim, config.rms_norm_eps, weight=config.norm_weight)
 
     def _project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return queries, keys and values, (batch, heads, seq, head_dim) each, not yet turned."""

@@ -13,7 +13,15 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 
 from nanoshell.dtypes import DTYPE_ALIASES, Dtype
 from nanoshell.errors import CheckpointError, ConfigError, nearest
-from nanoshell.model.fit import check_experts, check_latent_attention, readers
+from nanoshell.model.fit import (
+    check_attention,
+    check_experts,
+    check_latent_attention,
+    check_mamba_heads,
+    check_turning_state,
+    listed,
+    readers,
+)
 from nanoshell.model.validation import BadValueError, Count, Flag, Natural, validate, without_nulls
 
 if TYPE_CHECKING:
@@ -38,7 +46,9 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Kinds = str | tuple[str, ...]
 """A registered kind for all layers, or one for each layer."""
 
-OUR_KINDS = frozenset({"attention", "mla", "mamba1", "mamba2", "mamba3", "swiglu", "moe", NO_FEED_FORWARD})
+OUR_KINDS = frozenset(
+    {"attention", "mla", "mamba1", "mamba2", "mamba3", "swiglu", "relu2", "moe", NO_FEED_FORWARD}
+)
 """The kinds whose keys stand in ``model:`` itself; what others want to be told is in ``layer_options``."""
 
 
@@ -70,6 +80,12 @@ class ModelConfig(BaseModel):
     qk_norm: Flag = False
     tie_embeddings: Flag = False
     rms_norm_eps: Positive = 1e-5
+    norm_weight: Flag = True
+    """Whether norms of layers, of queries and keys, and the last one have a learnt scale."""
+    zero_init_output: Flag = False
+    """Whether projections onto the residual stream start at zero, so that a new layer adds nothing."""
+    logit_soft_cap: Positive | None = None
+    """What bounds the logits, softly: cap × tanh(logits / cap)."""
     dropout: Fraction = 0.0
 
     kv_latent_dim: Count | None = None
@@ -133,6 +149,12 @@ class ModelConfig(BaseModel):
     def feed_forward_size(self) -> int:
         """``intermediate_size``, or 8/3 of the width, as Llama has it, rounded up to a multiple of 32."""
         return self.intermediate_size or -(-self.hidden_size * 8 // (3 * 32)) * 32
+
+    @property
+    def relu2_size(self) -> int:
+        """Width inside ``relu2``: ``intermediate_size``, or four widths, which are as many weights as the
+        8/3 of ``swiglu`` are."""
+        return self.intermediate_size or 4 * self.hidden_size
 
     @property
     def mamba_heads(self) -> tuple[int, int]:
@@ -204,13 +226,13 @@ class ModelConfig(BaseModel):
                 )
         mixers = mixer_names(self)
         if "attention" in mixers:
-            self._heads_fit()
+            check_attention(self)
         if "mla" in mixers:
             check_latent_attention(self)
         if "mamba2" in mixers or "mamba3" in mixers:
-            self._mamba_heads_fit()
+            check_mamba_heads(self)
         if "mamba3" in mixers and self.mamba3_complex_rope is not False:
-            self._state_turns()
+            check_turning_state(self)
         if "moe" in feed_forward_names(self) or self.num_experts:
             check_experts(self)
         self._options_are_of_layers()
@@ -231,65 +253,6 @@ class ModelConfig(BaseModel):
                     + (f"; did you mean '{match}'?" if match else ""),
                     f"kinds of this model's layers: {', '.join(sorted(used))}",
                 )
-
-    def _heads_fit(self) -> None:
-        if "num_heads" not in self.model_fields_set:
-            raise BadValueError(
-                "num_heads is missing, and there are attention layers",
-                f"add num_heads; it must divide hidden_size {self.hidden_size}",
-            )
-        if self.hidden_size % self.num_heads:
-            raise BadValueError(
-                f"num_heads {self.num_heads} does not divide hidden_size {self.hidden_size}",
-                f"num_heads may be {_listed(_divisors(self.hidden_size))}",
-            )
-        if self.head_dim % 2:
-            raise BadValueError(
-                f"hidden_size {self.hidden_size} / num_heads {self.num_heads} gives {self.head_dim} channels "
-                "a head, an odd number; rotary positions turn them in pairs",
-                "choose num_heads so that hidden_size / num_heads is even",
-            )
-        if self.num_heads % self.num_kv_heads:
-            raise BadValueError(
-                f"kv_heads {self.kv_heads} does not divide num_heads {self.num_heads}",
-                f"kv_heads may be {_listed(_divisors(self.num_heads))}",
-            )
-
-    def _mamba_heads_fit(self) -> None:
-        expand = self.mamba2_expand or 2
-        inner, (heads, head_dim) = self.hidden_size * expand, self.mamba_heads
-        product = f"hidden_size {self.hidden_size} × mamba2_expand {expand} is {inner}"
-        if self.mamba2_num_heads and self.mamba2_head_dim and inner != heads * head_dim:
-            raise BadValueError(
-                f"{product}, but mamba2_num_heads {heads} × mamba2_head_dim {head_dim} is {heads * head_dim}",
-                "the two products must be equal",
-            )
-        for key in ("mamba2_num_heads", "mamba2_head_dim"):
-            value = getattr(self, key)
-            if value and inner % value:
-                raise BadValueError(
-                    f"{product}, and {key} {value} does not divide it",
-                    f"{key} may be {_listed(_divisors(inner))}",
-                )
-        if self.mamba2_n_groups and heads % self.mamba2_n_groups:
-            raise BadValueError(
-                f"mamba2_n_groups {self.mamba2_n_groups} does not divide the {heads} heads of a Mamba layer",
-                f"mamba2_n_groups may be {_listed(_divisors(heads))}",
-            )
-
-    def _state_turns(self) -> None:
-        if (self.mamba2_state_size or 128) % 2:
-            raise BadValueError(
-                f"mamba2_state_size {self.mamba2_state_size} is odd, and channels of the state of a mamba3 "
-                "layer turn in pairs",
-                "choose an even number, or set mamba3_complex_rope: false",
-            )
-        if not self.mamba3_angles:
-            raise BadValueError(
-                f"mamba3_rope_fraction {self.mamba3_rope_fraction} of mamba2_state_size "
-                f"{self.mamba2_state_size or 128} is no pair of channels that could turn",
-                "raise one of them, or set mamba3_complex_rope: false",
-            )
 
 
 def mixer_names(config: ModelConfig) -> list[str]:
@@ -343,7 +306,7 @@ def check_kinds(config: ModelConfig, mixers: Registry[Any]) -> None:
             match = nearest(name, known)
             label = kind.replace("_", "-")
             raise ConfigError(
-                f"no {label} '{name}' is registered, and layer{'s'[: len(layers) > 1]} {_listed(layers)} of "
+                f"no {label} '{name}' is registered, and layer{'s'[: len(layers) > 1]} {listed(layers)} of "
                 f"'{config.name}' need{'s'[: len(layers) == 1]} it"
                 + (f"; did you mean '{match}'?" if match else ""),
                 hint=f"registered {label}s: {', '.join(sorted(known)) or 'none'}; a plugin can bring others",
@@ -368,12 +331,3 @@ def check_format(data: Mapping[str, Any], where: str) -> None:
             f"{where} has format {version!r}; this nanoshell reads formats up to {FORMAT}",
             hint="it was written by a newer nanoshell: upgrade, and load it again",
         )
-
-
-def _divisors(number: int) -> list[int]:
-    return [n for n in range(1, min(number, 4096) + 1) if number % n == 0]
-
-
-def _listed(numbers: list[int]) -> str:
-    shown = ", ".join(map(str, numbers[:12]))
-    return shown + (" …" if len(numbers) > 12 else "")

@@ -1,4 +1,4 @@
-"""What must hold between the keys of latent attention and of experts; which kinds read a key."""
+"""What must hold between the keys of a kind of layer; which kinds read a key."""
 
 from __future__ import annotations
 
@@ -9,6 +9,71 @@ from nanoshell.model.validation import BadValueError
 
 if TYPE_CHECKING:
     from nanoshell.model.config import ModelConfig
+
+
+def check_attention(config: ModelConfig) -> None:
+    """Raise `BadValueError` where no layer ``attention`` can be built of ``config``."""
+    if "num_heads" not in config.model_fields_set:
+        raise BadValueError(
+            "num_heads is missing, and there are attention layers",
+            f"add num_heads; it must divide hidden_size {config.hidden_size}",
+        )
+    if config.hidden_size % config.num_heads:
+        raise BadValueError(
+            f"num_heads {config.num_heads} does not divide hidden_size {config.hidden_size}",
+            f"num_heads may be {listed(_divisors(config.hidden_size))}",
+        )
+    if config.head_dim % 2:
+        raise BadValueError(
+            f"hidden_size {config.hidden_size} / num_heads {config.num_heads} gives {config.head_dim} "
+            "channels a head, an odd number; rotary positions turn them in pairs",
+            "choose num_heads so that hidden_size / num_heads is even",
+        )
+    if config.num_heads % config.num_kv_heads:
+        raise BadValueError(
+            f"kv_heads {config.kv_heads} does not divide num_heads {config.num_heads}",
+            f"kv_heads may be {listed(_divisors(config.num_heads))}",
+        )
+
+
+def check_mamba_heads(config: ModelConfig) -> None:
+    """Raise `BadValueError` where the heads of ``mamba2`` and ``mamba3`` do not fill their width."""
+    expand = config.mamba2_expand or 2
+    inner, (heads, head_dim) = config.hidden_size * expand, config.mamba_heads
+    product = f"hidden_size {config.hidden_size} × mamba2_expand {expand} is {inner}"
+    if config.mamba2_num_heads and config.mamba2_head_dim and inner != heads * head_dim:
+        raise BadValueError(
+            f"{product}, but mamba2_num_heads {heads} × mamba2_head_dim {head_dim} is {heads * head_dim}",
+            "the two products must be equal",
+        )
+    for key in ("mamba2_num_heads", "mamba2_head_dim"):
+        value = getattr(config, key)
+        if value and inner % value:
+            raise BadValueError(
+                f"{product}, and {key} {value} does not divide it",
+                f"{key} may be {listed(_divisors(inner))}",
+            )
+    if config.mamba2_n_groups and heads % config.mamba2_n_groups:
+        raise BadValueError(
+            f"mamba2_n_groups {config.mamba2_n_groups} does not divide the {heads} heads of a Mamba layer",
+            f"mamba2_n_groups may be {listed(_divisors(heads))}",
+        )
+
+
+def check_turning_state(config: ModelConfig) -> None:
+    """Raise `BadValueError` where the state of a ``mamba3`` layer has no pairs of channels to turn."""
+    if (config.mamba2_state_size or 128) % 2:
+        raise BadValueError(
+            f"mamba2_state_size {config.mamba2_state_size} is odd, and channels of the state of a mamba3 "
+            "layer turn in pairs",
+            "choose an even number, or set mamba3_complex_rope: false",
+        )
+    if not config.mamba3_angles:
+        raise BadValueError(
+            f"mamba3_rope_fraction {config.mamba3_rope_fraction} of mamba2_state_size "
+            f"{config.mamba2_state_size or 128} is no pair of channels that could turn",
+            "raise one of them, or set mamba3_complex_rope: false",
+        )
 
 
 def check_latent_attention(config: ModelConfig) -> None:
@@ -61,7 +126,7 @@ _READ_BY: Mapping[str, frozenset[str]] = {
     **dict.fromkeys(
         ("kv_latent_dim", "q_latent_dim", "d_rope", "qk_nope_dim", "v_head_dim"), frozenset({"mla"})
     ),
-    "intermediate_size": frozenset({"swiglu", "moe"}),
+    "intermediate_size": frozenset({"swiglu", "relu2", "moe"}),
 }
 _READ_BY_PREFIX: Mapping[str, frozenset[str]] = {
     "mla_": frozenset({"mla"}),
@@ -78,3 +143,13 @@ def readers(key: str) -> frozenset[str] | None:
     if key in _READ_BY:
         return _READ_BY[key]
     return next((kinds for prefix, kinds in _READ_BY_PREFIX.items() if key.startswith(prefix)), None)
+
+
+def listed(numbers: list[int]) -> str:
+    """Return ``numbers`` as a text, the first twelve of them."""
+    shown = ", ".join(map(str, numbers[:12]))
+    return shown + (" …" if len(numbers) > 12 else "")
+
+
+def _divisors(number: int) -> list[int]:
+    return [n for n in range(1, min(number, 4096) + 1) if number % n == 0]

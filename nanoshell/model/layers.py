@@ -1,4 +1,4 @@
-"""The small parts of a transformer: norm, rotary positions, the gated feed-forward, initialisation."""
+"""The small parts of a transformer: norm, rotary positions, feed-forwards, initialisation."""
 
 from __future__ import annotations
 
@@ -16,17 +16,23 @@ INIT_STD = 0.02
 
 
 class RMSNorm(nn.Module):
-    """Root mean square norm over the last dimension (Zhang and Sennrich 2019), with a learnt scale."""
+    """Root mean square norm over the last dimension (Zhang and Sennrich 2019).
 
-    def __init__(self, size: int, eps: float = 1e-5) -> None:
+    With a learnt scale, or without one where ``weight`` is False.
+    """
+
+    weight: nn.Parameter | None
+
+    def __init__(self, size: int, eps: float = 1e-5, *, weight: bool = True) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.ones(size))
+        self.register_parameter("weight", nn.Parameter(torch.ones(size)) if weight else None)
         self.eps = eps
         self.shape = (size,)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return ``x`` / sqrt(mean(x²) + eps) × weight, in the shape and dtype of ``x``."""
-        return F.rms_norm(x, self.shape, self.weight.to(x.dtype), self.eps)
+        weight = None if self.weight is None else self.weight.to(x.dtype)
+        return F.rms_norm(x, self.shape, weight, self.eps)
 
 
 class Rotary(nn.Module):
@@ -82,7 +88,7 @@ class SwiGLU(nn.Module):
         self.down_proj = nn.Linear(size, config.hidden_size, bias=False)
         initialise(self.gate_proj)
         initialise(self.up_proj)
-        initialise(self.down_proj, output_of=config.num_layers)
+        initialise(self.down_proj, output_of=config)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (batch, seq, hidden) for ``x`` of the same shape."""
@@ -90,18 +96,43 @@ class SwiGLU(nn.Module):
         return down
 
 
-def initialise(module: nn.Linear | nn.Embedding, *, output_of: int | None = None) -> None:
+class SquaredReLU(nn.Module):
+    """The feed-forward of Primer (So et al. 2021): down(relu(up(x))²), without biases.
+
+    Two matrices, and zeros where a channel does not fire. ``relu2_size`` of the config is its width inside.
+    """
+
+    name_in_layer = "mlp"
+
+    def __init__(self, config: ModelConfig, layer_index: int = 0) -> None:
+        super().__init__()
+        self.up_proj = nn.Linear(config.hidden_size, config.relu2_size, bias=False)
+        self.down_proj = nn.Linear(config.relu2_size, config.hidden_size, bias=False)
+        initialise(self.up_proj)
+        initialise(self.down_proj, output_of=config)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (batch, seq, hidden) for ``x`` of the same shape."""
+        down: Tensor = self.down_proj(F.relu(self.up_proj(x)).square())
+        return down
+
+
+def initialise(module: nn.Linear | nn.Embedding, *, output_of: ModelConfig | None = None) -> None:
     """Draw the weight from N(0, 0.02²), that of an embedding from N(0, 1/hidden); biases become 0.
 
     Where the embedding is the head too, the logits of a new model then have variance 1, and a small model on
     little data learns far faster than from rows of 0.02.
 
-    ``output_of`` is the number of layers, for a projection onto the residual stream: two of them add to it in
-    each layer, so they are scaled by 1/sqrt(2 × layers), as in GPT-2 (Radford et al. 2019).
+    ``output_of`` is the model's config, for a projection onto the residual stream: two of them add to it in
+    each layer, so they are scaled by 1/sqrt(2 × layers), as in GPT-2 (Radford et al. 2019), or are zero where
+    it says ``zero_init_output``: then a new model is its embedding and its head, and layers grow in as they
+    are of use (Zhang et al. 2019, "Fixup").
     """
     if module.weight.is_meta:  # torch would load megabytes of Python to draw what has no memory
         return
-    std = INIT_STD if output_of is None else INIT_STD / math.sqrt(2 * output_of)
+    std = INIT_STD
+    if output_of is not None:  # a spread of 0 draws as many numbers: all else stays as it would be
+        std = 0.0 if output_of.zero_init_output else INIT_STD / math.sqrt(2 * output_of.num_layers)
     if isinstance(module, nn.Embedding):
         std = module.embedding_dim**-0.5
     nn.init.normal_(module.weight, std=std)

@@ -46,7 +46,7 @@ class Mamba1(nn.Module):
         self.A_log = nn.Parameter(_s4d_real(self.inner, self.state_size))
         self.D = nn.Parameter(torch.ones(self.inner))
         self.out_proj = nn.Linear(self.inner, hidden, bias=False)
-        initialise(self.out_proj, output_of=config.num_layers)
+        initialise(self.out_proj, output_of=config)
         if not self.A_log.is_meta:
             nn.init.uniform_(self.dt_proj.weight, -(self.rank**-0.5), self.rank**-0.5)
             with torch.no_grad():

@@ -54,7 +54,7 @@ class Mamba2(nn.Module):
         self.D = nn.Parameter(torch.ones(self.num_heads))
         self.norm = GatedRMSNorm(self.inner, self.groups, config.rms_norm_eps)
         self.out_proj = nn.Linear(self.inner, config.hidden_size, bias=False)
-        initialise(self.out_proj, output_of=config.num_layers)
+        initialise(self.out_proj, output_of=config)
 
     def new_state(
         self, batch: int, max_positions: int, dtype: torch.dtype, device: torch.device | str

@@ -119,7 +119,7 @@ class Mamba3(nn.Module):
             self.mimo_z = nn.Parameter(torch.ones(size))
             self.mimo_o = nn.Parameter(torch.ones(size) / self.rank)
         self.out_proj = nn.Linear(inner, config.hidden_size, bias=False)
-        initialise(self.out_proj, output_of=config.num_layers)
+        initialise(self.out_proj, output_of=config)
 
     def new_state(
         self, batch: int, max_positions: int, dtype: torch.dtype, device: torch.device | str

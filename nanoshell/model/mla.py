@@ -93,7 +93,7 @@ class MultiHeadLatentAttention(nn.Module):
         for projection in (self.w_dkv, self.w_kr, self.w_dq, self.w_uq, self.w_qr, self.w_uk, self.w_uv):
             if projection is not None:
                 initialise(projection)
-        initialise(self.o_proj, output_of=config.num_layers)
+        initialise(self.o_proj, output_of=config)
 
     def new_state(
         self, batch: int, max_positions: int, dtype: torch.dtype, device: torch.device | str

@@ -41,7 +41,7 @@ def parameter_split(config: ModelConfig) -> ParameterSplit:
         embedding=table,
         mixers=_sum(config, mixer_names(config), _OF_MIXER),
         feed_forwards=_sum(config, feed_forwards, _OF_FEED_FORWARD),
-        norms=(config.num_layers + with_feed_forward + 1) * config.hidden_size,
+        norms=(config.num_layers + with_feed_forward + 1) * config.hidden_size * config.norm_weight,
         head=0 if config.tie_embeddings else table,
     )
 
@@ -57,7 +57,7 @@ def _sum(
 
 def _attention(config: ModelConfig) -> int:
     keys_and_values = 2 * config.num_kv_heads * config.head_dim
-    norms = 2 * config.head_dim if config.qk_norm else 0
+    norms = 2 * config.head_dim if config.qk_norm and config.norm_weight else 0
     return config.hidden_size * (2 * config.hidden_size + keys_and_values) + norms
 
 
@@ -111,6 +111,10 @@ def _swiglu(config: ModelConfig) -> int:
     return 3 * config.hidden_size * config.feed_forward_size
 
 
+def _relu2(config: ModelConfig) -> int:
+    return 2 * config.hidden_size * config.relu2_size
+
+
 def _moe(config: ModelConfig) -> int:
     size, experts = config.expert_size or config.feed_forward_size, config.num_experts or 1
     shared = (config.shared_expert_size or size) if config.shared_expert_enabled else 0
@@ -122,4 +126,4 @@ def _none(config: ModelConfig) -> int:
 
 
 _OF_MIXER = {"attention": _attention, "mla": _mla, "mamba1": _mamba1, "mamba2": _mamba2, "mamba3": _mamba3}
-_OF_FEED_FORWARD = {"swiglu": _swiglu, "moe": _moe, NO_FEED_FORWARD: _none}
+_OF_FEED_FORWARD = {"swiglu": _swiglu, "relu2": _relu2, "moe": _moe, NO_FEED_FORWARD: _none}

@@ -13,6 +13,7 @@ from nanoshell.errors import ConfigError
 from nanoshell.model.cache import Cache
 from nanoshell.model.config import NO_FEED_FORWARD, ModelConfig, check_kinds
 from nanoshell.model.layers import RMSNorm, initialise
+from nanoshell.model.loss import soft_cap
 from nanoshell.model.parameters import ParameterSplit
 
 if TYPE_CHECKING:
@@ -29,10 +30,10 @@ class Layer(nn.Module):
         self.mixer_name = str(getattr(mixer, "name_in_layer", "mixer"))
         self.feed_forward_name = str(getattr(feed_forward, "name_in_layer", "mlp"))
         self.has_feed_forward = feed_forward is not None
-        self.input_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+        self.input_layernorm = _norm(config)
         self.add_module(self.mixer_name, mixer)
         if feed_forward is not None:
-            self.post_attention_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+            self.post_attention_layernorm = _norm(config)
             self.add_module(self.feed_forward_name, feed_forward)
         self.dropout = config.dropout
 
@@ -90,7 +91,7 @@ class Transformer(nn.Module):
             )
             for index, (mixer, feed_forward) in enumerate(kinds)
         )
-        self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+        self.norm = _norm(config)
         self.lm_head = (
             None if config.tie_embeddings else nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         )
@@ -102,6 +103,11 @@ class Transformer(nn.Module):
     def head_weight(self) -> Tensor:
         """The weight of the output head, (vocab, hidden); with tied embeddings, the embedding itself."""
         return self.embed_tokens.weight if self.lm_head is None else self.lm_head.weight
+
+    @property
+    def logit_soft_cap(self) -> float | None:
+        """What bounds the logits, as `soft_cap` does; None where nothing does."""
+        return self.config.logit_soft_cap
 
     def hidden(self, ids: Tensor, cache: Cache | None = None) -> Tensor:
         """Return the final, normalised hidden states (batch, seq, hidden) of ``ids`` (batch, seq).
@@ -124,7 +130,8 @@ class Transformer(nn.Module):
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Return the scores of the next token (…, vocab) for hidden states (…, hidden)."""
-        return F.linear(hidden, self.head_weight)
+        scores = F.linear(hidden, self.head_weight)
+        return scores if self.logit_soft_cap is None else soft_cap(scores, self.logit_soft_cap)
 
     def forward(self, ids: Tensor, cache: Cache | None = None) -> Tensor:
         """Return the logits (batch, seq, vocab) of ``ids`` (batch, seq)."""
@@ -202,6 +209,10 @@ def count_parameters(config: ModelConfig, mixers: Registry[LayerFactory]) -> Par
     """Return the parameters of each part for any kinds of layers, without allocating them."""
     with torch.device("meta"):
         return Transformer(config, mixers).parameter_split()
+
+
+def _norm(config: ModelConfig) -> RMSNorm:
+    return RMSNorm(config.hidden_size, config.rms_norm_eps, weight=config.norm_weight)
 
 
 def _count(module: nn.Module) -> int:

@@ -104,7 +104,8 @@ class CompactVocabulary:
 
         ``targets`` (batch, seq) are `slots`.
         """
-        return full_loss(hidden, self._model.head_weight, targets, bias=self._bias)
+        cap = self._model.logit_soft_cap
+        return full_loss(hidden, self._model.head_weight, targets, bias=self._bias, cap=cap)
 
     @contextlib.contextmanager
     def full(self) -> Iterator[None]:

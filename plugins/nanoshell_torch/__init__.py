@@ -20,6 +20,7 @@ MIXERS = (
 )
 FEED_FORWARDS = (
     ("swiglu", "SwiGLU", "gated feed-forward"),
+    ("relu2", "SquaredReLU", "feed-forward of squared ReLU"),
     ("moe", "MixtureOfExperts", "each token to a few experts of many"),
 )
 

@@ -42,6 +42,12 @@ MAMBA3 = {**MAMBA2, "mamba2_n_groups": 1, "mamba3_enabled": True, "mamba3_comple
 
 CASES: dict[str, dict[str, Any]] = {
     "attention": {"kv_heads": 2, "qk_norm": True},
+    "attention, relu2, norms without weights, capped": {
+        "feed_forward": "relu2",
+        "qk_norm": True,
+        "norm_weight": False,
+        "logit_soft_cap": 0.5,
+    },
     "attention, moe": {**MOE, "experts_per_tok": 1, "shared_expert_enabled": True},
     "mla": MLA,
     "mla, queries without latent": {**MLA, "q_latent_dim": None},

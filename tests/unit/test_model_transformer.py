@@ -163,6 +163,52 @@ def test_initialisation_is_seeded_small_and_scaled_by_depth(mixers: Registry[Any
     assert loss.item() == pytest.approx(math.log(97), abs=0.15)
 
 
+def test_outputs_that_start_at_zero_leave_embedding_and_head_alone(mixers: Registry[Any]) -> None:
+    keys = {"hidden_size": 32, "num_layers": 3, "mamba_layers": [1]}
+    model = build_model(config_of(**keys, zero_init_output=True), mixers, seed=5)
+    usual = build_model(config_of(**keys), mixers, seed=5).state_dict()
+    zero = {name for name, value in model.state_dict().items() if not value.any() and usual[name].any()}
+    assert zero == {
+        *(f"layers.{index}.self_attn.o_proj.weight" for index in (0, 2)),
+        *(f"layers.{index}.mlp.down_proj.weight" for index in (0, 2)),
+        next(name for name in usual if name.startswith("layers.1.") and name.endswith("out_proj.weight")),
+    }
+    rest = {name: value for name, value in model.state_dict().items() if name not in zero}
+    assert all(torch.equal(value, usual[name]) for name, value in rest.items())
+    ids = torch.randint(97, (2, 8))
+    expected = model.logits(model.norm(model.embed_tokens(ids)))
+    torch.testing.assert_close(model(ids), expected, rtol=0, atol=0)
+
+
+def test_a_squared_relu_norms_without_weights_and_a_cap_by_their_formulas(mixers: Registry[Any]) -> None:
+    config = config_of(
+        hidden_size=24,
+        num_layers=1,
+        qk_norm=True,
+        feed_forward="relu2",
+        norm_weight=False,
+        logit_soft_cap=0.2,
+    )
+    model = build_model(config, mixers, seed=0).double()
+    names = set(model.state_dict())
+    assert not [name for name in names if "norm" in name]
+    assert {name for name in names if ".mlp." in name} == {
+        "layers.0.mlp.up_proj.weight",
+        "layers.0.mlp.down_proj.weight",
+    }
+    layer: Any = model.layers[0]
+    assert layer.mlp.up_proj.weight.shape == (4 * 24, 24)
+    x = torch.randn(2, 5, 24, dtype=torch.float64)
+    up, down = layer.mlp.up_proj.weight, layer.mlp.down_proj.weight
+    torch.testing.assert_close(layer.mlp(x), (x @ up.t()).clamp_min(0).pow(2) @ down.t())
+    normed = x / (x.pow(2).mean(-1, keepdim=True) + config.rms_norm_eps).sqrt()
+    torch.testing.assert_close(layer.input_layernorm(x), normed)
+    scores = 30 * torch.randn(2, 5, 24, dtype=torch.float64)
+    raw = scores @ model.head_weight.t()
+    assert float(raw.detach().abs().max()) > 0.2
+    torch.testing.assert_close(model.logits(scores), 0.2 * torch.tanh(raw / 0.2))
+
+
 def test_names_of_parameters_are_those_of_llama(mixers: Registry[Any]) -> None:
     names = set(Transformer(config_of(num_layers=1), mixers).state_dict())
     attention = {f"layers.0.self_attn.{part}_proj.weight" for part in "qkvo"}

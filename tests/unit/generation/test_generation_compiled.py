@@ -39,6 +39,12 @@ KINDS: dict[str, dict[str, Any]] = {
         "intermediate_size": 77,
         "vocab_size": 271,
     },
+    "relu2, norms without weights, capped": {
+        "feed_forward": "relu2",
+        "qk_norm": True,
+        "norm_weight": False,
+        "logit_soft_cap": 0.4,
+    },
     "attention, moe": MOE,
     "mla": MLA,
     "mla, moe": {**MLA, **MOE},

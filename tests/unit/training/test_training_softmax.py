@@ -20,8 +20,8 @@ IDS = torch.tensor([[1, 4, 4, 9, 2], [7, 1, 9, 9, 0]])
 USED = np.array([0, 1, 2, 4, 7, 9])
 
 
-def model_of(lab: Any, tied: bool) -> Transformer:
-    config = lab.config(model_tie_embeddings=tied).model
+def model_of(lab: Any, tied: bool, **keys: Any) -> Transformer:
+    config = lab.config(model_tie_embeddings=tied, **keys).model
     return build_model(config, lab.plugins.mixers, seed=3).double()
 
 
@@ -38,9 +38,11 @@ def exact(model: Transformer) -> Tensor:
     return F.cross_entropy(model(IDS[:, :-1]).flatten(0, 1), IDS[:, 1:].flatten(), reduction="sum")
 
 
-@pytest.mark.parametrize("tied", [True, False])
-def test_with_all_others_sampled_it_is_the_full_loss_with_its_gradients(lab: Any, tied: bool) -> None:
-    model = model_of(lab, tied)
+@pytest.mark.parametrize(("tied", "cap"), [(True, None), (False, None), (False, 0.3)])
+def test_with_all_others_sampled_it_is_the_full_loss_with_its_gradients(
+    lab: Any, tied: bool, cap: float | None
+) -> None:
+    model = model_of(lab, tied, model_logit_soft_cap=cap)
     expected = exact(model)
     expected.backward()
     gradients = {name: parameter.grad for name, parameter in model.named_parameters()}
