@@ -166,6 +166,7 @@ if TYPE_CHECKING:
     from nanoshell.runs.pruning import prune as prune
     from nanoshell.runs.telling import (
         rare_events as rare_events,
+        step_event as step_event,
         tell as tell,
         tell_changes as tell_changes,
         tell_evaluation as tell_evaluation,
@@ -181,8 +182,10 @@ if TYPE_CHECKING:
     from nanoshell.tokenizer.bpe import cl100k_base as cl100k_base
     from nanoshell.tokenizer.streaming import StreamingDecoder as StreamingDecoder
     from nanoshell.training.launch import TrainRequest as TrainRequest, start_run as start_run
+    from nanoshell.training.muon import muon as muon
     from nanoshell.training.optimizer import adamw as adamw
     from nanoshell.training.presets import list_presets as list_presets, load_config as load_config
+    from nanoshell.training.settable import SETTABLE as SETTABLE, settable_key as settable_key
     from nanoshell.training.worker import run_worker as run_worker
 
 _HOME = {
@@ -256,6 +259,7 @@ _HOME = {
     "RunError": "nanoshell.errors",
     "RunStatus": "nanoshell.runs.directory",
     "SAMPLER_VALUE": "nanoshell.command.complete",
+    "SETTABLE": "nanoshell.training.settable",
     "SETTING": "nanoshell.command.complete",
     "SETTING_VALUE": "nanoshell.command.complete",
     "SOURCE": "nanoshell.command.complete",
@@ -302,6 +306,7 @@ _HOME = {
     "load_config": "nanoshell.training.presets",
     "min_p": "nanoshell.generation.cuts",
     "mirostat": "nanoshell.generation.mirostat",
+    "muon": "nanoshell.training.muon",
     "nearest": "nanoshell.errors",
     "on_interrupt": "nanoshell.command.interrupt",
     "open_session": "nanoshell.session",
@@ -320,8 +325,10 @@ _HOME = {
     "request": "nanoshell.runs.control",
     "role_ids": "nanoshell.chat.template",
     "run_worker": "nanoshell.training.worker",
+    "settable_key": "nanoshell.training.settable",
     "start_run": "nanoshell.training.launch",
     "stay_at_prompt": "nanoshell.command.result",
+    "step_event": "nanoshell.runs.telling",
     "tell": "nanoshell.runs.telling",
     "tell_changes": "nanoshell.runs.telling",
     "tell_evaluation": "nanoshell.runs.telling",

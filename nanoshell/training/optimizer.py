@@ -23,11 +23,7 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, An
 
     A module can name parameters of its own in ``no_weight_decay``, which are not decayed either.
     """
-    exempt = {
-        id(getattr(module, name))
-        for module in model.modules()
-        for name in getattr(module, "no_weight_decay", ())
-    }
+    exempt = exempt_parameters(model)
     decayed: list[nn.Parameter] = []
     plain: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
@@ -36,6 +32,15 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, An
             (decayed if is_matrix and id(parameter) not in exempt else plain).append(parameter)
     groups = [(decayed, weight_decay), (plain, 0.0)]
     return [{"params": params, "weight_decay": decay} for params, decay in groups if params]
+
+
+def exempt_parameters(model: nn.Module) -> set[int]:
+    """Return the ids (of Python) of the parameters that modules name in ``no_weight_decay``."""
+    return {
+        id(getattr(module, name))
+        for module in model.modules()
+        for name in getattr(module, "no_weight_decay", ())
+    }
 
 
 def adamw(model: nn.Module, trainer: TrainerConfig) -> torch.optim.Optimizer:

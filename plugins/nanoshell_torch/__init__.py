@@ -1,4 +1,4 @@
-"""Devices (cpu, cuda, mps), the kinds of layers, and the optimizer ``adamw``."""
+"""Devices (cpu, cuda, mps), the kinds of layers, and the optimizers ``adamw`` and ``muon``."""
 
 from __future__ import annotations
 
@@ -64,6 +64,13 @@ def adamw(*arguments: Any, **options: Any) -> Any:
     return build(*arguments, **options)
 
 
+def muon(*arguments: Any, **options: Any) -> Any:
+    """Return Muon and AdamW over a model's parameters, as the trainer configures them."""
+    from nanoshell import muon as build
+
+    return build(*arguments, **options)
+
+
 @hookimpl
 def register_backends(register: RegisterBackend) -> None:
     register("cuda", cuda, rank=20, summary="an NVIDIA or AMD GPU")
@@ -82,3 +89,4 @@ def register_mixers(register: RegisterMixer) -> None:
 @hookimpl
 def register_optimizers(register: RegisterOptimizer) -> None:
     register("adamw", adamw, summary="Adam with decoupled weight decay")
+    register("muon", muon, summary="Muon for the matrices of the layers, AdamW for the rest")
