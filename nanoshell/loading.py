@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from nanoshell.narrator import Narrator
     from nanoshell.plugin.manager import Plugins
     from nanoshell.runs.locate import ModelLocation
-    from nanoshell.tokenizer.base import Tokenizer
 
 
 @dataclass(frozen=True)
@@ -52,7 +51,6 @@ def check_dtype(backend: Backend, dtype: str) -> None:
 def load(
     location: ModelLocation,
     plugins: Plugins,
-    tokenizer: Tokenizer,
     backend: Backend,
     *,
     dtype: str = "auto",
@@ -61,25 +59,23 @@ def load(
 ) -> LoadedModel:
     """Return the model of ``location`` on the device of ``backend``, in ``dtype``.
 
-    ``tokenizer`` is the session's; a model that names another one gets that. ``compiled`` is a mode of
+    It gets its own tokenizer: the one that it carries, or the one that it names. ``compiled`` is a mode of
     `CompiledStep`; with ``on`` it is built here, and why it cannot be is said. Raises `DeviceError`, and as
-    `read_config` and `load_model` do.
+    `own_tokenizer` and `load_model` do.
     """
     check_dtype(backend, dtype)
     import torch
 
     from nanoshell.generation.engine import Engine
-    from nanoshell.model.weights import load_model, read_config
+    from nanoshell.model.weights import load_model, own_tokenizer, read_config
 
     config, device = read_config(location.path), backend.device()
-    if config.tokenizer != tokenizer.name:
-        tokenizer = plugins.tokenizers.get(config.tokenizer)()
+    tokenizer = own_tokenizer(location.path, plugins.tokenizers)
     network = load_model(
         location.path,
         plugins.mixers,
         device=device,
         dtype=None if dtype == "auto" else getattr(torch, dtype),
-        tokenizer=tokenizer,
     )
     engine = Engine(network, tokenizer, plugins.samplers, device=device, compile=compiled)
     if compiled == "on":

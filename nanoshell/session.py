@@ -84,8 +84,10 @@ class Session:
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
-        """The tokenizer of the settings, built when first needed."""
-        return self.plugins.tokenizers.get(self.settings.text("tokenizer"))()
+        """The tokenizer of the settings, built when first needed. A model brings its own."""
+        from nanoshell.tokenizer.store import find_tokenizer
+
+        return find_tokenizer(self.settings.text("tokenizer"), self.plugins.tokenizers)
 
     @cached_property
     def template(self) -> ChatTemplate:
@@ -167,6 +169,10 @@ class Session:
         """Count ``run``, started elsewhere or by an earlier session, among those of this one."""
         self.following.add(run, everything=everything)
 
+    def unfollow(self, run: RunDirectory) -> bool:
+        """Follow ``run`` no more, and return whether it was followed. It goes on."""
+        return self.following.drop(run)
+
     def steered_run(self, reference: str | None = None) -> RunDirectory:
         """Return the run that ``reference`` names, else the one that is meant where none is named.
 
@@ -232,7 +238,10 @@ class Session:
     def model(self) -> LoadedModel:
         """Return the chosen model with its newest weights, loading it where needed."""
         if self.model_name is None:
-            raise UsageError("no model is loaded", hint=f"try: {typed('demo')}, {typed('train')}, or {typed('model load latest')}")
+            raise UsageError(
+                "no model is loaded",
+                hint=f"try: {typed('demo')}, {typed('train')}, or {typed('model load latest')}",
+            )
         return self._load(self.locate_model(self.model_name))
 
     def backend(self) -> Backend:
@@ -256,7 +265,6 @@ class Session:
         self._loaded = load(
             location,
             self.plugins,
-            self.tokenizer,
             backend,
             dtype=dtype,
             compiled=compiled,

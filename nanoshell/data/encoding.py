@@ -31,6 +31,7 @@ from nanoshell.data.source import Document
 from nanoshell.data.tokens import TOKEN_DTYPE
 from nanoshell.errors import DataError, NanoshellError
 from nanoshell.tokenizer.base import Tokenizer
+from nanoshell.tokenizer.char import UnknownCharacterError
 
 PIECE = 1 << 18
 """Characters that are encoded at once: enough to keep a thread busy, little enough to hold many."""
@@ -50,12 +51,16 @@ Ids = NDArray[np.uint32]
 
 @dataclass(frozen=True)
 class Piece:
-    """A document, or a part of one cut where it changes nothing; ``ends`` is its last part."""
+    """A document, or a part of one cut where it changes nothing; ``ends`` is its last part.
+
+    ``start`` is how many characters of the document come before it.
+    """
 
     document: Document
     ends: bool
     held_out: bool
     num_bytes: int
+    start: int = 0
 
 
 @dataclass(frozen=True)
@@ -83,16 +88,19 @@ def encode_piece(piece: Piece, tokenizer: Tokenizer, template: ChatTemplate) -> 
         return _checked(document.ids, document.origin, tokenizer)
     try:
         if document.messages:
-            ids = template.encode(document.messages, tokenizer)
+            ids = np.array(template.encode(document.messages, tokenizer), dtype=TOKEN_DTYPE)
         elif document.special:
-            ids = tokenizer.encode_special(document.text)
+            ids = np.array(tokenizer.encode_special(document.text), dtype=TOKEN_DTYPE)
         else:
-            ids = tokenizer.encode(document.text)
+            encode = getattr(tokenizer, "encode_array", tokenizer.encode)
+            ids = np.asarray(encode(document.text), dtype=TOKEN_DTYPE)
     except NanoshellError as error:
+        if isinstance(error, UnknownCharacterError):
+            error = error.further_on(piece.start)
         raise DataError(f"{document.origin}: {error.message}", hint=error.hint) from error
-    if piece.ends and (not ids or ids[-1] != tokenizer.end_of_text):
-        ids.append(tokenizer.end_of_text)
-    return np.array(ids, dtype=TOKEN_DTYPE)
+    if piece.ends and (not len(ids) or ids[-1] != tokenizer.end_of_text):
+        ids = np.append(ids, np.uint32(tokenizer.end_of_text))
+    return ids
 
 
 def encode_all(
@@ -170,18 +178,20 @@ def _pieces(documents: Iterable[Document], special: bool, val_fraction: float) -
                 yield Piece(part, not part.continues, held_out, _size(part))
             continue
         document = replace(first, special=special or first.special, continues=False)
+        start = 0
         previous: str | None = None
         for text in cut_text(part.text for part in itertools.chain([first], parts)):
             if previous is not None:
-                yield _text_piece(document, previous, False, held_out)
+                yield _text_piece(document, previous, start, False, held_out)
+                start += len(previous)
             previous = text
         if previous is not None:
-            yield _text_piece(document, previous, True, held_out)
+            yield _text_piece(document, previous, start, True, held_out)
 
 
-def _text_piece(document: Document, text: str, ends: bool, held_out: bool) -> Piece:
+def _text_piece(document: Document, text: str, start: int, ends: bool, held_out: bool) -> Piece:
     piece = replace(document, text=text)
-    return Piece(piece, ends, held_out, _size(piece))
+    return Piece(piece, ends, held_out, _size(piece), start)
 
 
 def _whole_documents(documents: Iterable[Document]) -> Iterator[Iterator[Document]]:

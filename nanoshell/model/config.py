@@ -208,7 +208,10 @@ class ModelConfig(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _null_is_absent(cls, data: Any) -> Any:
-        return without_nulls(data)
+        data = without_nulls(data)
+        if isinstance(data, dict) and data.get("vocab_size") == "auto":
+            return {key: value for key, value in data.items() if key != "vocab_size"}
+        return data
 
     @model_validator(mode="after")
     def _parts_fit(self) -> ModelConfig:
@@ -319,8 +322,15 @@ def check_vocabulary(config: ModelConfig, tokenizer: Tokenizer) -> None:
         raise ConfigError(
             f"vocab_size {config.vocab_size:,} of '{config.name}' is smaller than the vocabulary of "
             f"tokenizer '{tokenizer.name}', {tokenizer.vocab_size:,}",
-            hint=f"set model.vocab_size to {tokenizer.vocab_size} or more",
+            hint=f"set model.vocab_size to {tokenizer.vocab_size} or more, or to auto",
         )
+
+
+def with_vocabulary(config: ModelConfig, vocab_size: int) -> ModelConfig:
+    """Return ``config`` with ``vocab_size`` where it has none of its own."""
+    if "vocab_size" in config.model_fields_set:
+        return config
+    return config.model_copy(update={"vocab_size": vocab_size})
 
 
 def check_format(data: Mapping[str, Any], where: str) -> None:

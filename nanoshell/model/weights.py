@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,8 @@ from nanoshell.errors import CheckpointError, ConfigError, nearest
 from nanoshell.files import explain_storage, storage_error, write_text
 from nanoshell.model.config import FORMAT, ModelConfig, check_format
 from nanoshell.model.transformer import LayerFactory, Transformer
+from nanoshell.tokenizer.files import carried_tokenizer, carry_tokenizer
+from nanoshell.tokenizer.store import find_tokenizer
 
 if TYPE_CHECKING:
     from nanoshell.plugin.registry import Registry
@@ -30,6 +32,7 @@ CONFIG = "config.json"
 def save_model(directory: Path, model: Transformer, tokenizer: Tokenizer) -> None:
     """Write the weights, in their own dtype, and the config with the tokenizer's identity into ``directory``.
 
+    A tokenizer that is data is written beside them, so that the model needs nothing else on another machine.
     The directory exists; the caller makes it appear whole (write elsewhere, rename). Raises `StorageError`.
     """
     write_tensors(directory / WEIGHTS, model.state_dict(), {"format": "pt"})
@@ -41,6 +44,7 @@ def save_model(directory: Path, model: Transformer, tokenizer: Tokenizer) -> Non
         "layer_providers": model.providers,
     }
     write_text(directory / CONFIG, json.dumps(document, indent=2) + "\n")
+    carry_tokenizer(directory, tokenizer)
 
 
 def load_model(
@@ -92,6 +96,18 @@ def read_config(directory: Path) -> ModelConfig:
         raise CheckpointError(error.message, hint=error.hint) from error
 
 
+def own_tokenizer(directory: Path, registered: Registry[Callable[[], Tokenizer]]) -> Tokenizer:
+    """Return the tokenizer of the model in ``directory``: the one that it carries, or the one that it names.
+
+    Raises `CheckpointError` where that is not the one with which the model was trained, `UnknownNameError`
+    where it is not here, `TokenizerError` where its file is damaged.
+    """
+    carried = carried_tokenizer(directory)
+    tokenizer = carried or find_tokenizer(read_config(directory).tokenizer, registered)
+    check_tokenizer(directory, tokenizer)
+    return tokenizer
+
+
 def check_tokenizer(directory: Path, tokenizer: Tokenizer) -> None:
     """Raise `CheckpointError` where the model was trained on other ids than ``tokenizer``'s."""
     document = _document(directory)
@@ -99,7 +115,7 @@ def check_tokenizer(directory: Path, tokenizer: Tokenizer) -> None:
     if recorded != tokenizer.fingerprint:
         raise CheckpointError(
             f"{directory} was trained with another version of tokenizer '{tokenizer.name}'",
-            hint="its ids mean other texts: use the plugin that it was trained with, or train again",
+            hint="its ids mean other texts: bring the tokenizer back that it was trained with, or train again",
         )
 
 

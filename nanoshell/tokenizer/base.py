@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 
 @runtime_checkable
 class Tokenizer(Protocol):
-    """Text to ids and back. Ids are plain ints below ``vocab_size``."""
+    """Text to ids and back. Ids are plain ints below ``vocab_size``.
+
+    One that makes arrays faster than lists has ``encode_array(text)`` besides: what ``encode`` returns, as a
+    numpy array of unsigned 32-bit ids, shape ``(tokens,)``. Large corpora are encoded with it.
+    """
 
     @property
     def name(self) -> str:
@@ -45,3 +49,11 @@ class Tokenizer(Protocol):
 
     def token_bytes(self, token_id: int) -> bytes:
         """Return the bytes that ``token_id`` stands for. Raises `TokenizerError` for unknown ids."""
+
+
+@runtime_checkable
+class PortableTokenizer(Tokenizer, Protocol):
+    """A tokenizer that is data and no code: a model carries it along, in a file."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what a tokenizer file holds about it, ``kind`` first, as JSON-able values."""

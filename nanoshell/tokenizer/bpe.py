@@ -49,36 +49,33 @@ _LONG_RUN = 4096
 """White space as long as this is cut by us. tiktoken's limit lies near a million characters."""
 
 
-class BpeTokenizer:
+class RankedTokenizer:
     """A tiktoken encoding that fulfils the `Tokenizer` contract.
 
-    ``rank_file`` is in tiktoken's format: line n holds, in base64, the bytes of the token whose rank and id
-    are n, and then n. Raises `TokenizerError` where the file is missing or has another ``sha256``. Several
-    threads may encode and decode at once, and do so side by side. Pickling stores the arguments, not the
-    tables.
+    ``ranks`` gives the bytes of each token its rank, which is its id: 0, 1, … without a gap. Special tokens
+    have ids beyond. ``pattern`` cuts a text into pieces, as `PATTERN` does, and ``source`` stands for the ranks
+    in the fingerprint. Several threads may encode and decode at once, and do so side by side.
     """
 
     def __init__(
         self,
         name: str,
-        rank_file: Path,
-        sha256: str,
+        ranks: dict[bytes, int],
         *,
         pattern: str,
         special_tokens: Mapping[str, int],
         end_of_text: str,
+        source: str,
     ) -> None:
         import tiktoken
 
         self.name = name
-        self._arguments = (name, rank_file, sha256, pattern, dict(special_tokens), end_of_text)
         self.special_tokens: Mapping[str, int] = MappingProxyType(dict(special_tokens))
         self.end_of_text = special_tokens[end_of_text]
-        ranks = _read_ranks(rank_file, sha256)
         ids = self.special_tokens.values()
         self.vocab_size = 1 + max(len(ranks) - 1, *ids)
         self.unused_ids = frozenset(range(len(ranks), self.vocab_size)).difference(ids)
-        definition = json.dumps([sha256, pattern, sorted(special_tokens.items())])
+        definition = json.dumps([source, pattern, sorted(special_tokens.items())])
         self.fingerprint = hashlib.sha256(definition.encode()).hexdigest()
         self._special_pattern = re.compile(
             "(" + "|".join(re.escape(spelling) for spelling in sorted(special_tokens, reverse=True)) + ")"
@@ -87,11 +84,8 @@ class BpeTokenizer:
             name, pat_str=pattern, mergeable_ranks=ranks, special_tokens=dict(special_tokens)
         )
 
-    def __reduce__(self) -> tuple[Callable[..., BpeTokenizer], tuple[object, ...]]:
-        return _rebuild, self._arguments
-
     def __repr__(self) -> str:
-        return f"BpeTokenizer({self.name!r}, {self.vocab_size} ids)"
+        return f"{type(self).__name__}({self.name!r}, {self.vocab_size} ids)"
 
     def encode(self, text: str) -> list[int]:
         """Return the ids of ``text`` as ordinary text: a special token's spelling in it stays text.
@@ -145,6 +139,38 @@ class BpeTokenizer:
             hint=f"its ids are 0 to {self.vocab_size - 1}, {len(self.unused_ids)} of them unused;"
             " were these ids made with another tokenizer?",
         )
+
+
+class BpeTokenizer(RankedTokenizer):
+    """Byte pair encoding with the ranks of a file.
+
+    ``rank_file`` is in tiktoken's format: line n holds, in base64, the bytes of the token whose rank and id
+    are n, and then n. Raises `TokenizerError` where the file is missing or has another ``sha256``. Pickling
+    stores the arguments, not the tables.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        rank_file: Path,
+        sha256: str,
+        *,
+        pattern: str,
+        special_tokens: Mapping[str, int],
+        end_of_text: str,
+    ) -> None:
+        self._arguments = (name, rank_file, sha256, pattern, dict(special_tokens), end_of_text)
+        super().__init__(
+            name,
+            _read_ranks(rank_file, sha256),
+            pattern=pattern,
+            special_tokens=special_tokens,
+            end_of_text=end_of_text,
+            source=sha256,
+        )
+
+    def __reduce__(self) -> tuple[Callable[..., BpeTokenizer], tuple[object, ...]]:
+        return _rebuild, self._arguments
 
 
 @functools.cache

@@ -16,6 +16,9 @@ SYSTEM = "<|system|>"
 USER = "<|user|>"
 ASSISTANT = "<|assistant|>"
 
+FEW_SPECIAL_TOKENS = (END_OF_TEXT, SYSTEM, USER, ASSISTANT)
+"""What documents and conversations need: the special tokens of a small vocabulary, after its other ids."""
+
 
 def _pairs(*names: str) -> tuple[str, ...]:
     """Return ``<|name|>`` and ``<|/name|>`` for each of ``names``."""

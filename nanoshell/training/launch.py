@@ -11,20 +11,28 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nanoshell.data.corpus import Corpus, prepare_corpus
-from nanoshell.data.loader import TokenLoader
-from nanoshell.data.source import open_source
-from nanoshell.data.tokens import open_tokens
+from nanoshell.data.source import DataSource, open_source
+from nanoshell.data.vocabulary import tokenizer_from_data
 from nanoshell.errors import DataError, UsageError
 from nanoshell.narrator import Narrator, SilentNarrator
 from nanoshell.runs.directory import RunDirectory, create_run, remove_run
 from nanoshell.runs.process import start_worker
+from nanoshell.tokenizer.files import carried_tokenizer, carry_tokenizer
+from nanoshell.tokenizer.store import find_tokenizer, recipe_of
+from nanoshell.training.batches import open_loader
 from nanoshell.training.checkpoint import read_document
 from nanoshell.training.config import RunConfig
 from nanoshell.training.numerics import choose_softmax
 from nanoshell.training.presets import load_config
 from nanoshell.training.provenance import describe_origin
 from nanoshell.training.record import RunRecord, read_record
-from nanoshell.training.request import TrainRequest as TrainRequest, check_device, check_names, on_device
+from nanoshell.training.request import (
+    TrainRequest as TrainRequest,
+    check_device,
+    check_names,
+    fit_vocabulary,
+    on_device,
+)
 from nanoshell.training.resume import checkpoint_config, find_resume_point, resume_run
 
 if TYPE_CHECKING:
@@ -69,10 +77,14 @@ def _start_new(
     """Start a new run, from the weights and state of ``initial_checkpoint`` where that is given."""
     if request.source is None:
         raise UsageError("no data is chosen", hint="name it: --data nano-start, or a file, folder or glob")
-    tokenizer = check_names(config, plugins)
+    check_names(config, plugins)
     check_device(config, plugins)
     template = plugins.chat_templates.get(request.chat_template)()
     source = open_source(request.source, plugins.sources)
+    carried = carried_tokenizer(initial_checkpoint) if initial_checkpoint else None
+    name = config.model.tokenizer
+    tokenizer = carried or choose_tokenizer(name, source, request.special, plugins, narrator)
+    config = fit_vocabulary(config, tokenizer)
     corpus = prepare_corpus(source, tokenizer, template, special=request.special, narrator=narrator)
     if initial_checkpoint is not None and read_document(initial_checkpoint)["corpus_sha256"] != corpus.sha256:
         raise DataError(
@@ -100,11 +112,22 @@ def _start_new(
     _tell_early_end(record, request, narrator)
     run = create_run(request.runs_dir, request.name or run_name(config), record.to_dict())
     try:
+        carry_tokenizer(run.path, tokenizer)
         start_worker(run, plugins.arguments)
     except BaseException:
         remove_run(run)
         raise
     return run
+
+
+def choose_tokenizer(
+    name: str, source: DataSource, special: bool, plugins: Plugins, narrator: Narrator
+) -> Tokenizer:
+    """Return the tokenizer that ``name`` stands for, or the one that it says to make from ``source``."""
+    recipe = None if name in plugins.tokenizers else recipe_of(name)
+    if recipe is None:
+        return find_tokenizer(name, plugins.tokenizers)
+    return tokenizer_from_data(recipe, source, special=special, narrator=narrator)
 
 
 def _tell_early_end(record: RunRecord, request: TrainRequest, narrator: Narrator) -> None:
@@ -128,14 +151,5 @@ def run_name(config: RunConfig) -> str:
 
 
 def _windows_per_epoch(config: RunConfig, corpus: Corpus, tokenizer: Tokenizer) -> int:
-    """Return how many windows an epoch has. Raises `DataError` where the data is shorter than one."""
-    loader = TokenLoader(
-        open_tokens(corpus.path, tokenizer),
-        seq_len=config.seq_len,
-        batch_size=config.trainer.batch_size,
-        seed=config.trainer.seed,
-        val_fraction=config.trainer.val_fraction,
-        end_of_text=tokenizer.end_of_text,
-        shuffle=config.trainer.shuffle,
-    )
-    return loader.windows_per_epoch
+    """Return how many windows an epoch has. Raises `DataError` where the data does not serve."""
+    return open_loader(config, corpus.path, tokenizer).windows_per_epoch

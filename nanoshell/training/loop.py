@@ -48,7 +48,7 @@ def train_run(
     record = read_record(run)
     for folder in (run.checkpoints_dir, run.snapshots_dir):
         clear_parts(folder)
-    tokenizer = build_tokenizer(record, plugins)
+    tokenizer = build_tokenizer(run, record, plugins)
     check_corpus(record.corpus)
     checkpoint = run.latest_checkpoint() or record.initial_checkpoint
     numerics, backend = choose_numerics(record, plugins, checkpoint)

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from nanoshell.data.corpus import Corpus
 from nanoshell.errors import DataError, RunError
+from nanoshell.tokenizer.files import carried_tokenizer
+from nanoshell.tokenizer.store import find_tokenizer
 from nanoshell.training.config import RunConfig
 
 if TYPE_CHECKING:
@@ -106,12 +108,15 @@ def check_corpus(corpus: Corpus) -> None:
         )
 
 
-def build_tokenizer(record: RunRecord, plugins: Plugins) -> Tokenizer:
-    """Return the tokenizer of the run. Raises `RunError` where it splits text otherwise than it did then."""
-    tokenizer = plugins.tokenizers.get(record.corpus.tokenizer)()
+def build_tokenizer(run: RunDirectory, record: RunRecord, plugins: Plugins) -> Tokenizer:
+    """Return the tokenizer of ``run``: the one in its folder, or the one that its name stands for.
+
+    Raises `RunError` where it splits text otherwise than it did then.
+    """
+    tokenizer = carried_tokenizer(run.path) or find_tokenizer(record.corpus.tokenizer, plugins.tokenizers)
     if tokenizer.fingerprint != record.tokenizer_fingerprint:
         raise RunError(
             f"tokenizer '{tokenizer.name}' is another version than the one that the run began with",
-            hint="use the plugin of that time, or start a new run",
+            hint="bring the one of that time back, or start a new run",
         )
     return tokenizer

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from nanoshell.errors import DeviceError, unknown_name
 from nanoshell.model.backend import choose_backend
-from nanoshell.model.config import check_kinds, check_vocabulary
+from nanoshell.model.config import check_kinds, check_vocabulary, with_vocabulary
 from nanoshell.training.config import RunConfig
 
 if TYPE_CHECKING:
@@ -50,20 +50,26 @@ def on_device(config: RunConfig, device: str | None) -> RunConfig:
     return config.model_copy(update={"trainer": config.trainer.model_copy(update={"device": device})})
 
 
-def check_names(config: RunConfig, plugins: Plugins) -> Tokenizer:
-    """Raise for a name in ``config`` that no plugin brings, and return the tokenizer that it names.
+def check_names(config: RunConfig, plugins: Plugins) -> None:
+    """Raise `UnknownNameError` or `ConfigError` with the nearest name for one that no plugin brings.
 
-    Raises `UnknownNameError` and `ConfigError` with the nearest name, also for a model whose vocabulary is
-    smaller than the tokenizer's.
+    The tokenizer's is not looked at: a run and a checkpoint carry theirs.
     """
     plugins.optimizers.entry(config.trainer.optimizer)
     check_kinds(config.model, plugins.mixers)
     device = config.trainer.device_name
     if device != "auto" and device not in plugins.backends:
         raise unknown_name("device", device, ["auto", *plugins.backends.names()])
-    tokenizer = plugins.tokenizers.get(config.model.tokenizer)()
-    check_vocabulary(config.model, tokenizer)
-    return tokenizer
+
+
+def fit_vocabulary(config: RunConfig, tokenizer: Tokenizer) -> RunConfig:
+    """Return ``config`` with as many ids as ``tokenizer`` has, where it names no ``vocab_size``.
+
+    Raises `ConfigError` where it names fewer.
+    """
+    model = with_vocabulary(config.model, tokenizer.vocab_size)
+    check_vocabulary(model, tokenizer)
+    return config.model_copy(update={"model": model})
 
 
 def check_device(config: RunConfig, plugins: Plugins) -> None:

@@ -15,6 +15,7 @@ from nanoshell.data.corpus import Corpus, prepare_corpus
 from nanoshell.data.source import open_source
 from nanoshell.errors import ConfigError, DataError, NanoshellError, RunError, UsageError
 from nanoshell.files import write_text
+from nanoshell.model.config import with_vocabulary
 from nanoshell.narrator import Narrator
 from nanoshell.runs.directory import RunDirectory, find_run, list_runs
 from nanoshell.runs.locate import checkpoint_at, split_step
@@ -80,7 +81,8 @@ def _newest(request: TrainRequest) -> ResumePoint | None:
         except NanoshellError:
             continue
         named = request.name is None or run.name.rpartition("-")[0] == request.name
-        same_model = request.config is None or request.config.model == record.config.model
+        wanted = None if request.config is None else _fitted(request.config, record.config)
+        same_model = wanted is None or wanted.model == record.config.model
         same_source = request.source is None or request.source == record.corpus.spec
         checkpoint = run.latest_checkpoint()
         if not (named and same_model and same_source) or checkpoint is None:
@@ -127,7 +129,7 @@ def resume_run(
     config = _agreed(record.config, request, f"run '{run.name}'")
     check_names(config, plugins)
     check_device(config, plugins)
-    corpus = _intact_corpus(record, plugins, narrator)
+    corpus = _intact_corpus(run, record, plugins, narrator)
     step = int(check_whole(checkpoint).get("step", 0)) if checkpoint else 0
     origin = describe_origin(plugins, request.argv)
     earlier = list(record.provenance.get("resumes", []))
@@ -170,7 +172,7 @@ def _agreed(recorded: RunConfig, request: TrainRequest, what: str) -> RunConfig:
     """Return ``recorded`` with the changes that ``request`` may make. Raises `ConfigError` for others."""
     before = recorded.to_dict()
     if request.config is not None:
-        wanted = request.config.to_dict()
+        wanted = _fitted(request.config, recorded).to_dict()
     else:
         wanted = override(before, request.overrides)
         wanted = RunConfig.from_dict(wanted, what).to_dict()
@@ -182,6 +184,12 @@ def _agreed(recorded: RunConfig, request: TrainRequest, what: str) -> RunConfig:
     return on_device(config, request.device)
 
 
+def _fitted(wanted: RunConfig, recorded: RunConfig) -> RunConfig:
+    """Return ``wanted`` with the vocabulary of ``recorded`` where it leaves the size to the tokenizer."""
+    model = with_vocabulary(wanted.model, recorded.model.vocab_size)
+    return wanted.model_copy(update={"model": model})
+
+
 def _compare(section: str, before: Mapping[str, Any], wanted: Mapping[str, Any], what: str) -> None:
     for key in [*before, *wanted]:
         if key not in CHANGEABLE and before.get(key) != wanted.get(key):
@@ -191,9 +199,9 @@ def _compare(section: str, before: Mapping[str, Any], wanted: Mapping[str, Any],
             )
 
 
-def _intact_corpus(record: RunRecord, plugins: Plugins, narrator: Narrator) -> Corpus:
+def _intact_corpus(run: RunDirectory, record: RunRecord, plugins: Plugins, narrator: Narrator) -> Corpus:
     """Return the corpus of the run, tokenized again where its file is gone. Raises `DataError`."""
-    tokenizer = build_tokenizer(record, plugins)
+    tokenizer = build_tokenizer(run, record, plugins)
     try:
         check_corpus(record.corpus)
         if _hash(record.corpus) in (None, record.corpus.sha256):

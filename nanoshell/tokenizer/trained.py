@@ -1,0 +1,97 @@
+"""Byte pair encoding that a user trained: a small vocabulary, which still takes any text.
+
+Training is the Hugging Face library's (`nanoshell.tokenizer.making`); encoding is tiktoken's, as for
+cl100k_base, which needs no merges but a rank for each token. Both give the same ids. A merge never makes a token
+that an earlier one made: wherever the bytes of a token stand together uncut, the same merges have been
+applied to them in the same order, so that they join in one way only, and the rank of a pair is the id of the
+token that it becomes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from nanoshell.errors import TokenizerError
+from nanoshell.tokenizer.bpe import PATTERN, RankedTokenizer
+from nanoshell.tokenizer.special import END_OF_TEXT, FEW_SPECIAL_TOKENS
+
+NUM_BYTES = 256
+
+
+class TrainedBpe(RankedTokenizer):
+    """Ids 0 to 255 are the bytes; id ``256 + n`` joins the two ids of ``merges[n]``; special tokens follow.
+
+    Raises `TokenizerError` where a merge names an id that comes after it, or makes a token that exists.
+    """
+
+    kind = "bpe"
+
+    def __init__(
+        self,
+        name: str,
+        merges: Sequence[tuple[int, int]],
+        *,
+        pattern: str = PATTERN,
+        special_tokens: Sequence[str] = FEW_SPECIAL_TOKENS,
+    ) -> None:
+        self.merges = tuple((int(left), int(right)) for left, right in merges)
+        self.pattern = pattern
+        if END_OF_TEXT not in special_tokens or len(set(special_tokens)) != len(special_tokens):
+            raise TokenizerError(
+                f"tokenizer '{name}' needs {END_OF_TEXT}, and every special token once",
+                hint="make it anew: tokenizer train",
+            )
+        super().__init__(
+            name,
+            _ranks(name, self.merges),
+            pattern=pattern,
+            special_tokens={
+                spelling: NUM_BYTES + len(self.merges) + index
+                for index, spelling in enumerate(special_tokens)
+            },
+            end_of_text=END_OF_TEXT,
+            source=hashlib.sha256(json.dumps(self.merges).encode()).hexdigest(),
+        )
+
+    def __reduce__(self) -> tuple[Callable[..., TrainedBpe], tuple[str, dict[str, Any]]]:
+        return TrainedBpe.from_dict, (self.name, self.to_dict())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what a tokenizer file holds about it."""
+        return {
+            "kind": self.kind,
+            "pattern": self.pattern,
+            "merges": [list(pair) for pair in self.merges],
+            "special_tokens": list(self.special_tokens),
+        }
+
+    @classmethod
+    def from_dict(cls, name: str, data: dict[str, Any]) -> TrainedBpe:
+        """Return what `to_dict` described. Raises `TokenizerError`, and KeyError or TypeError for damage."""
+        merges = [(left, right) for left, right in data["merges"]]
+        specials = [str(spelling) for spelling in data["special_tokens"]]
+        return cls(name, merges, pattern=str(data["pattern"]), special_tokens=specials)
+
+
+def _ranks(name: str, merges: Sequence[tuple[int, int]]) -> dict[bytes, int]:
+    tokens = [bytes([value]) for value in range(NUM_BYTES)]
+    ranks = {token: index for index, token in enumerate(tokens)}
+    for number, (left, right) in enumerate(merges):
+        if not (0 <= left < len(tokens) and 0 <= right < len(tokens)):
+            raise TokenizerError(
+                f"merge {number} of tokenizer '{name}' joins {left} and {right}, and ids are 0 to "
+                f"{len(tokens) - 1} there",
+                hint="make it anew: tokenizer train",
+            )
+        joined = tokens[left] + tokens[right]
+        if joined in ranks:
+            raise TokenizerError(
+                f"merge {number} of tokenizer '{name}' makes a token that exists: {ranks[joined]}",
+                hint="make it anew: tokenizer train",
+            )
+        ranks[joined] = len(tokens)
+        tokens.append(joined)
+    return ranks
