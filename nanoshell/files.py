@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import os
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +18,7 @@ from nanoshell.paths import private_folder
 _REASONS = {
     errno.ENOSPC: ("the disk is full", "free some space, or choose another folder"),
     errno.EDQUOT: ("the disk quota is used up", "free some space, or choose another folder"),
+    errno.EFBIG: ("files may not become that large", "raise the limit: ulimit -f"),
     errno.EROFS: ("the file system is read-only", "choose another folder"),
     errno.EACCES: ("permission denied", "choose a folder that you may write to"),
     errno.EPERM: ("permission denied", "choose a folder that you may write to"),
@@ -23,11 +26,19 @@ _REASONS = {
     errno.ENOTDIR: ("a part of the path is a file, not a folder", "choose another folder"),
 }
 
+_HERE = -100
+"""AT_FDCWD of Linux: relative paths are those of the current folder."""
+_EXCHANGE = 2
+"""RENAME_EXCHANGE of Linux and RENAME_SWAP of macOS, which happen to be the same number."""
+
+
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
 
 def storage_error(path: Path, error: OSError) -> StorageError:
     """Return ``error``, met while writing ``path``, as a message with what to do."""
     reason, hint = _REASONS.get(error.errno or 0, (error.strerror or str(error), ""))
-    return StorageError(f"cannot write {path}: {reason}", hint=hint)
+    return StorageError(f"cannot write {path}: {reason}", hint=hint, no_room=error.errno in _NO_ROOM)
 
 
 @contextlib.contextmanager
@@ -50,6 +61,25 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
+def make_folder(folder: Path) -> None:
+    """Make ``folder``, with those above it, so that a loss of power does not take it away again."""
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in missing:
+        sync_folder(path.parent)
+
+
+def swap(first: Path, second: Path) -> bool:
+    """Exchange two paths in one go, so that neither name is ever without one; False where that cannot be."""
+    library = ctypes.CDLL(None, use_errno=True)
+    names = os.fsencode(first), os.fsencode(second)
+    with contextlib.suppress(AttributeError):  # each system has its own call, or none
+        if sys.platform == "darwin":
+            return bool(library.renamex_np(*names, _EXCHANGE) == 0)
+        return bool(library.renameat2(_HERE, names[0], _HERE, names[1], _EXCHANGE) == 0)
+    return False
+
+
 @contextlib.contextmanager
 def atomic_write(path: Path, mode: str = "wb", *, private: bool = False) -> Iterator[IO[Any]]:
     """Yield a file that becomes ``path`` when the block ends well, and leaves no trace otherwise.
@@ -61,7 +91,7 @@ def atomic_write(path: Path, mode: str = "wb", *, private: bool = False) -> Iter
         if private:
             private_folder(path.parent)
         else:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(path.parent)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
         temporary = Path(name)
         try:

@@ -20,6 +20,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from nanoshell.data.turns import Turns
 from nanoshell.errors import DataError
 
 _BLOCK = 1 << 22
@@ -42,11 +43,6 @@ class Batch:
     inputs: NDArray[np.int64]
     targets: NDArray[np.int64]
 
-    @classmethod
-    def of(cls, windows: NDArray[np.int64]) -> Batch:
-        """Return the batch of ``windows`` (rows, positions + 1), in which every target counts."""
-        return cls(windows[:, :-1].copy(), windows[:, 1:].copy())
-
     @property
     def num_targets(self) -> int:
         """How many targets count."""
@@ -63,8 +59,9 @@ class TokenLoader:
     With ``val_fraction`` about that share of the tokens is held out, in whole documents (each ends with
     ``end_of_text``) chosen by ``seed``. A single document is cut instead: its end is held out (``split`` says
     "tail"). The same arguments give the same batches. An epoch's order takes 4 bytes for each of its windows.
-    ``shuffle`` is ``windows``, or ``documents`` for windows and documents. Raises `DataError` where the
-    training tokens do not fill one window.
+    ``shuffle`` is ``windows``, or ``documents`` for windows and documents. With ``turns`` (of ``tokens``) only
+    the assistant's tokens are targets that count. Raises `DataError` where the training tokens do not fill
+    one window, and where none that is trained on, or held out, is the assistant's.
     """
 
     split: Literal["none", "documents", "tail"]
@@ -79,6 +76,7 @@ class TokenLoader:
         val_fraction: float = 0.0,
         end_of_text: int,
         shuffle: Literal["windows", "documents"] = "windows",
+        turns: Turns | None = None,
     ) -> None:
         _check_settings(seq_len, batch_size, val_fraction)
         self.seq_len = seq_len
@@ -86,15 +84,18 @@ class TokenLoader:
         self.seed = seed
         self.val_fraction = val_fraction
         self._tokens = tokens
+        self._turns = turns
         if val_fraction:
             train, held_out, self.split = _split(tokens, val_fraction, seed, end_of_text)
         else:
             train, held_out, self.split = _whole(len(tokens)), _whole(0), "none"
-        self._train = _Stream(tokens, train)
+        self._train = _Stream(tokens, train, turns)
         self._documents = _cut(train, _document_ends(tokens, end_of_text)) if shuffle == "documents" else None
-        self._val = _Stream(tokens, held_out)
+        self._val = _Stream(tokens, held_out, turns)
         if self.num_train_tokens < seq_len + 1:
             raise _too_short(self)
+        if turns is not None:
+            _check_turns(turns, train, held_out)
         self._epoch = 0
         self._position = 0
         self._order, self._start = self._lay_out(0)
@@ -118,7 +119,10 @@ class TokenLoader:
         return self._epoch + self._position / self.windows_per_epoch
 
     def next_batch(self) -> Batch:
-        """Return the next ``batch_size`` windows of ``seq_len``; a batch runs on into the next epoch."""
+        """Return the next ``batch_size`` windows of ``seq_len``; a batch runs on into the next epoch.
+
+        With turns, a batch may hold no target that counts; every epoch holds some.
+        """
         starts = np.empty(self.batch_size, dtype=np.int64)
         filled = 0
         while filled < self.batch_size:
@@ -130,7 +134,7 @@ class TokenLoader:
             starts[filled : filled + len(drawn)] = drawn.astype(np.int64) * self.seq_len + self._start
             filled += len(drawn)
             self._position += len(drawn)
-        return Batch.of(self._train.windows(starts, self.seq_len + 1))
+        return self._train.batch(starts, self.seq_len)
 
     def validation_batches(self, batch_size: int | None = None) -> Iterator[Batch]:
         """Yield the held-out tokens in order, each but the first as a target once, always the same batches.
@@ -142,10 +146,26 @@ class TokenLoader:
         full = max(self.num_val_tokens - 1, 0) // self.seq_len
         for first in range(0, full, rows):
             starts = np.arange(first, min(first + rows, full), dtype=np.int64) * self.seq_len
-            yield Batch.of(self._val.windows(starts, self.seq_len + 1))
+            yield self._val.batch(starts, self.seq_len)
         rest = self.num_val_tokens - full * self.seq_len
         if rest > 1:
-            yield Batch.of(self._val.windows(np.array([full * self.seq_len]), rest))
+            yield self._val.batch(np.array([full * self.seq_len]), rest - 1)
+
+    def sample_batches(self, limit: int, batch_size: int | None = None) -> Iterator[Batch]:
+        """Yield windows of all tokens that hold about ``limit`` targets, evenly spread, always the same.
+
+        With turns, each holds a target that counts.
+        """
+        rows = batch_size or self.batch_size
+        count, most = max(1, limit // self.seq_len), len(self._tokens) - self.seq_len - 1
+        if self._turns is None:
+            starts = np.linspace(0, most, count).astype(np.int64)
+        else:
+            starts = np.clip(self._turns.spread(count) - (self.seq_len + 1) // 2, 0, most)
+        starts = np.unique(starts)
+        stream = _Stream(self._tokens, _whole(len(self._tokens)), self._turns)
+        for first in range(0, len(starts), rows):
+            yield stream.batch(starts[first : first + rows], self.seq_len)
 
     def state_dict(self) -> dict[str, int]:
         """Return the exact position, as values that JSON can hold, and what it is a position in."""
@@ -195,15 +215,19 @@ class TokenLoader:
         order = np.arange(self.windows_per_epoch, dtype=np.uint32)
         random.shuffle(order)
         if self._documents is not None:
-            self._train = _Stream(self._tokens, random.permutation(self._documents))
+            self._train = _Stream(self._tokens, random.permutation(self._documents), self._turns)
         return order, start
 
 
 class _Stream:
-    """The tokens inside ``spans`` ((spans, 2), start and end), one after the other, read as a ring."""
+    """The tokens inside ``spans`` ((spans, 2), start and end), one after the other, read as a ring.
 
-    def __init__(self, tokens: NDArray[Any], spans: Spans) -> None:
+    With ``turns`` only targets inside them count, wherever the spans stand.
+    """
+
+    def __init__(self, tokens: NDArray[Any], spans: Spans, turns: Turns | None) -> None:
         self._tokens = tokens
+        self._turns = turns
         lengths = spans[:, 1] - spans[:, 0]
         self._ends = np.cumsum(lengths)
         # Position p of the stream lies in the file at p + shift of the span that holds it.
@@ -213,11 +237,15 @@ class _Stream:
     def __len__(self) -> int:
         return self._length
 
-    def windows(self, starts: NDArray[np.int64], length: int) -> NDArray[np.int64]:
-        """Return ``length`` tokens from each of ``starts``, shape ``(starts, length)``."""
-        positions = (starts[:, None] + np.arange(length)) % self._length
-        spans = np.searchsorted(self._ends, positions, side="right")
-        return np.asarray(self._tokens[positions + self._shift[spans]], dtype=np.int64)
+    def batch(self, starts: NDArray[np.int64], seq_len: int) -> Batch:
+        """Return windows of ``seq_len`` inputs from each of ``starts``, and their targets."""
+        positions = (starts[:, None] + np.arange(seq_len + 1)) % self._length
+        places = positions + self._shift[np.searchsorted(self._ends, positions, side="right")]
+        windows = np.asarray(self._tokens[places], dtype=np.int64)
+        inputs, targets = windows[:, :-1].copy(), windows[:, 1:].copy()
+        if self._turns is not None:
+            targets[~self._turns.contain(places[:, 1:])] = IGNORED
+        return Batch(inputs, targets)
 
 
 def _random(seed: int, purpose: int, number: int) -> np.random.Generator:
@@ -284,6 +312,25 @@ def _check_settings(seq_len: int, batch_size: int, val_fraction: float) -> None:
         )
     if not 0 <= val_fraction < 1:
         raise DataError(f"val_fraction is {val_fraction}", hint="it must be at least 0 and below 1")
+
+
+def _length(spans: Spans) -> int:
+    return int((spans[:, 1] - spans[:, 0]).sum())
+
+
+def _check_turns(turns: Turns, train: Spans, held_out: Spans) -> None:
+    if not turns.count(train):
+        raise DataError(
+            "trainer.loss_on is assistant, and every turn of the assistant is held out",
+            hint="use more conversations, or lower trainer.val_fraction",
+        )
+    targets = held_out.copy()
+    targets[0, 0] += 1  # nothing stands before the first token to predict it from
+    if _length(held_out) and not turns.count(targets):
+        raise DataError(
+            "trainer.loss_on is assistant, and what is held out holds no turn of the assistant",
+            hint="raise trainer.val_fraction, or use 0 and hold out nothing",
+        )
 
 
 def _too_short(loader: TokenLoader) -> DataError:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from nanoshell.errors import ConfigError
 from nanoshell.model.cache import Cache
 from nanoshell.model.config import NO_FEED_FORWARD, ModelConfig, check_kinds
 from nanoshell.model.layers import RMSNorm, initialise
 from nanoshell.model.loss import soft_cap
+from nanoshell.model.mixer import Router
 from nanoshell.model.parameters import ParameterSplit
 
 if TYPE_CHECKING:
@@ -72,7 +75,12 @@ class Transformer(nn.Module):
 
     Parameters are named as in Llama without its ``model.`` prefix. New weights are drawn from torch's random
     state. Raises `ConfigError` where a kind of layer is not registered.
+
+    With ``gradient_checkpointing`` set, training keeps the input of each layer alone, and computes the inside
+    again, with the same dropout, when its gradient is due (Chen et al. 2016, arXiv:1604.06174).
     """
+
+    gradient_checkpointing = False
 
     def __init__(self, config: ModelConfig, mixers: Registry[LayerFactory]) -> None:
         super().__init__()
@@ -119,8 +127,9 @@ class Transformer(nn.Module):
             raise ValueError(f"ids of shape {tuple(ids.shape)} hold no position to compute")
         x: Tensor = self.embed_tokens(ids)
         if cache is None:
+            recomputing = self.gradient_checkpointing and self.training and torch.is_grad_enabled()
             for layer in self.layers:
-                x = layer(x)
+                x = _forgetful(layer, x) if recomputing else layer(x)
         else:
             for layer, state in zip(self.layers, cache.states, strict=True):
                 x = layer(x, state)
@@ -209,6 +218,22 @@ def count_parameters(config: ModelConfig, mixers: Registry[LayerFactory]) -> Par
     """Return the parameters of each part for any kinds of layers, without allocating them."""
     with torch.device("meta"):
         return Transformer(config, mixers).parameter_split()
+
+
+def _forgetful(layer: Any, x: Tensor) -> Tensor:
+    """Return ``layer(x)``, of which nothing is kept for the gradient but ``x``."""
+    if isinstance(layer.feed_forward_module, Router):
+        computed = checkpoint(layer, x, use_reentrant=False, context_fn=lambda: _untold(layer))
+    else:
+        computed = checkpoint(layer, x, use_reentrant=False)
+    return cast(Tensor, computed)
+
+
+def _untold(layer: Any) -> tuple[AbstractContextManager[Any], AbstractContextManager[Any]]:
+    """Return the contexts of the first pass and of the second, whose routing has been told already."""
+    again = ExitStack()
+    again.callback(lambda: layer.feed_forward_module.take_routing())
+    return nullcontext(), again
 
 
 def _norm(config: ModelConfig) -> RMSNorm:

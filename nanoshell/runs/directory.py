@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from nanoshell.errors import RunError, UnknownNameError, UsageError, nearest, unknown_name
-from nanoshell.files import explain_storage, storage_error, write_text
+from nanoshell.files import explain_storage, make_folder, storage_error, sync_folder, write_text
 from nanoshell.runs.process import hold_lock, worker_alive
 from nanoshell.runs.status import RunStatus as RunStatus, read_status
 from nanoshell.spelling import typed
@@ -116,12 +116,22 @@ class RunDirectory:
 
     def latest_checkpoint(self) -> Path | None:
         """Return the checkpoint that ``checkpoints/latest`` names, else that of the highest step, or None."""
-        with contextlib.suppress(OSError, UnicodeDecodeError):
-            name = (self.checkpoints_dir / "latest").read_text(encoding="utf-8").strip()
-            if _CHECKPOINT.fullmatch(name) and (self.checkpoints_dir / name).is_dir():
-                return self.checkpoints_dir / name
+        if (named := self._named_checkpoint("latest")) is not None:
+            return named
         by_step = self.checkpoints()
         return by_step[-1].path if by_step else None
+
+    def best_checkpoint(self) -> Path | None:
+        """Return the checkpoint that ``checkpoints/best`` names: that of the lowest validation loss."""
+        return self._named_checkpoint("best")
+
+    def _named_checkpoint(self, file: str) -> Path | None:
+        """Return the checkpoint whose name stands in ``file``, None where it is gone or was never named."""
+        with contextlib.suppress(OSError, UnicodeDecodeError):
+            name = (self.checkpoints_dir / file).read_text(encoding="utf-8").strip()
+            if _CHECKPOINT.fullmatch(name) and (self.checkpoints_dir / name).is_dir():
+                return self.checkpoints_dir / name
+        return None
 
     def log_tail(self, lines: int = 20) -> str:
         """Return the last ``lines`` lines of the worker's log that hold anything; "" without a log."""
@@ -151,7 +161,7 @@ def create_run(runs_dir: Path, name: str, record: Mapping[str, Any]) -> RunDirec
             hint="use letters, digits and - _ . + and begin with a letter",
         )
     with explain_storage(runs_dir):
-        runs_dir.mkdir(parents=True, exist_ok=True)
+        make_folder(runs_dir)
         taken = [
             int(m["number"])
             for m in (_NUMBERED.fullmatch(path.name) for path in runs_dir.iterdir())
@@ -175,6 +185,7 @@ def create_run(runs_dir: Path, name: str, record: Mapping[str, Any]) -> RunDirec
             allow_unicode=True,
         )
         write_text(run.record_path, text)
+        sync_folder(runs_dir)
     except BaseException:
         shutil.rmtree(run.path, ignore_errors=True)
         raise

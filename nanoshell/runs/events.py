@@ -108,7 +108,7 @@ class EventLog:
             if type in ("state", "heartbeat"):
                 for key, value in self._summary.items():
                     event.setdefault(key, value)
-            return append_line(self.path, event, sync=type == "state")
+            return append_line(self.path, event, sync=type in ("state", "checkpoint"))
 
     @contextlib.contextmanager
     def beating(self, every: float = HEARTBEAT_SECONDS) -> Iterator[None]:

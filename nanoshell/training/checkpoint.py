@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from nanoshell.errors import CheckpointError
-from nanoshell.files import explain_storage, sync_folder, write_text
+from nanoshell.files import explain_storage, make_folder, swap, sync_folder, write_text
 from nanoshell.runs.directory import RunDirectory
 
 FORMAT = 1
@@ -23,7 +23,7 @@ LATEST = "latest"
 SNAPSHOTS_KEPT = 2
 """A reader may still map the last one while the next is written."""
 _STEP_FOLDER = re.compile(r"step-(\d+)")
-_PART = re.compile(r"\.step-.*")
+_PART = re.compile(r"\.step-.*|\..*\.part")
 
 
 def step_name(step: int) -> str:
@@ -101,16 +101,18 @@ def write_folder(folder: Path, fill: Callable[[Path], None]) -> int:
     and whatever ``fill`` raises; nothing is left behind then.
     """
     with explain_storage(folder):
-        folder.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(folder.parent)
         part = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
         try:
             part.chmod(0o755 & ~_umask())
             fill(part)
             sync_folder(part)
             num_bytes = sum(file.stat().st_size for file in part.iterdir())
-            if folder.exists():
+            if not folder.exists():
+                part.rename(folder)
+            elif not swap(part, folder):
                 discard(folder)
-            part.rename(folder)
+                part.rename(folder)
             sync_folder(folder.parent)
         finally:
             shutil.rmtree(part, ignore_errors=True)
@@ -128,8 +130,12 @@ def clear_parts(folder: Path) -> None:
     """Remove what a killed writer left in ``folder``. To be called by the holder of the run's lock."""
     if folder.is_dir():
         for path in folder.iterdir():
-            if _PART.fullmatch(path.name):
+            if not _PART.fullmatch(path.name):
+                continue
+            if path.is_dir():
                 shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
 
 
 def point_latest(run: RunDirectory, name: str) -> None:

@@ -55,7 +55,7 @@ class ByteCounter:
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
-        self._lengths = np.full(tokenizer.vocab_size, -1, dtype=np.int64)
+        self._lengths = np.full(tokenizer.vocab_size, -1, dtype=np.int32)
         self._lengths[list(tokenizer.special_tokens.values())] = 0
         self._knows = True
 
@@ -73,13 +73,13 @@ class ByteCounter:
 class Evaluator:
     """Evaluates on the validation split of ``loader``, or on a sample of all tokens where there is none.
 
-    It reads windows of up to ``limit`` targets or a little more: the same ones every time.
+    It reads windows of up to ``limit`` targets or a little more, the same ones as long as that stays.
     """
 
     def __init__(self, loader: TokenLoader, tokenizer: Tokenizer, limit: int) -> None:
         self._loader = loader
         self._bytes = ByteCounter(tokenizer)
-        self._limit = limit
+        self.limit = limit
 
     def evaluate(self, model: Transformer, interrupted: Callable[[], bool]) -> Evaluation | None:
         """Return the exact loss of ``model``, whose matrices must be those of the full vocabulary.
@@ -111,7 +111,7 @@ class Evaluator:
 
     def _batches(self) -> Iterator[Batch]:
         """Yield batches that hold a target that counts; there is at least one."""
-        limit, rows = self._limit, max(1, BATCH_TOKENS // self._loader.seq_len)
+        limit, rows = self.limit, max(1, BATCH_TOKENS // self._loader.seq_len)
         if not self._loader.num_val_tokens:
             yield from self._loader.sample_batches(min(limit, TRAINING_SAMPLE_TOKENS), rows)
             return

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from nanoshell.runs.directory import RunDirectory
     from nanoshell.runs.events import EventLog
     from nanoshell.tokenizer.base import Tokenizer
+    from nanoshell.training.team import Team
 
 ACTIONS = ("stop", "pause", "resume", "checkpoint", "snapshot")
 _RATE_STEPS = 20
@@ -39,35 +40,58 @@ def train_run(
     signalled: Callable[[], str],
     *,
     resumed: bool,
+    team: Team,
 ) -> dict[str, Any]:
     """Train ``run`` and return the fields of its final ``state`` event. The caller holds the run's lock.
 
     ``signalled`` returns the name of the signal that asked the process to end, or "". ``resumed`` says that
-    an earlier worker wrote into the log. Raises `NanoshellError` where it cannot go on.
+    an earlier worker wrote into the log. ``team`` are the processes that train. Raises `NanoshellError` where
+    it cannot go on.
     """
     record = read_record(run)
-    for folder in (run.checkpoints_dir, run.snapshots_dir):
+    for folder in (run.path, run.checkpoints_dir, run.snapshots_dir):
         clear_parts(folder)
-    tokenizer = build_tokenizer(run, record, plugins)
-    check_corpus(record.corpus)
     checkpoint = run.latest_checkpoint() or record.initial_checkpoint
     numerics, backend = choose_numerics(record, plugins, checkpoint)
+    numerics = team.settle(numerics)
+    team.announce("build", numerics=numerics.to_dict(), checkpoint=str(checkpoint or ""))
+    trainer, tokenizer = open_trainer(run, record, plugins, numerics, checkpoint, team)
+    team.assemble()
+    trainer.unite(team)
+    if resumed or checkpoint is not None:
+        events.write("resume", from_step=trainer.step, checkpoint=str(checkpoint or ""))
+    loop = Loop(run, record, trainer, tokenizer, events, inbox, signalled)
+    return loop.run_to_end(backend.describe())
+
+
+def open_trainer(
+    run: RunDirectory,
+    record: RunRecord,
+    plugins: Plugins,
+    numerics: Numerics,
+    checkpoint: Path | None,
+    team: Team,
+) -> tuple[Trainer, Tokenizer]:
+    """Return the trainer of ``run`` as it stands after ``checkpoint``, and the tokenizer.
+
+    Every process of ``team`` has an equal one. Raises `NanoshellError` where it cannot be built.
+    """
+    tokenizer = build_tokenizer(run, record, plugins)
+    check_corpus(record.corpus)
     torch.set_num_threads(numerics.threads)
+    team.take_device(numerics.device)
     trainer = build_trainer(
         record.config,
         plugins,
         tokenizer,
         record.corpus.path,
         numerics=numerics,
-        device=backend.device(),
+        device=choose_backend(numerics.device, plugins.backends).device(),
         horizon=record.horizon,
     )
     if checkpoint is not None:
         trainer.restore(checkpoint)
-    if resumed or checkpoint is not None:
-        events.write("resume", from_step=trainer.step, checkpoint=str(checkpoint or ""))
-    loop = Loop(run, record, trainer, tokenizer, events, inbox, signalled)
-    return loop.run_to_end(backend.describe())
+    return trainer, tokenizer
 
 
 def choose_numerics(record: RunRecord, plugins: Plugins, checkpoint: Path | None) -> tuple[Numerics, Backend]:

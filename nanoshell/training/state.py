@@ -6,10 +6,12 @@ Together with ``model.safetensors`` it makes resume exact: optimizer, position i
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -97,8 +99,19 @@ def _other_optimizer(directory: Path) -> CheckpointError:
     )
 
 
+def seed_random(seed: int) -> None:
+    """Seed every generator that a model, an optimizer or a plugin may draw from without one of its own."""
+    torch.manual_seed(seed)
+    random.seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002 - the global generator is the one that others may use
+
+
 def _random_states(device: torch.device) -> dict[str, Tensor]:
-    states = {"cpu": torch.get_rng_state()}
+    states = {
+        "cpu": torch.get_rng_state(),
+        "python": _packed(random.getstate()),
+        "numpy": _packed(np.random.get_state(legacy=False)),  # noqa: NPY002
+    }
     if device.type != "cpu":
         states["device"] = torch.get_device_module(device).get_rng_state().cpu()
     return states
@@ -106,5 +119,19 @@ def _random_states(device: torch.device) -> dict[str, Tensor]:
 
 def _set_random_states(tensors: Mapping[str, Tensor], device: torch.device) -> None:
     torch.set_rng_state(tensors[_RANDOM + "cpu"].clone())
+    if _RANDOM + "python" in tensors:  # checkpoints of earlier versions have none
+        version, numbers, rest = _unpacked(tensors[_RANDOM + "python"])
+        random.setstate((version, tuple(numbers), rest))
+        np.random.set_state(_unpacked(tensors[_RANDOM + "numpy"]))  # noqa: NPY002
     if device.type != "cpu" and _RANDOM + "device" in tensors:
         torch.get_device_module(device).set_rng_state(tensors[_RANDOM + "device"].clone())
+
+
+def _packed(state: Any) -> Tensor:
+    """Return ``state``, of numbers and texts, as bytes of JSON, which reads floats back to the same bits."""
+    text = json.dumps(state, default=lambda array: array.tolist())
+    return torch.tensor(list(text.encode()), dtype=torch.uint8)
+
+
+def _unpacked(packed: Tensor) -> Any:
+    return json.loads(bytes(packed.tolist()))

@@ -8,34 +8,37 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from nanoshell.data.loader import Batch, TokenLoader
-from nanoshell.data.tokens import open_tokens, used_ids
+from nanoshell.data.tokens import used_ids
 from nanoshell.errors import CheckpointError
 from nanoshell.model.transformer import build_model
 from nanoshell.model.weights import WEIGHTS, read_tensors, save_model
 from nanoshell.training.balance import Routers
+from nanoshell.training.batches import open_loader
 from nanoshell.training.checkpoint import read_document
 from nanoshell.training.evaluation import Evaluation, Evaluator
 from nanoshell.training.numerics import Numerics
 from nanoshell.training.objective import Objective
 from nanoshell.training.optimizer import build_optimizer, set_learning_rate
+from nanoshell.training.plan import Plan
 from nanoshell.training.sampled_softmax import CompactVocabulary
 from nanoshell.training.schedule import Schedule, build_schedule
-from nanoshell.training.state import restore_state, write_state
+from nanoshell.training.state import restore_state, seed_random, write_state
+from nanoshell.training.team import Team
 
 if TYPE_CHECKING:
     from nanoshell.model.transformer import Transformer
     from nanoshell.plugin.manager import Plugins
     from nanoshell.tokenizer.base import Tokenizer
-    from nanoshell.training.config import RunConfig
+    from nanoshell.training.config import RunConfig, TrainerConfig
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,10 @@ class StepResult:
 
 
 class Trainer:
-    """Model, optimizer, data and schedule of one run. Build it with `build_trainer`."""
+    """Model, optimizer, data and schedule of one run. Build it with `build_trainer`.
+
+    ``step`` updates were done, on ``tokens`` targets; ``last_batches`` are the micro-batches of the last one.
+    """
 
     def __init__(
         self,
@@ -74,50 +80,107 @@ class Trainer:
         evaluator: Evaluator,
         device: torch.device,
         vocabulary: CompactVocabulary | None,
+        new_optimizer: Callable[[TrainerConfig], torch.optim.Optimizer],
     ) -> None:
-        self.config = config
         self.numerics = numerics
         self.model = model
         self.optimizer = optimizer
         self.loader = loader
-        self.schedule = schedule
         self.step = 0
+        self.tokens = 0
+        self.last_batches: list[Batch] = []
+        self._plan = Plan(config, schedule)
+        self._new_optimizer = new_optimizer
         self._evaluator = evaluator
         self._device = device
         self._vocabulary = vocabulary
-        self._objective = Objective(model, vocabulary)
+        self._objective: nn.Module = Objective(model, vocabulary)
+        self._team = Team()
         self._routers = Routers(model)
         self._dtype: torch.dtype = getattr(torch, numerics.dtype)
         self._scaler = torch.amp.GradScaler(device.type, enabled=self._dtype == torch.float16)
+
+    @property
+    def config(self) -> RunConfig:
+        """The config that holds for the next step."""
+        return self._plan.config
+
+    @property
+    def schedule(self) -> Schedule:
+        """The schedule that holds for the next step."""
+        return self._plan.schedule
+
+    def change(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Give settings of the trainer anew, from the next step on, and return what they were.
+
+        They are kept in checkpoints. Raises as `Plan.change` does; nothing has changed then.
+        """
+        schedule = self.schedule
+        before = self._plan.change(values)
+        # Before the peak is another, each group learns which share of it is its own.
+        set_learning_rate(self.optimizer, schedule.at(max(self.step, 1)), schedule.peak)
+        self._follow_plan(decay="weight_decay" in before)
+        return before
+
+    def extend(self, horizon: int) -> None:
+        """Let the schedule end at step ``horizon``. It is kept in checkpoints."""
+        self._plan.extend(horizon)
+
+    def _follow_plan(self, *, decay: bool) -> None:
+        trainer = self.config.trainer
+        self.loader.batch_size = trainer.batch_size
+        self._evaluator.limit = trainer.eval_tokens
+        if decay:  # what it decays, and how much, only the optimizer knows that is built with it
+            fresh = self._new_optimizer(trainer)
+            for group, wanted in zip(self.optimizer.param_groups, fresh.param_groups, strict=True):
+                if "weight_decay" in wanted:
+                    group["weight_decay"] = wanted["weight_decay"]
+
+    def unite(self, team: Team) -> None:
+        """Make every update from now on together with the processes of ``team``, which have equal trainers.
+
+        All of them call this at the same time. Raises `ConfigError` where an update has too few windows.
+        """
+        trainer = self.config.trainer
+        team.check_rows(trainer.batch_size * trainer.gradient_accumulation)
+        self._objective = team.unite(self._objective, self._device, routed=self._routers.any)
+        self._team = team
 
     def update(self) -> StepResult:
         """Do one optimizer update and return how it went.
 
         The loss is summed over the targets of all micro-batches and divided by their number, whatever the
         shape of the micro-batches, so that accumulation equals one large batch. Where tokens are routed to
-        experts, the balance loss of each micro-batch is added by its part of the targets.
+        experts, the balance loss of each micro-batch is added by its part of the targets. Several processes
+        share the micro-batches; the result is the same in all of them.
         """
         began = time.perf_counter()
+        self._team.announce("update")
         trainer = self.config.trainer
         step = self.step + 1
         rate = self.schedule.at(step)
         set_learning_rate(self.optimizer, rate, self.schedule.peak)
         if self._vocabulary is not None:
             self._vocabulary.draw(step, self.optimizer)
-        batches = [self.loader.next_batch() for _ in range(trainer.gradient_accumulation)]
+        batches = self.last_batches = self._next_batches(trainer.gradient_accumulation)
         count = sum(batch.num_targets for batch in batches)
+        batches = self._team.share(batches)
+        self._team.seed(trainer.seed, step)
         total = torch.zeros((), device=self._device)
         alpha = self.config.balance_alpha
         self._routers.begin()
-        for batch in batches:
-            loss = self._loss_sum(batch) / count
-            balance = self._routers.take(batch.num_targets / count)
-            whole = loss + alpha * balance if alpha and balance is not None else loss
-            self._scaler.scale(whole).backward()  # type: ignore[no-untyped-call]
+        for number, batch in enumerate(batches, 1):
+            with self._team.reducing(last=number == len(batches)):
+                loss = self._loss_sum(batch) / count
+                balance = self._routers.take(batch.num_targets / count)
+                whole = loss + alpha * balance if alpha and balance is not None else loss
+                # Gradients are averaged over the processes, and the loss is a sum over them.
+                self._scaler.scale(whole * self._team.size).backward()  # type: ignore[no-untyped-call]
             total += loss.detach()
         self._scaler.unscale_(self.optimizer)
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), trainer.max_grad_norm or math.inf)
-        mean, grad_norm = float(total), float(norm)
+        mean, grad_norm = self._team.total(torch.stack([total, norm / self._team.size])).tolist()
+        self._routers.combine(self._team.total)
         # A float16 gradient that is not finite is the scale's fault: the scaler skips it and lowers that.
         diverged = not math.isfinite(mean + (0.0 if self._scaler.is_enabled() else grad_norm))
         if not diverged:
@@ -125,6 +188,7 @@ class Trainer:
             self._scaler.update()
             self._routers.balance(trainer.router_bias_rate)
             self.step = step
+            self.tokens += count
         self.optimizer.zero_grad(set_to_none=True)
         return StepResult(
             step=step,
@@ -162,14 +226,14 @@ class Trainer:
         """Write the model and all else from which `restore` goes on exactly. Raises `StorageError`."""
         self.save_weights(directory, tokenizer)
         document = {
+            **self._plan.to_dict(),
             "step": self.step,
+            "tokens": self.tokens,
             "loader": self.loader.state_dict(),
             "scaler": self._scaler.state_dict(),
             "optimizer": self.config.trainer.optimizer,
-            "horizon": self.schedule.horizon,
             "numerics": self.numerics.to_dict(),
             "corpus_sha256": corpus_sha256,
-            "config": self.config.to_dict(),
             "torch": torch.__version__,
         }
         write_state(directory, self.optimizer, self._device, document)
@@ -187,11 +251,22 @@ class Trainer:
             self.loader.load_state_dict(document["loader"])
             self._scaler.load_state_dict(document["scaler"])
             self.step = int(document["step"])
+            self.tokens = int(document.get("tokens", self.step * self.config.tokens_per_step))
+            self._plan.restore(document)
+            self._follow_plan(decay="weight_decay" in self._plan.changes)
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(
                 f"the trainer's state in {directory} is damaged ({error})",
                 hint="take another checkpoint of the run",
             ) from error
+
+    def _next_batches(self, number: int) -> list[Batch]:
+        """Return the micro-batches of an update. Those without a target that counts would teach nothing:
+        where none in all of them does, they are passed over."""
+        while True:
+            batches = [self.loader.next_batch() for _ in range(number)]
+            if any(batch.num_targets for batch in batches):
+                return batches
 
     def _loss_sum(self, batch: Batch) -> Tensor:
         """Return the summed loss of ``batch``, with gradient."""
@@ -221,18 +296,14 @@ def build_trainer(
     Raises `ConfigError`, `DataError`, and `UnknownNameError` for what no plugin brings.
     """
     trainer = config.trainer
-    tokens = open_tokens(corpus, tokenizer)
-    loader = TokenLoader(
-        tokens,
-        seq_len=config.seq_len,
-        batch_size=trainer.batch_size,
-        seed=trainer.seed,
-        val_fraction=trainer.val_fraction,
-        end_of_text=tokenizer.end_of_text,
-        shuffle=config.trainer.shuffle,
-    )
+    loader = open_loader(config, corpus, tokenizer)
     model = build_model(config.model, plugins.mixers, seed=trainer.seed).to(device).train()
-    torch.manual_seed(trainer.seed)  # what dropout draws from
+    model.gradient_checkpointing = trainer.gradient_checkpointing
+    seed_random(trainer.seed)  # what dropout draws from
+
+    def new_optimizer(trainer: TrainerConfig) -> torch.optim.Optimizer:
+        return build_optimizer(model, trainer, plugins.optimizers)
+
     vocabulary = None
     if numerics.softmax == "sampled":
         vocabulary = CompactVocabulary(model, used_ids(corpus), trainer.sampled_negatives, trainer.seed)
@@ -240,10 +311,11 @@ def build_trainer(
         config,
         numerics,
         model=model,
-        optimizer=build_optimizer(model, trainer, plugins.optimizers),
+        optimizer=new_optimizer(trainer),
         loader=loader,
         schedule=build_schedule(trainer, horizon),
-        evaluator=Evaluator(loader, tokens, trainer.eval_tokens),
+        evaluator=Evaluator(loader, tokenizer, trainer.eval_tokens),
         device=device,
         vocabulary=vocabulary,
+        new_optimizer=new_optimizer,
     )

@@ -52,6 +52,11 @@ class Letters:
         return bytes([97 + token_id])
 
 
+class Speakers(Letters):
+    name = "speakers"
+    special_tokens = {"<|endoftext|>": 31, "<|system|>": 27, "<|user|>": 28, "<|assistant|>": 29}
+
+
 def momentum(model, trainer):
     import torch
 
@@ -61,6 +66,7 @@ def momentum(model, trainer):
 @hookimpl
 def register_tokenizers(register):
     register("letters", Letters)
+    register("speakers", Speakers)
 
 
 @hookimpl
@@ -114,7 +120,7 @@ class Lab:
         return build_trainer(
             config,
             self.plugins,
-            self.tokenizer,
+            self.plugins.tokenizers.get(config.model.tokenizer)(),
             corpus,
             numerics=Numerics("cpu", dtype, softmax, 1),
             device=torch.device("cpu"),
@@ -165,7 +171,7 @@ class Lab:
         """Return all that an update tells but the time that it took."""
         return {**dataclasses.asdict(result), "seconds": None}
 
-    def resumed(self, config: RunConfig) -> Trainer:
+    def resumed(self, config: RunConfig, corpus: Path | None = None) -> Trainer:
         """Return a trainer after 11 updates that was saved and restored after 6, having told the same bits.
 
         Its results, weights and optimizer are compared with those of one that never stopped.
@@ -174,7 +180,7 @@ class Lab:
         dtype = config.trainer.dtype.replace("auto", "float32")
 
         def build() -> Trainer:
-            return self.trainer(config, self.corpus(ids=14), softmax=softmax, dtype=dtype)
+            return self.trainer(config, corpus or self.corpus(ids=14), softmax=softmax, dtype=dtype)
 
         straight = build()
         results = [straight.update() for _ in range(11)]

@@ -7,13 +7,18 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 from nanoshell.data.loader import IGNORED
-from nanoshell.errors import CheckpointError
+from nanoshell.errors import CheckpointError, TokenizerError
+from nanoshell.model.mixer import Router
 from nanoshell.training.config import RunConfig
+from nanoshell.training.evaluation import ByteCounter, Evaluation
+from nanoshell.training.trainer import Trainer
 
 
 def test_accumulation_equals_one_large_batch(lab: Any) -> None:
@@ -103,6 +108,26 @@ def test_evaluation_is_the_exact_loss_of_what_is_held_out(lab: Any, softmax: str
     assert found.perplexity == pytest.approx(math.exp(found.loss))
 
 
+def test_bits_per_byte_count_the_bytes_of_the_text_alone() -> None:
+    class Syllables:
+        vocab_size = 9
+        special_tokens = {"<|endoftext|>": 0}
+
+        def token_bytes(self, token_id: int) -> bytes:
+            if token_id == 8:
+                raise TokenizerError("no token")
+            return b"x" * token_id
+
+    counter = ByteCounter(Syllables())
+    assert counter.count(np.array([[0, 3, IGNORED], [7, 3, IGNORED]])) == 13
+    assert counter.count(np.array([IGNORED])) == 0
+    found = Evaluation(loss=1.5, tokens=4, split="validation", text_bytes=13)
+    assert found.bits_per_byte == pytest.approx(1.5 * 4 / math.log(2) / 13)
+    assert counter.count(np.array([8])) is None
+    assert Evaluation(1.5, 4, "validation").bits_per_byte is None
+    assert Evaluation(1.5, 4, "validation", 0).bits_per_byte is None
+
+
 def test_evaluating_and_saving_disturb_nothing(lab: Any) -> None:
     config = lab.config(model_dropout=0.3, eval_tokens=10_000)
     quiet = lab.trainer(config, lab.corpus(), softmax="sampled")
@@ -117,6 +142,53 @@ def test_evaluating_and_saving_disturb_nothing(lab: Any) -> None:
         lab.save(disturbed, f"saved-{step}")
     assert disturbed.model.training
     assert lab.same_bits(lab.weights(quiet), lab.weights(disturbed))
+
+
+HYBRID = {
+    "model_num_layers": 3,
+    "model_mamba_layers": [0],
+    "model_mamba2_head_dim": 8,
+    "model_mamba2_state_size": 8,
+    "model_mamba2_chunk_size": 4,
+    "model_feed_forward": ["none", "moe", "swiglu"],
+    "model_num_experts": 4,
+    "model_experts_per_tok": 2,
+    "model_dropout": 0.2,
+}
+
+
+@pytest.mark.parametrize("keys", [{"model_dropout": 0.2}, HYBRID], ids=["dense", "hybrid"])
+def test_checkpointing_gradients_changes_no_bit(lab: Any, keys: dict[str, Any]) -> None:
+    def train(on: bool) -> tuple[Trainer, list[dict[str, Any]]]:
+        config = lab.config(**keys, gradient_accumulation=2, gradient_checkpointing=on)
+        trainer = lab.trainer(config, lab.corpus())
+        return trainer, [lab.facts(trainer.update()) for _ in range(3)]
+
+    (lean, told), (plain, expected) = train(True), train(False)
+    assert told == expected
+    assert lab.same_bits(lab.weights(lean), lab.weights(plain))
+    routers = [layer.feed_forward_module for layer in lean.model.layers]
+    assert all(router.take_routing() is None for router in routers if isinstance(router, Router))
+
+
+def test_checkpointing_gradients_keeps_little_between_the_passes(lab: Any) -> None:
+    def kept(on: bool) -> int:
+        config = lab.config(model_num_layers=8, gradient_checkpointing=on)
+        trainer = lab.trainer(config, lab.corpus())
+        sizes = {}
+
+        def note(tensor: Tensor) -> Tensor:
+            sizes[tensor.data_ptr()] = tensor.nbytes
+            return tensor
+
+        weights = {parameter.data_ptr() for parameter in trainer.model.parameters()}
+        ids = torch.from_numpy(trainer.loader.next_batch().inputs)
+        with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+            alive = trainer.model.hidden(ids)
+        assert alive.requires_grad
+        return sum(size for pointer, size in sizes.items() if pointer not in weights)
+
+    assert kept(True) < kept(False) / 4
 
 
 CASES = {
