@@ -60,7 +60,14 @@ class NetworkError(NanoshellError):
 
 
 class StorageError(NanoshellError):
-    """A write that failed: no space, no permission, a read-only folder."""
+    """A write that failed: no space, no permission, a read-only folder.
+
+    ``no_room`` says that it would succeed on a larger disk, or with a larger quota.
+    """
+
+    def __init__(self, message: str, *, hint: str = "", no_room: bool = False) -> None:
+        super().__init__(message, hint=hint)
+        self.no_room = no_room
 
 
 class PluginError(NanoshellError):
