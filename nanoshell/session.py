@@ -75,6 +75,7 @@ class Session:
     narrator: Narrator = field(default_factory=SilentNarrator)
     data: str | None = None
     model_name: str | None = None
+    _tokenizer: Tokenizer | None = None
     _loaded: LoadedModel | None = None
 
     @property
@@ -82,12 +83,18 @@ class Session:
         """The folder of the runs."""
         return Path(self.settings.text("runs_dir")).expanduser()
 
-    @cached_property
+    @property
     def tokenizer(self) -> Tokenizer:
-        """The tokenizer of the settings, built when first needed. A model brings its own."""
-        from nanoshell.tokenizer.store import find_tokenizer
+        """The tokenizer of the settings, built when first needed. A model brings its own.
 
-        return find_tokenizer(self.settings.text("tokenizer"), self.plugins.tokenizers)
+        One that the user trained is read every time: it may have been trained anew meanwhile.
+        """
+        name, registered = self.settings.text("tokenizer"), self.plugins.tokenizers
+        if self._tokenizer is None or self._tokenizer.name != name or name not in registered:
+            from nanoshell.tokenizer.store import find_tokenizer
+
+            self._tokenizer = find_tokenizer(name, registered)
+        return self._tokenizer
 
     @cached_property
     def template(self) -> ChatTemplate:

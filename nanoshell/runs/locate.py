@@ -89,7 +89,9 @@ def _newest_with_weights(runs_dir: Path) -> RunDirectory:
     for run in list_runs(runs_dir):
         if run.latest_checkpoint() is not None or not run.status().ended:
             return run
-    raise RunError(f"no run in {runs_dir} has weights yet", hint=f"train one: {typed('train')}, or {typed('demo')}")
+    raise RunError(
+        f"no run in {runs_dir} has weights yet", hint=f"train one: {typed('train')}, or {typed('demo')}"
+    )
 
 
 def _newest_weights(run: RunDirectory) -> Path:

@@ -13,7 +13,7 @@ LONGEST_SAMPLE = 240
 
 _FREQUENT = (b'"type": "step"', b'"type": "heartbeat"')
 _ANSWERED_BY_AN_EVENT = frozenset({"snapshot", "sample", "evaluate"})
-"""Requests whose acknowledgement says nothing that an event of its own does not say, or nobody wants to hear."""
+"""Requests whose acknowledgement tells nothing that an event of its own does not tell better."""
 
 
 def tell(event: Event) -> str:
@@ -27,6 +27,8 @@ def tell(event: Event) -> str:
         case "sample":
             text = " ".join(f"{event.get('prompt') or ''}{event.get('text') or ''}".split())
             return _at_step(event, f"sample: {_shortened(text)}")
+        case "alert" if event.get("cleared"):
+            return _at_step(event, str(event.get("message") or f"{event.get('kind')} is over"))
         case "alert":
             return f"alert: {event.get('message') or event.get('reason') or ''}".rstrip(": ")
         case "control":
@@ -91,6 +93,20 @@ def rare_events(path: Path) -> Iterator[Event]:
                     yield event
     except OSError:
         return
+
+
+def step_event(path: Path, step: int) -> Event | None:
+    """Return the newest ``step`` event of that number in ``path``, None where there is none."""
+    found = None
+    number_of_step = f'"step": {step},'.encode()
+    try:
+        with path.open("rb") as file:
+            for line in file:
+                if _FREQUENT[0] in line and number_of_step in line:
+                    found = parse_line(line) or found
+    except OSError:
+        pass
+    return found
 
 
 def _is_news(event: Event) -> bool:

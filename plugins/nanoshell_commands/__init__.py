@@ -51,9 +51,10 @@ def _register_data(register: RegisterCommand) -> None:
 
 
 def _register_training(register: RegisterCommand) -> None:
-    from nanoshell_commands import runs, train
+    from nanoshell_commands import runs, steer, train
 
     register(train.train, group="Training", examples=train.EXAMPLES)
+    register(steer.run, group="Training", examples=steer.EXAMPLES)
     register(runs.runs, group="Training", examples=runs.EXAMPLES)
 
 

@@ -1,7 +1,8 @@
-"""What several commands take: text from standard input, the folder of the runs, a dtype."""
+"""What several commands take: text from standard input, keys and values, the folder of the runs, a dtype."""
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -49,6 +50,40 @@ def dtype_option(command: Command) -> Command:
         show_default="the setting",
         help="What the model computes in: float32, bfloat16, float16 (or bf16 …); auto as in its file.",
     )(command)
+
+
+def key_values(
+    ctx: click.Context, param: click.Parameter, values: tuple[str, ...]
+) -> tuple[tuple[str, Any], ...]:
+    """Return the pairs of ``KEY=VALUE``; a value is read as JSON or YAML where it is that, else as text.
+
+    Raises `click.BadParameter` for a word without ``=``.
+    """
+    return tuple(_key_value(value, ctx, param) for value in values)
+
+
+def _key_value(value: str, ctx: click.Context, param: click.Parameter) -> tuple[str, Any]:
+    key, equals, written = value.partition("=")
+    if not equals or not key.strip():
+        raise click.BadParameter(
+            f"'{value}' is not KEY=VALUE, for example trainer.weight_decay=0.05", ctx, param
+        )
+    return key.strip(), _value(written)
+
+
+def _value(written: str) -> Any:
+    """Return what ``written`` is in a config. JSON comes first: YAML 1.1 takes ``1e-3`` for text."""
+    import yaml
+
+    try:
+        return json.loads(written)
+    except ValueError:
+        pass
+    try:
+        value = yaml.safe_load(written)
+    except yaml.YAMLError:
+        return written
+    return value if isinstance(value, bool | int | float | list | dict) else written
 
 
 def read_stdin() -> str:

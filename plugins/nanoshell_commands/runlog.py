@@ -11,7 +11,7 @@ from nanoshell_commands.layout import figure
 if TYPE_CHECKING:
     from nanoshell import RunDirectory, Screen
 
-_TELLING = ("state", "resume", "eval", "checkpoint", "alert")
+_TELLING = ("state", "resume", "eval", "checkpoint", "alert", "control", "sample")
 
 
 class LogView:

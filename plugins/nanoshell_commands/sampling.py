@@ -76,6 +76,22 @@ def _token_id(token: str, tokenizer: Tokenizer) -> int:
 
 
 def sampling_options(command: Command) -> Command:
+    """Add `sampler_options` and those of the draw: ``--logit-bias`` and ``--seed``."""
+    bias = click.option(
+        "--logit-bias",
+        "biases",
+        metavar="TOKEN=VALUE",
+        callback=_biases,
+        multiple=True,
+        help="Add to the score of a token, given by its id or text; -100 bans it. May be repeated.",
+    )
+    seed = click.option(
+        "--seed", type=click.IntRange(min=0), help="Make the draw repeatable.", show_default="random"
+    )
+    return sampler_options(bias(seed(command)))
+
+
+def sampler_options(command: Command) -> Command:
     """Add the samplers' options to ``command``, which takes them as ``**options`` for `chosen_sampling`."""
     setting = "the setting"
     for option in reversed(
@@ -115,17 +131,6 @@ def sampling_options(command: Command) -> Command:
                 callback=_name_value,
                 multiple=True,
                 help="Any sampler by name, also one of a plugin; may be repeated.",
-            ),
-            click.option(
-                "--logit-bias",
-                "biases",
-                metavar="TOKEN=VALUE",
-                callback=_biases,
-                multiple=True,
-                help="Add to the score of a token, given by its id or text; -100 bans it. May be repeated.",
-            ),
-            click.option(
-                "--seed", type=click.IntRange(min=0), help="Make the draw repeatable.", show_default="random"
             ),
         ]
     ):

@@ -19,7 +19,7 @@ SET_EXAMPLES = ("set temperature 0.5", "set device cpu")
 UNSET_EXAMPLES = ("unset temperature", "unset device")
 SHOW_EXAMPLES = ("show", "show temperature")
 
-_NEXT_START = frozenset({"disabled_plugins", "tokenizer", "chat_template"})
+_NEXT_START = frozenset({"disabled_plugins", "chat_template"})
 
 
 @dataclass(frozen=True)
@@ -60,14 +60,15 @@ def _row(session: Session, name: str, note: str = "") -> SettingRow:
 
 def _check_registered(session: Session, name: str, value: str) -> None:
     """Refuse a device, tokenizer, template or plugin that does not exist; the settings know only its type."""
-    from nanoshell import unknown_name
+    from nanoshell import find_tokenizer, unknown_name
 
     plugins = session.plugins
     choices = {
         "device": [*plugins.backends.names(), "auto"],
-        "tokenizer": plugins.tokenizers.names(),
         "chat_template": plugins.chat_templates.names(),
     }
+    if name == "tokenizer":
+        find_tokenizer(value, plugins.tokenizers)
     if name in choices and value not in choices[name]:
         raise unknown_name(name.replace("_", " "), value, choices[name])
 

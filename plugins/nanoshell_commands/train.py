@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from nanoshell import DEVICE, DTYPE_ALIASES, DTYPES, PRESET, RUN, SOURCE, json_option
-from nanoshell_commands.inputs import runs_dir_option
+from nanoshell_commands.inputs import key_values, runs_dir_option
 from nanoshell_commands.watch import Watch
 
 if TYPE_CHECKING:
@@ -61,37 +60,6 @@ class Started:
         )
 
 
-def _key_values(
-    ctx: click.Context, param: click.Parameter, values: tuple[str, ...]
-) -> tuple[tuple[str, Any], ...]:
-    """Return the pairs of ``KEY=VALUE``; a value is read as JSON or YAML where it is that, else as text."""
-    return tuple(_key_value(value, ctx, param) for value in values)
-
-
-def _key_value(value: str, ctx: click.Context, param: click.Parameter) -> tuple[str, Any]:
-    key, equals, written = value.partition("=")
-    if not equals or not key.strip():
-        raise click.BadParameter(
-            f"'{value}' is not KEY=VALUE, for example trainer.weight_decay=0.05", ctx, param
-        )
-    return key.strip(), _value(written)
-
-
-def _value(written: str) -> Any:
-    """Return what ``written`` is in a config. JSON comes first: YAML 1.1 takes ``1e-3`` for text."""
-    import yaml
-
-    try:
-        return json.loads(written)
-    except ValueError:
-        pass
-    try:
-        value = yaml.safe_load(written)
-    except yaml.YAMLError:
-        return written
-    return value if isinstance(value, bool | int | float | list | dict) else written
-
-
 class _Remembering(click.Command):
     """A command that keeps its words: those of the process may hold other commands, and what they tell."""
 
@@ -122,7 +90,7 @@ class _Remembering(click.Command):
     "settings",
     metavar="KEY=VALUE",
     multiple=True,
-    callback=_key_values,
+    callback=key_values,
     help="Any key of the config; may be repeated.",
 )
 @click.option("--special", is_flag=True, help="Read spellings like <|endoftext|> in text as special tokens.")

@@ -4,29 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from nanoshell_commands.layout import figure, human_count, human_seconds
+from nanoshell_commands.layout import cell, figure, human_count, human_seconds
+from nanoshell_commands.progress import Event, eta_text, progress_bar, step_line, step_text
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
-    from rich.progress import Progress
 
     from nanoshell import RunDirectory, RunStatus, Screen, Session
-
-STEP_FIELDS = ("step", "loss", "grad_norm", "learning_rate", "epoch", "it/s", "tokens/s")
-"""What a logged step tells a script, under these names."""
-FIELDS_OF_SOME = ("balance_loss", "expert_load", "not_finite")
-"""What it tells further, where layers route tokens to experts, and where figures are no numbers."""
 
 LINE_SECONDS = 2.0
 """Plain lines come at most this often: a small model makes hundreds of steps a minute."""
 
-_TAIL_LINES = 12
+STOP_SECONDS = 60.0
+"""How long stopping a run is waited for: one step and one checkpoint."""
 
-Event = dict[str, Any]
+_TAIL_LINES = 12
 
 
 @dataclass(frozen=True)
@@ -75,29 +71,65 @@ def summary(run: RunDirectory, seconds: float | None = None) -> RunSummary:
     )
 
 
-class StopRequest:
-    """Ctrl-C while a run is waited for: the first asks it to save and stop, the second gives up waiting."""
+def stop_run(session: Session, run: RunDirectory, *, wait: bool = True) -> RunSummary:
+    """Ask ``run`` to save and stop, and return how it stands: with ``wait``, once it has ended.
 
-    def __init__(self, run: RunDirectory) -> None:
+    Raises `RunError` where it has no worker, and where it has not stopped in time.
+    """
+    from nanoshell import Interrupted, RunError, typed
+
+    session.ask_run(run, "stop")
+    if not wait:
+        return summary(run)
+    look = typed(f"runs show {run.name}")
+    deadline = time.monotonic() + STOP_SECONDS
+    try:
+        while not (status := run.status()).ended:
+            if time.monotonic() > deadline:
+                raise RunError(
+                    f"run {run.name} has not stopped within {STOP_SECONDS:.0f} s: it is {status.state}",
+                    hint=f"it will stop after its step; look again with: {look}",
+                )
+            time.sleep(0.1)
+    except KeyboardInterrupt:
+        raise Interrupted(
+            f"no longer waiting for {run.name}, which will save and stop all the same",
+            hint=f"look again with: {look}",
+        ) from None
+    session.run_ended(run, status.state)
+    return summary(run)
+
+
+class StopRequest:
+    """Ctrl-C while a run is waited for: the first asks it to save and stop, the second gives up waiting.
+
+    A run that was started elsewhere is not ours to stop by a slip: with ``stops`` off the first gives up.
+    """
+
+    def __init__(self, run: RunDirectory, *, stops: bool = True) -> None:
         self._run = run
+        self._stops = stops
         self.asked = False
+        self.id = ""
 
     def press(self) -> None:
-        """Answer one Ctrl-C. Raises KeyboardInterrupt for the second."""
+        """Answer one Ctrl-C. Raises KeyboardInterrupt for the one that gives up."""
         from nanoshell import RunError, request
 
-        if self.asked:
+        if self.asked or not self._stops:
             raise KeyboardInterrupt
         self.asked = True
         with contextlib.suppress(RunError):  # it has ended in this moment: the final state is on its way
-            request(self._run, "stop")
+            self.id = request(self._run, "stop")
 
 
 class Watch:
-    """A run that has been started: a stream of its steps until it ends. The prompt leaves it to its toolbar.
+    """A run that is waited for: a stream of its steps until it ends. The prompt leaves it to its toolbar.
 
     ``since`` (seconds since the epoch) leaves out the events of earlier workers of a resumed run; ``patient``
-    waits at the prompt too. ``seconds`` is how long it has been seen to work.
+    waits at the prompt too; ``attached`` begins with what happens from now on, and Ctrl-C leaves the run
+    alone; ``everything`` yields all events with ``--json``, not the steps alone. ``seconds`` is how long the
+    run has been seen to work.
     """
 
     def __init__(
@@ -107,11 +139,16 @@ class Watch:
         *,
         since: float = 0.0,
         patient: bool = False,
+        attached: bool = False,
+        everything: bool = False,
     ) -> None:
         self.run = run
         self._session = session
         self._since = since
         self._patient = patient
+        self._attached = attached
+        self._everything = everything
+        self._stop = StopRequest(run, stops=not attached)
         self._hint = ""
         self._unexpected = False
         self.seconds = 0.0
@@ -121,27 +158,34 @@ class Watch:
     def show(self, screen: Screen) -> None:
         if screen.prompt and not self._patient:
             name = self.run.name
-            screen.note(f"{name} trains in the background; see it with :runs show, end it with :runs stop")
+            screen.note(f"{name} trains in the background; :run shows it, :run pause, stop, set … steer it")
             screen.note("it is the model now, with its newest weights; :model load NAME takes another")
             return
+        if self._attached:
+            from nanoshell import typed
+
+            stop = typed(f"run stop {self.run.name}")
+            screen.note(f"attached to {self.run.name}; Ctrl-C detaches and lets it train on, {stop} ends it")
         self.wait(screen)
         screen.out.print(summary(self.run, self.seconds))
 
     def lines(self) -> Iterator[Any]:
         from nanoshell import on_interrupt
 
-        stop = StopRequest(self.run)
         every = int(self.run.record().get("trainer", {}).get("log_interval", 1))
         total = self._planned()
-        with on_interrupt(stop.press):
+        with on_interrupt(self._stop.press):
             try:
                 for event in self._events():
                     total = event.get("total_steps") or total
-                    if event.get("type") == "step" and (event["step"] % every == 0 or event["step"] == total):
-                        yield step_line(event)
+                    if event.get("type") == "step":
+                        if event["step"] % every == 0 or event["step"] == total:
+                            yield step_line(event)
+                    elif self._everything and event.get("type") != "heartbeat":
+                        yield event
             except KeyboardInterrupt:
                 self._leave()
-        self._finish(stop, lambda text: None)
+        self._finish(lambda text: None)
 
     def document(self) -> Any:
         return None
@@ -153,27 +197,26 @@ class Watch:
         """
         from nanoshell import on_interrupt
 
-        stop = StopRequest(self.run)
-        with on_interrupt(stop.press):
+        with on_interrupt(self._stop.press):
             try:
                 if screen is None:
                     for _ in self._events():
                         pass
                 elif screen.live:
-                    self._show_bar(screen, stop)
+                    self._show_bar(screen)
                 else:
-                    self._show_lines(screen, stop)
+                    self._show_lines(screen)
             except KeyboardInterrupt:
                 self._leave()
-        return self._finish(stop, screen.note if screen else lambda text: None)
+        return self._finish(screen.note if screen else lambda text: None)
 
     # What it is made of
 
     def _events(self) -> Iterator[Event]:
-        from nanoshell import follow
+        from nanoshell import follow, without_echo
 
         began = self._since or time.time()
-        for event in _without_echo(follow(self.run)):
+        for event in without_echo(follow(self.run, from_start=not self._attached)):
             if event.get("t", self._since) >= self._since:
                 self.seconds = time.time() - began
                 if event.get("type") == "state":
@@ -185,16 +228,22 @@ class Watch:
         """Return the run's last step as its record says, which is known before its worker says it."""
         record = self.run.record()
         limits = [record[key] for key in ("horizon", "stop_at") if record.get(key)]
-        return min(limits) if limits else None
+        return self.run.status().total_steps or (min(limits) if limits else None)
 
-    def _show_lines(self, screen: Screen, stop: StopRequest) -> None:
+    def _news(self, event: Event) -> str:
+        """Return the line that ``event`` is worth; our own request to stop is none."""
+        from nanoshell import tell
+
+        return "" if self._stop.id and event.get("id") == self._stop.id else tell(event)
+
+    def _show_lines(self, screen: Screen) -> None:
         total = self._planned()
         last: Event = {}
         told = -LINE_SECONDS
         said = False
         for event in self._events():
             total = event.get("total_steps") or total
-            if stop.asked and not said:
+            if self._stop.asked and not said:
                 screen.note("asked the run to save and stop; Ctrl-C again leaves it in the background")
                 said = True
             if event.get("type") == "step":
@@ -202,15 +251,24 @@ class Watch:
                 if time.monotonic() - told >= LINE_SECONDS or event.get("step") == total:
                     screen.note(step_text(event, total))
                     told, last = time.monotonic(), {}
-            elif text := notable(event):
+            elif text := self._news(event):
                 screen.note(text)
         if last:
             screen.note(step_text(last, total))
 
-    def _show_bar(self, screen: Screen, stop: StopRequest) -> None:
+    def _show_bar(self, screen: Screen) -> None:
         total = self._planned()
+        status = self.run.status()
+        begun = self._attached and status.state == "running"
         with progress_bar(screen) as progress:
-            task = progress.add_task("starting", total=total, loss="", speed="", eta="")
+            task = progress.add_task(
+                self.run.name if begun else status.state,
+                total=total,
+                completed=(status.step or 0) if self._attached else 0,
+                loss="",
+                speed="",
+                eta="",
+            )
             for event in self._events():
                 total = event.get("total_steps") or total
                 kind = event.get("type")
@@ -219,19 +277,19 @@ class Watch:
                         task,
                         total=total,
                         completed=event["step"],
-                        description="stopping" if stop.asked else self.run.name,
+                        description="stopping" if self._stop.asked else self.run.name,
                         loss=f"loss {figure(event.get('loss'))}",
                         speed=f"{human_count(event.get('tokens/s'))} tokens/s",
                         eta=eta_text(event, total),
                     )
                 elif kind == "state" and event.get("state") == "paused":
-                    progress.update(task, description="paused")
-                elif stop.asked:
+                    progress.update(task, description="paused", speed="", eta="")
+                elif self._stop.asked:
                     progress.update(task, description="saving")
-                if text := notable(event):
-                    progress.console.print(text, markup=False, highlight=False, style="dim")
+                if text := self._news(event):
+                    progress.console.print(cell(text, "yellow" if kind == "alert" else "dim"))
 
-    def _finish(self, stop: StopRequest, note: Callable[[str], None]) -> RunStatus:
+    def _finish(self, note: Callable[[str], None]) -> RunStatus:
         from nanoshell import Interrupted, RunError, typed
 
         run, status = self.run, self.run.status()
@@ -248,7 +306,7 @@ class Watch:
                     part for part in (self._hint, f"its log: {typed(f'runs log {run.name}')}") if part
                 ),
             )
-        if stop.asked and status.state != "finished":
+        if self._stop.asked and status.state != "finished":
             raise Interrupted(
                 f"run {run.name} saved and stopped at step {status.step or 0}",
                 hint=f"continue it with: {typed(f'train --resume {run.name}')}",
@@ -260,81 +318,8 @@ class Watch:
 
         name = self.run.name
         raise Interrupted(
-            f"run {name} is left in the background",
-            hint=f"{typed(f'runs show {name}')}, {typed(f'runs stop {name}')}",
+            f"detached from {name}, which trains on"
+            if self._attached
+            else f"run {name} is left in the background",
+            hint=f"{typed(f'runs attach {name}')}, {typed(f'run stop {name}')}",
         ) from None
-
-
-def _without_echo(events: Iterable[Event]) -> Iterator[Event]:
-    """Yield ``events`` without the alerts whose words are the reason of the failure that comes next.
-
-    An alert is held back until the next event tells; heartbeats, which come from beside, tell nothing.
-    """
-    held: Event | None = None
-    for event in events:
-        if held is not None and event.get("type") != "heartbeat":
-            if event.get("state") != "failed" or event.get("reason") != held.get("message"):
-                yield held
-            held = None
-        if event.get("type") == "alert":
-            held = event
-        else:
-            yield event
-    if held is not None:
-        yield held
-
-
-def step_line(event: Event) -> Event:
-    """Return a step as scripts get it; a figure that is no number is null, named in ``not_finite``."""
-    further = {field: event[field] for field in FIELDS_OF_SOME if field in event}
-    return {field: event.get(field) for field in STEP_FIELDS} | further
-
-
-def step_text(event: Event, total: int | None) -> str:
-    """Return a step as one line for people."""
-    parts = [f"step {event['step']:,}" + (f"/{total:,}" if total else "")]
-    parts.append(f"loss {figure(event.get('loss')) or 'nan'}")
-    if event.get("learning_rate") is not None:
-        parts.append(f"lr {figure(event['learning_rate'], 3)}")
-    if event.get("tokens/s") is not None:
-        parts.append(f"{human_count(event['tokens/s'])} tokens/s")
-    if eta := eta_text(event, total):
-        parts.append(eta)
-    return "  ".join(parts)
-
-
-def eta_text(event: Event, total: int | None) -> str:
-    """Return how long the rest will take at the speed of ``event``, empty where unknown."""
-    speed = event.get("it/s")
-    if not total or not speed:
-        return ""
-    return f"ETA {human_seconds(max(0, total - event['step']) / speed)}"
-
-
-def notable(event: Event) -> str:
-    """Return what an event tells beside the steps, empty where a person need not hear of it."""
-    kind = event.get("type")
-    if kind == "eval" and event.get("val_loss") is not None:
-        return f"step {event.get('step', 0):,}  validation loss {figure(event['val_loss'])}"
-    if kind == "eval":
-        return f"step {event.get('step', 0):,}  exact loss on the training data {figure(event.get('loss'))}"
-    if kind == "alert":
-        return f"alert: {event.get('message') or event.get('reason') or ''}".rstrip(": ")
-    return ""
-
-
-def progress_bar(screen: Screen) -> Progress:
-    """Return a bar with room for loss, speed and ETA, drawn on the narration side of ``screen``."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
-    # Not as wide as the screen: the ^C that a terminal echoes would begin a line that nobody erases.
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=24),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[loss]}"),
-        TextColumn("{task.fields[speed]}", style="dim"),
-        TextColumn("{task.fields[eta]}", style="dim"),
-        console=screen.err,
-        transient=True,
-    )

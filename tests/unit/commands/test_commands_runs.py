@@ -19,7 +19,8 @@ from nanoshell.runs.control import ControlInbox
 from nanoshell.session import Session, open_session
 from nanoshell_commands.demo import losses
 from nanoshell_commands.layout import human_bytes, human_seconds
-from nanoshell_commands.watch import STEP_FIELDS, Watch
+from nanoshell_commands.progress import STEP_FIELDS
+from nanoshell_commands.watch import Watch
 
 
 class FakeScreen:

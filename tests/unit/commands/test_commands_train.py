@@ -10,8 +10,9 @@ import yaml
 
 from nanoshell.runs.directory import RunDirectory
 from nanoshell.runs.events import follow
-from nanoshell_commands.train import _key_values, train
-from nanoshell_commands.watch import STEP_FIELDS, step_line
+from nanoshell_commands.inputs import key_values
+from nanoshell_commands.progress import STEP_FIELDS, step_line
+from nanoshell_commands.train import train
 
 PRESET = """# a test of one layer
 model: {name: tiny, hidden_size: 16, num_layers: 1, num_heads: 2, intermediate_size: 32, max_seq_len: 32}
@@ -82,7 +83,7 @@ def test_a_value_of_set_is_what_it_would_be_in_a_config(written: str, value: obj
     import click
 
     ctx, param = click.Context(train), train.params[0]
-    assert _key_values(ctx, param, (f" model.x ={written}",)) == (("model.x", value),)
+    assert key_values(ctx, param, (f" model.x ={written}",)) == (("model.x", value),)
 
 
 def test_a_script_is_told_the_load_of_experts_where_there_are_some() -> None:

@@ -1,0 +1,236 @@
+"""``runs compare``: what differs in the configs of runs, and what came of it, side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from nanoshell import RUN
+from nanoshell_commands.details import best_evaluation, changes
+from nanoshell_commands.inputs import runs_dir_option
+from nanoshell_commands.layout import cell, figure, human_bytes, human_count, human_seconds
+from nanoshell_commands.progress import Event
+
+if TYPE_CHECKING:
+    from rich.console import Console, ConsoleOptions, RenderResult
+
+    from nanoshell import RunDirectory, Session
+
+_SECTIONS = ("model", "trainer", "corpus")
+_PLAN = ("source", "chat_template", "horizon", "stop_at", "softmax", "initial_checkpoint")
+_NUMERICS = ("device", "dtype", "threads")
+_BESIDE = frozenset({("corpus", "path"), ("corpus", "num_bytes")})
+"""Where the tokens lie says nothing about what was learnt from them."""
+_GAP = "  "
+_NARROWEST = 6
+"""Columns that a value is given at least; a table of very many runs is wider than the terminal."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came of a run. ``loss_at`` is its loss at the last step that all compared runs have reached.
+
+    Losses are in nats a token, times in seconds, sizes in bytes; what is not known is None.
+    """
+
+    name: str
+    path: str
+    state: str
+    step: int | None
+    total_steps: int | None
+    loss: float | None
+    common_step: int | None
+    loss_at: float | None
+    val_loss: float | None
+    best_val_loss: float | None
+    best_step: int | None
+    bits_per_byte: float | None
+    tokens_per_second: float | None
+    seconds: float | None
+    parameters: int | None
+    checkpoint_bytes: int | None
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Runs beside each other: ``config`` has the keys that differ, with the value of each run in order."""
+
+    runs: list[Result]
+    config: dict[str, list[Any]]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        differing = [(key, [_written(value) for value in row]) for key, row in self.config.items()]
+        results = [(name, [show(run) for run in self.runs]) for name, show in _results(self.runs)]
+        came = [(name, row) for name, row in results if any(row)]
+        heads = [run.name for run in self.runs]
+        keys = max(len(key) for key, _ in (*differing, *came))
+        room = max(_NARROWEST, (options.max_width - keys) // len(heads) - len(_GAP))
+        columns = zip(heads, *(row for _, row in (*differing, *came)), strict=True)
+        widths = [min(room, max(map(len, column))) for column in columns]
+        yield cell(_line("", heads, keys, widths), "bold")
+        for key, row in differing:
+            yield cell(_line(key, row, keys, widths))
+        yield cell("" if differing else "(their configs and data are the same)", "dim")
+        for key, row in came:
+            yield cell(_line(key, row, keys, widths))
+
+
+def _line(key: str, values: Sequence[str], keys: int, widths: Sequence[int]) -> str:
+    cells = [_shortened(value, width).ljust(width) for value, width in zip(values, widths, strict=True)]
+    return _GAP.join([key.ljust(keys), *cells]).rstrip()
+
+
+def _shortened(text: str, width: int) -> str:
+    """Return ``text`` in ``width`` columns; where it is longer, its middle goes: names differ at the end."""
+    if len(text) <= width:
+        return text
+    end = (width - 1) // 2
+    return text[: width - 1 - end] + "…" + text[len(text) - end :]
+
+
+def _results(runs: Sequence[Result]) -> list[tuple[str, Callable[[Result], str]]]:
+    common = runs[0].common_step
+    return [
+        ("state", lambda run: run.state),
+        ("step", _steps),
+        ("loss", lambda run: figure(run.loss)),
+        (f"loss at step {common or 0:,}", lambda run: figure(run.loss_at)),
+        ("validation loss", lambda run: figure(run.val_loss)),
+        ("best of them", _best),
+        ("bits per byte", lambda run: figure(run.bits_per_byte)),
+        ("tokens/s", lambda run: human_count(run.tokens_per_second)),
+        ("time", lambda run: human_seconds(run.seconds)),
+        ("parameters", lambda run: human_count(run.parameters)),
+        ("checkpoint", lambda run: human_bytes(run.checkpoint_bytes)),
+        ("on disk", lambda run: human_bytes(run.bytes)),
+    ]
+
+
+def _steps(run: Result) -> str:
+    if run.step is None:
+        return ""
+    return f"{run.step:,}" + (f"/{run.total_steps:,}" if run.total_steps not in (None, run.step) else "")
+
+
+def _best(run: Result) -> str:
+    if run.best_val_loss is None:
+        return ""
+    return figure(run.best_val_loss) + (f" at {run.best_step:,}" if run.best_step is not None else "")
+
+
+def _written(value: Any) -> str:
+    match value:
+        case None:
+            return "-"
+        case bool():
+            return "yes" if value else "no"
+        case float():
+            return f"{value:g}"
+        case Mapping():
+            return ", ".join(f"{key} {_written(member)}" for key, member in value.items()) or "-"
+        case list() | tuple():
+            return ", ".join(map(_written, value)) or "-"
+    return str(value)
+
+
+def differences(settings: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    """Return the keys whose values differ among ``settings``, each with its value in all of them."""
+    keys = dict.fromkeys(key for mapping in settings for key in mapping)
+    rows = {key: [mapping.get(key) for mapping in settings] for key in keys}
+    return {key: row for key, row in rows.items() if any(value != row[0] for value in row)}
+
+
+def settings_of(record: Mapping[str, Any], events: Sequence[Event]) -> dict[str, Any]:
+    """Return what a run was given by dotted key: config, data, plan, numerics, changes on the way."""
+    found = {
+        f"{section}.{key}": value
+        for section in _SECTIONS
+        for key, value in dict(record.get(section) or {}).items()
+        if (section, key) not in _BESIDE
+    }
+    found |= {key: record[key] for key in _PLAN if key in record}
+    began = [event for event in events if event.get("state") == "running" and "threads" in event]
+    found |= {f"numerics.{key}": began[-1][key] for key in _NUMERICS if began and key in began[-1]}
+    for made in changes(events):
+        found |= {f"changed.{key}": value for key, value in made.values.items()}
+    return found
+
+
+def result(run: RunDirectory, events: Sequence[Event], common: int | None) -> Result:
+    """Return what came of ``run``, whose events but the steps are ``events``."""
+    from nanoshell import step_event
+
+    status = run.status()
+    evaluations = [event for event in events if event.get("type") == "eval"]
+    best = best_evaluation(evaluations) or {}
+    kept = run.checkpoints()
+    there = step_event(run.events_path, common) if common else None
+    return Result(
+        name=run.name,
+        path=str(run.path),
+        state=status.state,
+        step=status.step,
+        total_steps=status.total_steps,
+        loss=status.loss,
+        common_step=common,
+        loss_at=there.get("loss") if there else None,
+        val_loss=status.val_loss,
+        best_val_loss=best.get("val_loss"),
+        best_step=best.get("step"),
+        bits_per_byte=evaluations[-1].get("bits_per_byte") if evaluations else None,
+        tokens_per_second=status.tokens_per_second,
+        seconds=worked(events, status.updated),
+        parameters=_parameters(run.record().get("model")),
+        checkpoint_bytes=kept[-1].num_bytes if kept else None,
+        bytes=run.size_bytes(),
+    )
+
+
+def worked(events: Sequence[Event], updated: float | None) -> float | None:
+    """Return the seconds that the workers of a run have been there, one after another, or None."""
+    spans: list[tuple[float, float]] = []
+    for event in events:
+        moment = float(event.get("t") or 0.0)
+        if event.get("state") == "starting" or not spans:
+            spans.append((moment, moment))
+        spans[-1] = (spans[-1][0], moment)
+    if not spans:
+        return None
+    if updated is not None:
+        spans[-1] = (spans[-1][0], max(spans[-1][1], updated))
+    return round(sum(end - start for start, end in spans), 1)
+
+
+def _parameters(model: Any) -> int | None:
+    from nanoshell import ModelConfig, parameter_split
+
+    try:
+        return parameter_split(ModelConfig.model_validate(model)).total
+    except ValueError:
+        return None
+
+
+@click.command("compare")
+@click.argument("names", nargs=-1, required=True, type=RUN, metavar="RUN RUN...")
+@runs_dir_option
+@click.pass_obj
+def compare(session: Session, names: tuple[str, ...]) -> Comparison:
+    """Show what differs in the configs of two runs or more, and what came of each."""
+    from nanoshell import UsageError, effective_events, rare_events, typed
+
+    found = list({run.path.resolve(): run for run in map(session.find_run, names)}.values())
+    if len(found) < 2:
+        raise UsageError(
+            "there is one run to compare", hint=f"name two, for example: {typed('runs compare latest RUN')}"
+        )
+    events = [effective_events(rare_events(run.events_path)) for run in found]
+    steps = [status.step for run in found if (status := run.status()).step]
+    common = min(steps) if len(steps) == len(found) else None
+    settings = [settings_of(run.record(), told) for run, told in zip(found, events, strict=True)]
+    return Comparison(
+        [result(run, told, common) for run, told in zip(found, events, strict=True)], differences(settings)
+    )

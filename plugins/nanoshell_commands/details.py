@@ -1,0 +1,266 @@
+"""All that is known of one run: what `runs show` and `run` say."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from nanoshell_commands.layout import figure, human_bytes, human_count, human_seconds, moment, pairs
+from nanoshell_commands.progress import Event
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from nanoshell import RunDirectory
+
+_MODEL_KEYS = ("name", "hidden_size", "num_layers", "num_heads", "max_seq_len", "vocab_size")
+_TRAINER_KEYS = (
+    "num_epochs",
+    "max_steps",
+    "batch_size",
+    "learning_rate",
+    "schedule",
+    "optimizer",
+    "softmax",
+    "seed",
+)
+
+
+@dataclass(frozen=True)
+class CheckpointRow:
+    """A complete checkpoint: the step it was taken after, its bytes, and whether it is the best."""
+
+    step: int
+    path: str
+    bytes: int
+    best: bool = False
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The figures of one evaluation; ``split`` says of what."""
+
+    step: int | None
+    split: str | None
+    loss: float | None
+    perplexity: float | None
+    bits_per_byte: float | None
+
+
+@dataclass(frozen=True)
+class Change:
+    """What was done to a run while it trained: settings that were given anew, or a longer course."""
+
+    step: int | None
+    text: str
+    values: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class RunDetails:
+    """All that is known of a run; what is not known (yet) is None, times are seconds since the epoch."""
+
+    name: str
+    path: str
+    state: str
+    reason: str
+    step: int | None
+    total_steps: int | None
+    epoch: float | None
+    loss: float | None
+    val_loss: float | None
+    learning_rate: float | None
+    grad_norm: float | None
+    tokens_per_second: float | None
+    eta_seconds: float | None
+    started: float | None
+    updated: float | None
+    pid: int | None
+    host: str | None
+    bytes: int
+    checkpoints: list[CheckpointRow]
+    record: dict[str, Any]
+    expert_load: dict[str, list[float]] | None = None
+    evaluation: Evaluation | None = None
+    best: Evaluation | None = None
+    alert: Event | None = None
+    changes: Sequence[Change] = ()
+
+    def __rich__(self) -> RenderableType:
+        process = f"{self.pid} on {self.host}" if self.pid is not None else None
+        kept = [
+            f"step {kept.step:,}  {human_bytes(kept.bytes)}" + ("  best" if kept.best else "")
+            for kept in self.checkpoints
+        ]
+        return pairs(
+            [
+                ("run", self.name),
+                ("folder", f"{self.path} ({human_bytes(self.bytes)})"),
+                *self.standing(),
+                ("gradient norm", _maybe(self.grad_norm, 3)),
+                ("experts", _loads(self.expert_load)),
+                ("started", moment(self.started) or None),
+                ("last sign", moment(self.updated) or None),
+                ("process", process),
+                ("checkpoints", "\n".join(kept) or "none"),
+                ("model", _keys(self.record.get("model"), _MODEL_KEYS)),
+                ("training", _keys(self.record.get("trainer"), _TRAINER_KEYS)),
+            ]
+        )
+
+    def standing(self) -> list[tuple[str, str | None]]:
+        """Return what changes while the run trains, as names and values."""
+        step = f"{self.step:,}" if self.step is not None else None
+        if step and self.total_steps:
+            step += f" of {self.total_steps:,}"
+        speed = f"{human_count(self.tokens_per_second)} tokens/s" if self.tokens_per_second else None
+        return [
+            ("state", f"{self.state}: {self.reason}" if self.reason else self.state),
+            ("data", self.record.get("source") or self.record.get("data")),
+            ("step", step),
+            ("epoch", _maybe(self.epoch, 3)),
+            ("loss", _maybe(self.loss)),
+            ("validation" if self.val_loss is not None else "exact loss", _evaluated(self.evaluation)),
+            ("best", _evaluated(self.best) if self.best != self.evaluation else None),
+            ("learning rate", _maybe(self.learning_rate, 3)),
+            ("speed", speed),
+            ("ETA", human_seconds(self.eta_seconds) if self.eta_seconds is not None else None),
+            ("changes", "\n".join(f"step {made.step or 0:,}: {made.text}" for made in self.changes) or None),
+            ("last alert", _alerted(self.alert)),
+        ]
+
+
+@dataclass(frozen=True)
+class RunBrief(RunDetails):
+    """The same, shown without what does not change while the run trains."""
+
+    def __rich__(self) -> RenderableType:
+        return pairs([("run", self.name), *self.standing()])
+
+
+def details(run: RunDirectory, kind: type[RunDetails] = RunDetails) -> RunDetails:
+    """Return all that is known of ``run`` as a ``kind``. Raises `RunError` where its record is damaged."""
+    from nanoshell import effective_events, rare_events
+
+    status, record = run.status(), run.record()
+    events = effective_events(rare_events(run.events_path))
+    evaluations = [event for event in events if event.get("type") == "eval"]
+    best = best_evaluation(evaluations)
+    best_path = run.best_checkpoint()
+    return kind(
+        name=run.name,
+        path=str(run.path),
+        state=status.state,
+        reason=status.reason,
+        step=status.step,
+        total_steps=status.total_steps,
+        epoch=status.epoch,
+        loss=status.loss,
+        val_loss=status.val_loss,
+        learning_rate=status.learning_rate,
+        grad_norm=status.grad_norm,
+        tokens_per_second=status.tokens_per_second,
+        eta_seconds=status.eta_seconds,
+        started=status.started,
+        updated=status.updated,
+        pid=status.pid,
+        host=status.host,
+        bytes=run.size_bytes(),
+        checkpoints=[
+            CheckpointRow(kept.step, str(kept.path), kept.num_bytes, kept.path == best_path)
+            for kept in run.checkpoints()
+        ],
+        record=record,
+        expert_load=_expert_load(run, record),
+        evaluation=evaluation(evaluations[-1]) if evaluations else None,
+        best=evaluation(best) if best else None,
+        alert=next((event for event in reversed(events) if event.get("type") == "alert"), None),
+        changes=changes(events),
+    )
+
+
+def evaluation(event: Event) -> Evaluation:
+    """Return the figures of an ``eval`` event."""
+    return Evaluation(
+        step=event.get("step"),
+        split=event.get("split") or ("validation" if "val_loss" in event else None),
+        loss=event.get("val_loss", event.get("loss")),
+        perplexity=event.get("perplexity"),
+        bits_per_byte=event.get("bits_per_byte"),
+    )
+
+
+def best_evaluation(evaluations: Sequence[Event]) -> Event | None:
+    """Return the event of the lowest validation loss, None where nothing was held back."""
+    held_back = [event for event in evaluations if event.get("val_loss") is not None]
+    return min(held_back, key=lambda event: float(event["val_loss"]), default=None)
+
+
+def changes(events: Sequence[Event]) -> list[Change]:
+    """Return what was changed on request among ``events``, in their order."""
+    from nanoshell import tell_changes
+
+    found = []
+    for event in events:
+        if event.get("type") != "control" or not event.get("ok"):
+            continue
+        if event.get("action") == "set" and event.get("values"):
+            found.append(Change(event.get("step"), tell_changes(event), dict(event["values"])))
+        elif event.get("action") == "extend" and event.get("total_steps"):
+            values: dict[str, Any] = {key: event[key] for key in ("horizon", "total_steps") if key in event}
+            found.append(Change(event.get("step"), f"extended to {event['total_steps']:,} steps", values))
+    return found
+
+
+def _evaluated(found: Evaluation | None) -> str | None:
+    if found is None:
+        return None
+    parts = [figure(found.loss) or "nan"]
+    if found.step is not None:
+        parts[0] += f" at step {found.step:,}"
+    if found.perplexity is not None:
+        parts.append(f"perplexity {figure(found.perplexity)}")
+    if found.bits_per_byte is not None:
+        parts.append(f"{figure(found.bits_per_byte)} bits per byte")
+    return ", ".join(parts)
+
+
+def _alerted(event: Event | None) -> str | None:
+    if event is None:
+        return None
+    where = f"step {event['step']:,}: " if isinstance(event.get("step"), int) else ""
+    return where + ": ".join(str(event[name]) for name in ("kind", "message") if event.get(name))
+
+
+def _keys(section: Any, keys: tuple[str, ...]) -> str | None:
+    """Return the ``keys`` of a section of the configuration that are there, on one line."""
+    found = section if isinstance(section, dict) else {}
+    return ", ".join(f"{key} {found[key]}" for key in keys if key in found) or None
+
+
+def _loads(load: dict[str, list[float]] | None) -> str | None:
+    """Return a line for each layer with experts: the least and the most that one of them is used."""
+    return (
+        "\n".join(
+            f"layer {layer}: {min(shares):.1%} to {max(shares):.1%} of its load (even: {1 / len(shares):.1%})"
+            for layer, shares in (load or {}).items()
+            if shares
+        )
+        or None
+    )
+
+
+def _expert_load(run: RunDirectory, record: dict[str, Any]) -> dict[str, list[float]] | None:
+    """Return the shares of each layer's experts in the newest step, None for a model without experts."""
+    from nanoshell import effective_events, read_events
+
+    model = record.get("model")
+    if not isinstance(model, dict) or not model.get("num_experts"):
+        return None
+    steps = (event for event in reversed(effective_events(read_events(run.events_path)[0])))
+    return next((event["expert_load"] for event in steps if event.get("expert_load")), None)
+
+
+def _maybe(value: float | None, digits: int = 4) -> str | None:
+    return None if value is None else figure(value, digits)
