@@ -38,6 +38,8 @@ if TYPE_CHECKING:
         SETTING as SETTING,
         SETTING_VALUE as SETTING_VALUE,
         SOURCE as SOURCE,
+        TOKENIZER as TOKENIZER,
+        TRAINED_TOKENIZER as TRAINED_TOKENIZER,
         NameType as NameType,
     )
     from nanoshell.command.help import help_text as help_text
@@ -59,6 +61,7 @@ if TYPE_CHECKING:
         open_source as open_source,
     )
     from nanoshell.data.tokens import check_tokens as check_tokens, open_tokens as open_tokens
+    from nanoshell.data.vocabulary import train_tokenizer as train_tokenizer
     from nanoshell.dtypes import DTYPE_ALIASES as DTYPE_ALIASES, DTYPES as DTYPES
     from nanoshell.errors import (
         CheckpointError as CheckpointError,
@@ -178,8 +181,17 @@ if TYPE_CHECKING:
         open_session as open_session,
     )
     from nanoshell.spelling import typed as typed
-    from nanoshell.tokenizer.base import Tokenizer as Tokenizer
+    from nanoshell.tokenizer.base import PortableTokenizer as PortableTokenizer, Tokenizer as Tokenizer
     from nanoshell.tokenizer.bpe import cl100k_base as cl100k_base
+    from nanoshell.tokenizer.store import (
+        TokenizerInfo as TokenizerInfo,
+        TokenizerRecipe as TokenizerRecipe,
+        find_tokenizer as find_tokenizer,
+        list_tokenizers as list_tokenizers,
+        remove_trained as remove_trained,
+        source_of as source_of,
+        trained_path as trained_path,
+    )
     from nanoshell.tokenizer.streaming import StreamingDecoder as StreamingDecoder
     from nanoshell.training.launch import TrainRequest as TrainRequest, start_run as start_run
     from nanoshell.training.muon import muon as muon
@@ -238,6 +250,7 @@ _HOME = {
     "PRESET_OR_MODEL": "nanoshell.command.complete",
     "ParameterSplit": "nanoshell.model.parameters",
     "PluginError": "nanoshell.errors",
+    "PortableTokenizer": "nanoshell.tokenizer.base",
     "RUN": "nanoshell.command.complete",
     "RegisterBackend": "nanoshell.plugin.hookspecs",
     "RegisterChatTemplate": "nanoshell.plugin.hookspecs",
@@ -273,9 +286,13 @@ _HOME = {
     "Stream": "nanoshell.command.result",
     "StreamingDecoder": "nanoshell.tokenizer.streaming",
     "SwiGLU": "nanoshell.model.layers",
+    "TOKENIZER": "nanoshell.command.complete",
+    "TRAINED_TOKENIZER": "nanoshell.command.complete",
     "TokenScore": "nanoshell.generation.request",
     "Tokenizer": "nanoshell.tokenizer.base",
     "TokenizerError": "nanoshell.errors",
+    "TokenizerInfo": "nanoshell.tokenizer.store",
+    "TokenizerRecipe": "nanoshell.tokenizer.store",
     "TrainRequest": "nanoshell.training.launch",
     "UnknownNameError": "nanoshell.errors",
     "UsageError": "nanoshell.errors",
@@ -292,6 +309,7 @@ _HOME = {
     "effective_events": "nanoshell.runs.events",
     "export_conversation": "nanoshell.chat.transfer",
     "find_run": "nanoshell.runs.directory",
+    "find_tokenizer": "nanoshell.tokenizer.store",
     "follow": "nanoshell.runs.events",
     "frequency_penalty": "nanoshell.generation.penalties",
     "greedy": "nanoshell.generation.sampling",
@@ -302,6 +320,7 @@ _HOME = {
     "last_state": "nanoshell.last",
     "list_presets": "nanoshell.training.presets",
     "list_runs": "nanoshell.runs.directory",
+    "list_tokenizers": "nanoshell.tokenizer.store",
     "live_runs": "nanoshell.runs.live",
     "load_config": "nanoshell.training.presets",
     "min_p": "nanoshell.generation.cuts",
@@ -320,12 +339,14 @@ _HOME = {
     "read_config": "nanoshell.model.weights",
     "read_events": "nanoshell.runs.events",
     "remove_run": "nanoshell.runs.directory",
+    "remove_trained": "nanoshell.tokenizer.store",
     "repeat_penalty": "nanoshell.generation.penalties",
     "reply_document": "nanoshell.command.turn",
     "request": "nanoshell.runs.control",
     "role_ids": "nanoshell.chat.template",
     "run_worker": "nanoshell.training.worker",
     "settable_key": "nanoshell.training.settable",
+    "source_of": "nanoshell.tokenizer.store",
     "start_run": "nanoshell.training.launch",
     "stay_at_prompt": "nanoshell.command.result",
     "step_event": "nanoshell.runs.telling",
@@ -336,6 +357,8 @@ _HOME = {
     "tokenize": "nanoshell.data.corpus",
     "top_k": "nanoshell.generation.cuts",
     "top_p": "nanoshell.generation.cuts",
+    "train_tokenizer": "nanoshell.data.vocabulary",
+    "trained_path": "nanoshell.tokenizer.store",
     "typed": "nanoshell.spelling",
     "typical_p": "nanoshell.generation.cuts",
     "unknown_name": "nanoshell.errors",

@@ -143,6 +143,17 @@ def _devices(session: Session, _incomplete: str) -> Iterator[Offer]:
     yield from ((entry.name, entry.summary) for entry in session.plugins.backends)
 
 
+def _tokenizers(session: Session, incomplete: str) -> Iterator[Offer]:
+    yield from _registered("tokenizers", session, incomplete)
+    yield from _trained_tokenizers(session, incomplete)
+
+
+def _trained_tokenizers(_session: Session, _incomplete: str) -> Iterator[Offer]:
+    from nanoshell.tokenizer.store import trained_names
+
+    yield from ((name, "trained here") for name in trained_names())
+
+
 def _settings(session: Session, _incomplete: str) -> Iterator[Offer]:
     return ((setting.name, setting.summary) for setting in session.settings)
 
@@ -161,11 +172,12 @@ def _conversations(session: Session, _incomplete: str) -> Iterator[Offer]:
 
 def _values_of(setting: str, session: Session, incomplete: str) -> Iterator[Offer]:
     """Yield the names that a setting takes, else its value and its default."""
-    kinds = {"tokenizer": "tokenizers", "chat_template": "chat_templates"}
     if setting == "device":
         yield from _devices(session, incomplete)
-    elif setting in kinds:
-        yield from _registered(kinds[setting], session, incomplete)
+    elif setting == "tokenizer":
+        yield from _tokenizers(session, incomplete)
+    elif setting == "chat_template":
+        yield from _registered("chat_templates", session, incomplete)
     else:
         value, known = session.settings.get(setting), next(s for s in session.settings if s.name == setting)
         yield f"{value}", "as it is"
@@ -184,6 +196,8 @@ MODEL = NameType("model", _models, files="dir")
 SOURCE = NameType("source", _sources, files="file")
 DEVICE = NameType("device", _devices)
 SETTING = NameType("setting", _settings)
+TOKENIZER = NameType("tokenizer", _tokenizers, files="file")
+TRAINED_TOKENIZER = NameType("tokenizer", _trained_tokenizers)
 SETTING_VALUE = SettingValueType("value")
 COMMAND = NameType("command", _commands)
 CONVERSATION = NameType("conversation", _conversations)

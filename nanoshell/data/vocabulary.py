@@ -11,13 +11,13 @@ from pathlib import Path
 
 from nanoshell import paths
 from nanoshell.data.source import DataSource, Document, RemoteSource
-from nanoshell.errors import DataError, TokenizerError
+from nanoshell.errors import DataError, TokenizerError, UsageError
 from nanoshell.narrator import Narrator, SilentNarrator
 from nanoshell.tokenizer.base import PortableTokenizer
 from nanoshell.tokenizer.files import FORMAT, read_tokenizer, write_tokenizer
 from nanoshell.tokenizer.making import make_char, train_bpe
 from nanoshell.tokenizer.special import FEW_SPECIAL_TOKENS
-from nanoshell.tokenizer.store import Recipe
+from nanoshell.tokenizer.store import Registered, TokenizerRecipe, check_new_name, trained_path
 
 _SPECIAL = re.compile("|".join(map(re.escape, FEW_SPECIAL_TOKENS)))
 _PIECE = 1 << 20
@@ -25,7 +25,7 @@ _PIECE = 1 << 20
 
 def make_tokenizer(
     sources: Sequence[DataSource],
-    recipe: Recipe,
+    recipe: TokenizerRecipe,
     name: str,
     *,
     special: bool = False,
@@ -41,7 +41,7 @@ def make_tokenizer(
         if source.token_file() is not None:
             raise DataError(
                 f"{source.spec} holds token ids: no tokenizer can be made from them",
-                hint="name the text, or the tokenizer that made the ids: --set model.tokenizer=NAME",
+                hint="name the text, or the tokenizer that made the ids, in model.tokenizer",
             )
         if isinstance(source, RemoteSource):
             source.fetch(narrator)
@@ -55,7 +55,7 @@ def make_tokenizer(
 
 
 def tokenizer_from_data(
-    recipe: Recipe,
+    recipe: TokenizerRecipe,
     source: DataSource,
     *,
     special: bool = False,
@@ -77,6 +77,33 @@ def tokenizer_from_data(
         tokenizer = make_tokenizer([source], recipe, recipe.name, special=special, narrator=narrator)
         write_tokenizer(path, tokenizer, origin={"source": source.spec}, private=True)
         return tokenizer
+
+
+def train_tokenizer(
+    source: DataSource,
+    recipe: TokenizerRecipe,
+    name: str,
+    registered: Registered,
+    *,
+    special: bool = False,
+    replace: bool = False,
+    narrator: Narrator | None = None,
+) -> PortableTokenizer:
+    """Make the tokenizer of ``recipe`` from ``source``, keep it as ``name`` in the user's folder, return it.
+
+    Raises `UsageError` where the name is taken (by a trained one: without ``replace``), and as
+    `make_tokenizer` does.
+    """
+    check_new_name(name, registered)
+    path = trained_path(name)
+    if path.exists() and not replace:
+        raise UsageError(
+            f"there is a tokenizer '{name}' already",
+            hint="choose another name with --name, or replace it with --force: models keep their copies",
+        )
+    tokenizer = make_tokenizer([source], recipe, name, special=special, narrator=narrator)
+    write_tokenizer(path, tokenizer, origin={"source": source.spec}, private=True)
+    return tokenizer
 
 
 def _texts(source: DataSource, special: bool, advance: Callable[[int], None]) -> Iterator[str]:

@@ -115,7 +115,7 @@ def check_tokenizer(directory: Path, tokenizer: Tokenizer) -> None:
     if recorded != tokenizer.fingerprint:
         raise CheckpointError(
             f"{directory} was trained with another version of tokenizer '{tokenizer.name}'",
-            hint="its ids mean other texts: bring the tokenizer back that it was trained with, or train again",
+            hint="its ids mean other texts: bring back the tokenizer of that time, or train again",
         )
 
 

@@ -53,8 +53,8 @@ class RankedTokenizer:
     """A tiktoken encoding that fulfils the `Tokenizer` contract.
 
     ``ranks`` gives the bytes of each token its rank, which is its id: 0, 1, … without a gap. Special tokens
-    have ids beyond. ``pattern`` cuts a text into pieces, as `PATTERN` does, and ``source`` stands for the ranks
-    in the fingerprint. Several threads may encode and decode at once, and do so side by side.
+    have ids beyond. ``pattern`` cuts a text into pieces, as `PATTERN` does, and ``source`` stands for the
+    ranks in the fingerprint. Several threads may encode and decode at once, and do so side by side.
     """
 
     def __init__(

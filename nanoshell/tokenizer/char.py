@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from nanoshell.errors import TokenizerError
+from nanoshell.spelling import typed
 from nanoshell.tokenizer.special import END_OF_TEXT, FEW_SPECIAL_TOKENS
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ _NO_ID = 0xFFFF_FFFF
 
 
 class UnknownCharacterError(TokenizerError):
-    """A text holds ``character``, at ``position`` (in characters, from 0), and the tokenizer has no id for it."""
+    """A text holds ``character``, at ``position`` (in characters, from 0), for which there is no id."""
 
     def __init__(self, character: str, position: int, tokenizer: str, known: int) -> None:
         spelled = f"'{character}' (U+{ord(character):04X})" if character.isprintable() else _code(character)
@@ -49,8 +50,8 @@ class CharTokenizer:
 
     What it encodes, it decodes to the same text. A character that it has no id for is an error, never a
     stand-in: an id for everything unknown would lose the text, and ids for single bytes would make a
-    vocabulary of 65 characters five times as large. Raises `TokenizerError` where a character or special token
-    comes twice, or ``<|endoftext|>`` is missing.
+    vocabulary of 65 characters five times as large. Raises `TokenizerError` where a character or special
+    token comes twice, or ``<|endoftext|>`` is missing.
     """
 
     kind = "char"
@@ -63,11 +64,13 @@ class CharTokenizer:
         self._ids = {character: index for index, character in enumerate(characters)}
         if not characters or len(self._ids) != len(characters):
             problem = "has a character twice" if characters else "has no characters"
-            raise TokenizerError(f"tokenizer '{name}' {problem}", hint="make it anew: tokenizer train")
+            raise TokenizerError(
+                f"tokenizer '{name}' {problem}", hint=f"make it anew: {typed('tokenizer train')}"
+            )
         if END_OF_TEXT not in special_tokens or len(set(special_tokens)) != len(special_tokens):
             raise TokenizerError(
                 f"tokenizer '{name}' needs {END_OF_TEXT}, and every special token once",
-                hint="make it anew: tokenizer train",
+                hint=f"make it anew: {typed('tokenizer train')}",
             )
         specials = {spelling: len(characters) + index for index, spelling in enumerate(special_tokens)}
         self.special_tokens = MappingProxyType(specials)

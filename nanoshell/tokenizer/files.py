@@ -9,6 +9,7 @@ from typing import Any
 
 from nanoshell.errors import TokenizerError, nearest
 from nanoshell.files import write_text
+from nanoshell.spelling import typed
 from nanoshell.tokenizer.base import PortableTokenizer, Tokenizer
 from nanoshell.tokenizer.char import CharTokenizer
 from nanoshell.tokenizer.trained import TrainedBpe
@@ -52,7 +53,7 @@ def read_tokenizer(path: Path, name: str | None = None) -> PortableTokenizer:
         raise TokenizerError(
             f"{path} holds a tokenizer of kind {document.get('kind')!r}"
             + (f"; is '{match}' meant?" if match else ""),
-            hint=f"a tokenizer file is of kind {' or '.join(KINDS)}: `nanoshell tokenizer train` writes one",
+            hint=f"it must be of kind {' or '.join(KINDS)}: {typed('tokenizer train')} makes one",
         )
     try:
         return build(name or str(document["name"]), document)
@@ -83,7 +84,7 @@ def read_document(path: Path) -> dict[str, Any]:
         document = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise TokenizerError(
-            f"there is no tokenizer file {path}", hint="`nanoshell tokenizer train` writes one"
+            f"there is no tokenizer file {path}", hint=f"{typed('tokenizer train')} makes one"
         ) from None
     except (OSError, ValueError) as error:
         raise _damaged(path, str(error)) from error
@@ -101,5 +102,5 @@ def read_document(path: Path) -> dict[str, Any]:
 def _damaged(path: Path, reason: str) -> TokenizerError:
     return TokenizerError(
         f"{path} is no usable tokenizer file ({reason})",
-        hint="a copy lies beside every model that was trained with it; or make it anew: tokenizer train",
+        hint=f"every model trained with it carries a copy; or make it anew: {typed('tokenizer train')}",
     )

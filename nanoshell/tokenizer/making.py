@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable
 
 from nanoshell.errors import TokenizerError
-from nanoshell.tokenizer.bpe import PATTERN
+from nanoshell.spelling import typed
 from nanoshell.tokenizer.char import CharTokenizer, without_surrogates
 from nanoshell.tokenizer.special import FEW_SPECIAL_TOKENS
 from nanoshell.tokenizer.trained import NUM_BYTES, TrainedBpe
@@ -15,7 +15,10 @@ ONIGURUMA_PATTERN = (
     r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}++|(?>\p{N}{1,3})| ?[^\s\p{L}\p{N}]++[\r\n]*+"
     r"|\s++\z|\s*[\r\n]|\s+(?!\S)|\s"
 )
-r"""`PATTERN` for the library that trains: there ``{1,3}+`` repeats, and ``$`` also stands before a line end."""
+r"""`nanoshell.tokenizer.bpe.PATTERN` as the library that trains reads it.
+
+There ``{1,3}+`` would repeat, and ``$`` stand before the last line end too.
+"""
 
 
 def make_char(name: str, texts: Iterable[str]) -> CharTokenizer:
@@ -29,7 +32,9 @@ def make_char(name: str, texts: Iterable[str]) -> CharTokenizer:
     if any("\ud800" <= character <= "\udfff" for character in characters):
         characters = set(without_surrogates("".join(characters))) | {"\ufffd"}
     if not characters:
-        raise TokenizerError("there is no text to make a tokenizer from", hint="see: data info")
+        raise TokenizerError(
+            "there is no text to make a tokenizer from", hint=f"see what there is: {typed('data info')}"
+        )
     return CharTokenizer(name, "".join(sorted(characters)))
 
 

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nanoshell import paths
-from nanoshell.errors import UsageError, unknown_name
+from nanoshell.errors import TokenizerError, UsageError, unknown_name
 from nanoshell.files import explain_storage
 from nanoshell.plugin.registry import Registry
+from nanoshell.spelling import typed
 from nanoshell.tokenizer.base import Tokenizer
-from nanoshell.tokenizer.files import KINDS, TOKENIZER_FILE, read_tokenizer
+from nanoshell.tokenizer.files import KINDS, TOKENIZER_FILE, read_document, read_tokenizer
 
 SUFFIX = ".json"
 SMALLEST_BPE = 260
@@ -23,7 +24,7 @@ Registered = Registry[Callable[[], Tokenizer]]
 
 
 @dataclass(frozen=True)
-class Recipe:
+class TokenizerRecipe:
     """A tokenizer that is made from a model's training data when a run starts: ``char``, ``bpe:1024``."""
 
     kind: str
@@ -35,7 +36,7 @@ class Recipe:
         return self.kind if self.vocab_size is None else f"{self.kind}:{self.vocab_size}"
 
 
-def recipe_of(name: str) -> Recipe | None:
+def recipe_of(name: str) -> TokenizerRecipe | None:
     """Return the recipe that ``name`` is, None where it names a tokenizer that exists already.
 
     Raises `UsageError` for a recipe without what it needs.
@@ -46,13 +47,13 @@ def recipe_of(name: str) -> Recipe | None:
     if kind == "char":
         if colon:
             raise UsageError(f"tokenizer '{name}': a character tokenizer has no size", hint="write: char")
-        return Recipe(kind)
+        return TokenizerRecipe(kind)
     if not size.isdecimal() or int(size) < SMALLEST_BPE:
         raise UsageError(
-            f"tokenizer '{name}': a bpe tokenizer that is made from the data needs the size of its vocabulary",
+            f"tokenizer '{name}': byte pairs that are found in the data need the size of the vocabulary",
             hint=f"write bpe:1024, or another number from {SMALLEST_BPE}",
         )
-    return Recipe(kind, int(size))
+    return TokenizerRecipe(kind, int(size))
 
 
 def find_tokenizer(name: str, registered: Registered) -> Tokenizer:
@@ -68,7 +69,8 @@ def find_tokenizer(name: str, registered: Registered) -> Tokenizer:
         size = f" --vocab-size {recipe.vocab_size}" if recipe.vocab_size else ""
         raise UsageError(
             f"tokenizer '{name}' is made from a model's training data: there is none here",
-            hint=f"make one that has a name: tokenizer train --kind {recipe.kind}{size} --data FILE --name NAME",
+            hint="make one that has a name: "
+            + typed(f"tokenizer train --kind {recipe.kind}{size} --data FILE --name NAME"),
         )
     if is_path(name):
         path = Path(name).expanduser()
@@ -76,6 +78,38 @@ def find_tokenizer(name: str, registered: Registered) -> Tokenizer:
     if name not in trained_names():
         raise unknown_name("tokenizer", name, [*registered.names(), *trained_names(), "char", "bpe:1024"])
     return read_tokenizer(trained_path(name), name)
+
+
+@dataclass(frozen=True)
+class TokenizerInfo:
+    """A tokenizer that can be named: of a plugin, or trained here (then with its file and size)."""
+
+    name: str
+    kind: str
+    summary: str
+    vocab_size: int | None = None
+    path: Path | None = None
+
+
+def list_tokenizers(registered: Registered) -> list[TokenizerInfo]:
+    """Return the tokenizers of plugins, then the trained ones by name; one that is damaged says so."""
+    infos = [TokenizerInfo(entry.name, "plugin", entry.summary) for entry in registered]
+    for name in trained_names():
+        path = trained_path(name)
+        try:
+            tokenizer, source = read_tokenizer(path, name), source_of(path)
+        except TokenizerError as error:
+            infos.append(TokenizerInfo(name, "damaged", error.message, path=path))
+            continue
+        kind = str(tokenizer.to_dict()["kind"])
+        infos.append(TokenizerInfo(name, kind, f"made from {source}", tokenizer.vocab_size, path))
+    return infos
+
+
+def source_of(path: Path) -> str:
+    """Return the name of the data that the tokenizer file ``path`` was made from. Raises `TokenizerError`."""
+    origin = read_document(path).get("origin")
+    return str(origin.get("source", "")) if isinstance(origin, dict) else ""
 
 
 def is_path(name: str) -> bool:

@@ -1,10 +1,9 @@
 """Byte pair encoding that a user trained: a small vocabulary, which still takes any text.
 
 Training is the Hugging Face library's (`nanoshell.tokenizer.making`); encoding is tiktoken's, as for
-cl100k_base, which needs no merges but a rank for each token. Both give the same ids. A merge never makes a token
-that an earlier one made: wherever the bytes of a token stand together uncut, the same merges have been
-applied to them in the same order, so that they join in one way only, and the rank of a pair is the id of the
-token that it becomes.
+cl100k_base, which needs no merges but a rank for each token. Both give the same ids: wherever the bytes of a
+token stand together uncut, the same merges have been applied to them in the same order, so that they become
+that token in one way only, and the rank of a merge is the id of the token that it makes.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from nanoshell.errors import TokenizerError
+from nanoshell.spelling import typed
 from nanoshell.tokenizer.bpe import PATTERN, RankedTokenizer
 from nanoshell.tokenizer.special import END_OF_TEXT, FEW_SPECIAL_TOKENS
 
@@ -42,7 +42,7 @@ class TrainedBpe(RankedTokenizer):
         if END_OF_TEXT not in special_tokens or len(set(special_tokens)) != len(special_tokens):
             raise TokenizerError(
                 f"tokenizer '{name}' needs {END_OF_TEXT}, and every special token once",
-                hint="make it anew: tokenizer train",
+                hint=f"make it anew: {typed('tokenizer train')}",
             )
         super().__init__(
             name,
@@ -84,13 +84,13 @@ def _ranks(name: str, merges: Sequence[tuple[int, int]]) -> dict[bytes, int]:
             raise TokenizerError(
                 f"merge {number} of tokenizer '{name}' joins {left} and {right}, and ids are 0 to "
                 f"{len(tokens) - 1} there",
-                hint="make it anew: tokenizer train",
+                hint=f"make it anew: {typed('tokenizer train')}",
             )
         joined = tokens[left] + tokens[right]
         if joined in ranks:
             raise TokenizerError(
                 f"merge {number} of tokenizer '{name}' makes a token that exists: {ranks[joined]}",
-                hint="make it anew: tokenizer train",
+                hint=f"make it anew: {typed('tokenizer train')}",
             )
         ranks[joined] = len(tokens)
         tokens.append(joined)

@@ -43,11 +43,12 @@ def _register_start(register: RegisterCommand) -> None:
 
 
 def _register_data(register: RegisterCommand) -> None:
-    from nanoshell_commands import data, tokenize, tokens
+    from nanoshell_commands import data, tokenize, tokenizer, tokens
 
     register(data.data, group="Data", examples=data.EXAMPLES)
     register(tokens.tokens, group="Data", examples=tokens.EXAMPLES)
     register(tokenize.tokenize, group="Data", examples=tokenize.EXAMPLES)
+    register(tokenizer.tokenizer, group="Data", examples=tokenizer.EXAMPLES)
 
 
 def _register_training(register: RegisterCommand) -> None:
