@@ -54,7 +54,12 @@ class ControlInbox:
 
     def poll(self) -> list[dict[str, Any]]:
         """Return the requests since the last call, oldest first, each with an ``id`` and an ``action``."""
-        requests = []
+        requests: list[dict[str, Any]] = []
+        try:
+            if self._path.stat().st_size == self._offset:  # nearly always, and the loop asks after every step
+                return requests
+        except OSError:
+            return requests
         for end, line in read_lines(self._path, self._offset):
             self._offset = end
             written = number(line, "t")

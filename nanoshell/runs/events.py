@@ -13,11 +13,11 @@ import math
 import os
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nanoshell.errors import RunError
+from nanoshell.errors import RunError, StorageError
 from nanoshell.files import explain_storage
 from nanoshell.runs.process import read_process, worker_alive
 
@@ -34,7 +34,8 @@ FINAL_STATES = frozenset({"finished", "stopped", "failed", "crashed"})
 
 HEARTBEAT_SECONDS = 3.0
 _MEASUREMENTS = frozenset({"step", "eval", "sample", "checkpoint"})
-_SUMMARY = ("state", "step", "total_steps", "val_loss")
+_SUMMARY = ("state", "step", "total_steps", "val_loss", "best_val_loss", "best_step")
+_OF_A_COURSE = ("val_loss", "best_val_loss", "best_step")
 _CHUNK = 1 << 20
 
 
@@ -61,58 +62,124 @@ def append_line(path: Path, value: dict[str, Any], *, sync: bool = False) -> dic
     A half-written line that a crash left at the end is closed first, so that it spoils only itself.
     Raises `StorageError`.
     """
+    line, data = _encoded(value)
+    _append(path, bytearray(data), sync=sync)
+    return line
+
+
+def _encoded(value: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
+    """Return ``value`` as a reader will see it, and as the line that it reads."""
     not_finite: dict[str, str] = {}
     line = {key: _jsonable(item, key, not_finite) for key, item in value.items()}
     if not_finite:
         line["not_finite"] = not_finite
-    data = json.dumps(line, ensure_ascii=False, allow_nan=False).encode("utf-8", "backslashreplace") + b"\n"
+    text = json.dumps(line, ensure_ascii=False, allow_nan=False)
+    return line, text.encode("utf-8", "backslashreplace") + b"\n"
+
+
+def _append(path: Path, data: bytearray, *, sync: bool, within_line: bool = False) -> None:
+    """Write ``data`` at the end of ``path`` and take from it what is written, also where that fails.
+
+    ``within_line`` says that the half line at the end is the beginning of ``data``. Raises `StorageError`.
+    """
     with explain_storage(path):
         handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
         try:
             size = os.fstat(handle).st_size
-            if size and os.pread(handle, 1, size - 1) != b"\n":
-                data = b"\n" + data
+            if size and not within_line and os.pread(handle, 1, size - 1) != b"\n":
+                data[:0] = b"\n"
             while data:
-                data = data[os.write(handle, data) :]
+                del data[: os.write(handle, data)]
             if sync:
                 os.fsync(handle)
         finally:
             os.close(handle)
-    return line
 
 
 class EventLog:
-    """The writer of ``path``. Safe to use from several threads of the process that holds the run's lock."""
+    """The writer of ``path``. Safe to use from several threads of the process that holds the run's lock.
+
+    Where the disk has no room no event is lost: what cannot be written waits in memory, in its order, and
+    goes first with the next event. The writer must then look at `waiting`, and wait itself.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.each_beat: Callable[[], None] | None = None
         self._lock = threading.Lock()
         self._summary: dict[str, Any] = {}
+        self._unwritten = bytearray()
+        self._within_line = False
+        self._waiting: StorageError | None = None
+
+    @property
+    def waiting(self) -> StorageError | None:
+        """Why events wait in memory for room on the disk; None where all are written."""
+        return self._waiting
+
+    def flush(self) -> bool:
+        """Write what waits for room, and return whether all is written. Raises `StorageError`."""
+        with self._lock:
+            self._write(b"", sync=True)
+            return self._waiting is None
 
     def write(self, type: str, **fields: Any) -> Event:  # noqa: A002 - the name of the field
-        """Append one event and return it as written. Raises `StorageError`.
+        """Append one event and return it as written. Raises `StorageError`, but not where there is no room.
 
         ``t`` (seconds since the epoch) is added, and ``format`` to the first event of the log. Events of type
-        ``state`` and ``heartbeat`` repeat the newest ``state``, ``step``, ``total_steps`` and ``val_loss``,
-        so that the end of a long log tells how the run stands.
+        ``state`` and ``heartbeat`` repeat the newest ``state``, its ``reason``, ``step``, ``total_steps`` and
+        the newest and the best validation loss, so that the end of a long log tells how the run stands.
         """
         with self._lock:
             event: Event = {"t": round(time.time(), 3), "type": type}
-            if not self.path.exists() or self.path.stat().st_size == 0:
+            if not self._unwritten and (not self.path.exists() or self.path.stat().st_size == 0):
                 event["format"] = FORMAT
             event.update(fields)
-            self._summary.update({key: fields[key] for key in _SUMMARY if fields.get(key) is not None})
-            if type == "resume":
-                self._summary["step"] = fields.get("from_step")
-                self._summary.pop("val_loss", None)
+            self._note(type, fields)
             if type in ("state", "heartbeat"):
                 for key, value in self._summary.items():
                     event.setdefault(key, value)
-            return append_line(self.path, event, sync=type in ("state", "checkpoint"))
+            line, data = _encoded(event)
+            # Signs of life would pile up, and tell nothing later.
+            wanted = b"" if type == "heartbeat" and self._waiting else data
+            self._write(wanted, sync=type in ("state", "checkpoint"))
+            return line
+
+    def _note(self, type: str, fields: Event) -> None:  # noqa: A002
+        if type == "resume":
+            self._summary["step"] = fields.get("from_step")
+            for key in _OF_A_COURSE:
+                self._summary.pop(key, None)
+        if type == "state":
+            self._summary.pop("reason", None)
+            if fields.get("reason"):
+                self._summary["reason"] = fields["reason"]
+        if type == "eval" and fields.get("best"):
+            self._summary.update(best_val_loss=fields.get("val_loss"), best_step=fields.get("step"))
+        self._summary.update({key: fields[key] for key in _SUMMARY if fields.get(key) is not None})
+
+    def _write(self, data: bytes, *, sync: bool) -> None:
+        self._unwritten += data
+        if not self._unwritten and self._waiting is None:
+            return
+        before = len(self._unwritten)
+        try:
+            _append(self.path, self._unwritten, sync=sync, within_line=self._within_line)
+        except StorageError as error:
+            if not error.no_room:
+                raise
+            self._waiting = error
+            # The newline that closes a half line of another writer is part of what waits, too.
+            self._within_line = self._within_line or len(self._unwritten) != before
+        else:
+            self._waiting, self._within_line = None, False
 
     @contextlib.contextmanager
     def beating(self, every: float = HEARTBEAT_SECONDS) -> Iterator[None]:
-        """Write a ``heartbeat`` event every ``every`` seconds from a thread while the block runs."""
+        """Write a ``heartbeat`` event every ``every`` seconds from a thread while the block runs.
+
+        The thread then calls ``each_beat``, where that is set.
+        """
         ended = threading.Event()
 
         def beat() -> None:
@@ -120,6 +187,9 @@ class EventLog:
                 # A full disk is the main thread's to report, with the write that matters.
                 with contextlib.suppress(Exception):
                     self.write("heartbeat")
+                with contextlib.suppress(Exception):
+                    if self.each_beat is not None:
+                        self.each_beat()
 
         thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
         thread.start()

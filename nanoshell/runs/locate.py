@@ -1,9 +1,10 @@
-"""Which model directory a user means: ``latest``, a run, ``RUN@STEP``, or a folder."""
+"""Which model directory a user means: ``latest``, a run, ``RUN@STEP``, ``RUN@best``, or a folder."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from nanoshell.errors import CheckpointError, RunError, UsageError, unknown_name
 from nanoshell.runs.control import request, wait_for
@@ -12,6 +13,9 @@ from nanoshell.spelling import typed
 
 SNAPSHOT_SECONDS = 60.0
 """How long to wait for a training run to write a snapshot: one step and one write of the weights."""
+
+
+Step = int | Literal["best"]
 
 
 @dataclass(frozen=True)
@@ -51,17 +55,30 @@ def locate_model(runs_dir: Path, reference: str) -> ModelLocation:
     return ModelLocation(_newest_weights(run), run)
 
 
-def split_step(reference: str) -> tuple[str, int | None]:
+def split_step(reference: str) -> tuple[str, Step | None]:
     """Return ``NAME@STEP`` as its two parts; the step is None where ``reference`` names none.
 
-    The last ``@`` counts, and only before digits: a path may hold others.
+    The last ``@`` counts, and only before digits or ``best``: a path may hold others.
     """
     name, _, step = reference.rpartition("@")
+    if name and step == "best":
+        return name, "best"
     return (name, int(step)) if name and step.isdecimal() else (reference, None)
 
 
-def checkpoint_at(run: RunDirectory, step: int) -> Path:
-    """Return the checkpoint of ``run`` taken after ``step``. Raises `UnknownNameError`."""
+def checkpoint_at(run: RunDirectory, step: Step) -> Path:
+    """Return the checkpoint of ``run`` taken after ``step``; ``best`` is that of the lowest validation loss.
+
+    Raises `UnknownNameError` for a step that has none, `RunError` where none is the best.
+    """
+    if step == "best":
+        best = run.best_checkpoint()
+        if best is None:
+            raise RunError(
+                f"run {run.name} has no best checkpoint",
+                hint="one is kept where trainer.val_fraction holds text back and trainer.keep_best is true",
+            )
+        return best
     by_step = {str(checkpoint.step): checkpoint.path for checkpoint in run.checkpoints()}
     if str(step) not in by_step:
         raise unknown_name(f"checkpoint of {run.name}", str(step), by_step)

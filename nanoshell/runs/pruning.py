@@ -28,8 +28,8 @@ class Pruned:
 def prune(runs_dir: Path, *, keep: int = 1, empty: bool = False, dry_run: bool = False) -> list[Pruned]:
     """Remove what the ended runs in ``runs_dir`` do not need and return it, by run, newest run first.
 
-    That is: checkpoints but for the ``keep`` newest and the one that ``latest`` names, snapshots, and what
-    interrupted writes left behind; with ``empty`` also whole runs that have no checkpoint. Runs that are
+    That is: checkpoints but for the ``keep`` newest and those that ``latest`` and ``best`` name, snapshots,
+    and what interrupted writes left behind; with ``empty`` also whole runs that have no checkpoint. Runs that are
     alive, or may be alive on another host, are not touched. With ``dry_run`` nothing is removed. Raises
     `StorageError` where something cannot be removed.
     """
@@ -69,10 +69,10 @@ def _prune_run(run: RunDirectory, keep: int, empty: bool, dry_run: bool) -> list
 
 
 def _superfluous(run: RunDirectory, keep: int) -> Iterator[Pruned]:
-    latest = run.latest_checkpoint()
+    named = (run.latest_checkpoint(), run.best_checkpoint())
     checkpoints = run.checkpoints()
     for checkpoint in checkpoints[:-keep]:
-        if checkpoint.path != latest:
+        if checkpoint.path not in named:
             yield Pruned(run.name, "checkpoint", checkpoint.path, checkpoint.num_bytes)
     for folder in (run.checkpoints_dir, run.snapshots_dir):
         for path in folders(folder):

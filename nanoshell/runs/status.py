@@ -34,6 +34,7 @@ class RunStatus:
 
     ``started`` is when the newest worker began, ``updated`` when it last wrote.
     ``reason`` says in words what the state does not: what failed, since when the run is silent.
+    ``best_val_loss`` is the lowest of the evaluations that count, ``best_step`` where it was met.
     """
 
     state: State
@@ -43,6 +44,8 @@ class RunStatus:
     epoch: float | None = None
     loss: float | None = None
     val_loss: float | None = None
+    best_val_loss: float | None = None
+    best_step: int | None = None
     learning_rate: float | None = None
     grad_norm: float | None = None
     tokens_per_second: float | None = None
@@ -70,6 +73,7 @@ class _Tail:
     step: Event | None = None
     resumed_from: int | None = None
     val_loss: float | None = None
+    best: tuple[float, int] | None = None
     total_steps: float | None = None
     summarised: bool = False
 
@@ -118,6 +122,8 @@ def _scan(lines: Iterable[tuple[int, bytes]]) -> _Tail:
             tail.summarised = tail.summarised or step is not None
         if kind in ("state", "heartbeat", "eval") and tail.val_loss is None and valid:
             tail.val_loss = number(event, "val_loss")
+        if valid and tail.best is None:
+            tail.best = _best(event)
         if kind == "resume":
             limit = min(limit, number(event, "from_step") or 0.0)
             if tail.step is None and tail.resumed_from is None:
@@ -127,6 +133,14 @@ def _scan(lines: Iterable[tuple[int, bytes]]) -> _Tail:
         if tail.complete:
             break
     return tail
+
+
+def _best(event: Event) -> tuple[float, int] | None:
+    """Return the lowest validation loss and its step, as of ``event``; None where that does not tell."""
+    named = event.get("type") == "eval" and event.get("best") is True
+    loss = number(event, "val_loss" if named else "best_val_loss")
+    step = number(event, "step" if named else "best_step")
+    return (loss, int(step)) if loss is not None and step is not None else None
 
 
 def _read_tail(path: Path) -> _Tail:
@@ -176,6 +190,8 @@ def read_status(run: RunDirectory) -> RunStatus:
         epoch=number(step, "epoch"),
         loss=number(step, "loss"),
         val_loss=tail.val_loss,
+        best_val_loss=tail.best[0] if tail.best else None,
+        best_step=tail.best[1] if tail.best else None,
         learning_rate=number(step, "learning_rate"),
         grad_norm=number(step, "grad_norm"),
         tokens_per_second=number(step, "tokens/s"),

@@ -20,6 +20,7 @@ DOCUMENT = "trainer.json"
 """The trainer's state as far as it is no tensor; see `nanoshell.training.state`."""
 _TENSOR_FILES = ("model.safetensors", "trainer.safetensors")
 LATEST = "latest"
+BEST = "best"
 SNAPSHOTS_KEPT = 2
 """A reader may still map the last one while the next is written."""
 _STEP_FOLDER = re.compile(r"step-(\d+)")
@@ -143,28 +144,41 @@ def point_latest(run: RunDirectory, name: str) -> None:
     write_text(run.checkpoints_dir / LATEST, name + "\n")
 
 
-def keep_newest(folder: Path, count: int, newest: int) -> None:
+def point_best(run: RunDirectory, name: str) -> None:
+    """Make ``checkpoints/best`` name the checkpoint ``name``; "" names none. Raises `StorageError`."""
+    path = run.checkpoints_dir / BEST
+    if name:
+        write_text(path, name + "\n")
+    else:
+        with explain_storage(path):
+            path.unlink(missing_ok=True)
+
+
+def keep_newest(folder: Path, count: int, newest: int, best: Path | None = None) -> None:
     """Remove folders of steps in ``folder``: those above ``newest``, which belong to a course that a resume
-    left, and the oldest until ``count`` are there (0 keeps them all).
+    left, and but for ``best`` the oldest until ``count`` are there (0 keeps them all).
     """
     found = sorted(
         (int(match[1]), path) for path in folder.iterdir() if (match := _STEP_FOLDER.fullmatch(path.name))
     )
     kept = [path for step, path in found if step <= newest]
-    too_old = kept[:-count] if count else []
+    too_old = [path for path in kept[:-count] if path != best] if count else []
     with explain_storage(folder):
         for path in [path for step, path in found if step > newest] + too_old:
             discard(path)
 
 
 def save_checkpoint(
-    run: RunDirectory, step: int, fill: Callable[[Path], None], keep: int
+    run: RunDirectory, step: int, fill: Callable[[Path], None], keep: int, *, keep_best: bool = False
 ) -> tuple[Path, int]:
-    """Write the checkpoint of ``step``, make it the latest, drop the oldest; return its path and bytes."""
+    """Write the checkpoint of ``step``, make it the latest, drop the oldest; return its path and bytes.
+
+    With ``keep_best`` the one that ``checkpoints/best`` names stays beside the ``keep`` newest.
+    """
     path = run.checkpoints_dir / step_name(step)
     num_bytes = write_folder(path, fill)
     point_latest(run, path.name)
-    keep_newest(run.checkpoints_dir, keep, step)
+    keep_newest(run.checkpoints_dir, keep, step, run.best_checkpoint() if keep_best else None)
     return path, num_bytes
 
 
