@@ -119,7 +119,7 @@ def _calls(event: Event) -> bool:
 
 def _may_be_echoed(event: Event) -> bool:
     age = time.time() - float(event.get("t") or 0.0)
-    return event.get("type") == "alert" and 0 <= age < ECHO_SECONDS
+    return event.get("type") == "alert" and abs(age) < ECHO_SECONDS
 
 
 def _size(run: RunDirectory) -> int:

@@ -31,7 +31,7 @@ GOOD: Answers = {
 
 
 class Worker:
-    """A thread that answers the requests to a run as `GOOD` says, or as it is told; ``asked`` is what came."""
+    """A thread that answers requests as `GOOD` says, or as it is told; ``asked`` is what came."""
 
     def __init__(self, fake: Any, **answers: dict[str, Any]) -> None:
         self.asked: list[dict[str, Any]] = []
@@ -122,7 +122,9 @@ def test_requests_say_what_was_asked_for(nanoshell, working) -> None:
     assert nanoshell("run", "set", "trainer.learning_rate=1e-4", "schedule=constant").code == 0
     assert nanoshell("run", "extend", "--epochs", "1.5").code == 0
     said = nanoshell("run", "sample", "one two", "three", "--tokens", "7", "--temperature", "0", "--json")
-    set_, extend, sample = [{k: v for k, v in asked.items() if k not in ("id", "t")} for asked in worker.asked]
+    set_, extend, sample = [
+        {k: v for k, v in asked.items() if k not in ("id", "t")} for asked in worker.asked
+    ]
     assert set_ == {"action": "set", "values": {"learning_rate": 1e-4, "schedule": "constant"}}
     assert extend == {"action": "extend", "epochs": 1.5}
     assert sample == {
