@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -52,6 +53,21 @@ class Routers:
         loss = torch.stack(losses).mean() * share
         self._loss = loss.detach() if self._loss is None else self._loss + loss.detach()
         return loss
+
+    def combine(self, total: Callable[[Tensor], Tensor]) -> None:
+        """Make load and loss those of all processes; ``total`` sums a tensor over them."""
+        if self._loss is None:
+            return
+        layers = sorted(self._load)
+        sizes = [len(self._load[index]) for index in layers]
+        local = torch.cat([self._loss.double().reshape(1), *(self._load[index] for index in layers)])
+        self._loss, *loads = torch.split(total(local), [1, *sizes])
+        self._load = {index: load.long() for index, load in zip(layers, loads, strict=True)}
+
+    @property
+    def any(self) -> bool:
+        """Whether there is a layer that chooses experts."""
+        return bool(self._routers)
 
     @property
     def balance_loss(self) -> float | None:

@@ -27,6 +27,7 @@ class Numerics:
     dtype: str
     softmax: str
     threads: int
+    processes: int = 1
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -40,6 +41,7 @@ class Numerics:
                 dtype=str(data["dtype"]),
                 softmax=str(data["softmax"]),
                 threads=max(1, int(data["threads"])),
+                processes=max(1, int(data.get("processes", 1))),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(

@@ -13,12 +13,13 @@ import threading
 import traceback
 from collections.abc import Iterator
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from nanoshell.errors import NanoshellError, StorageError
 from nanoshell.runs.control import ControlInbox
 from nanoshell.runs.events import EventLog
 from nanoshell.runs.process import hold_lock, write_process
+from nanoshell.training.distributed import placement
 
 if TYPE_CHECKING:
     from nanoshell.plugin.manager import Plugins
@@ -51,14 +52,21 @@ class StopSignal:
                 signal.signal(number, handler)
 
 
-def run_worker(run: RunDirectory, plugins: Plugins) -> int:
+def run_worker(run: RunDirectory, plugins: Plugins, log: TextIO | None = None) -> int:
     """Train ``run`` to its end, or until it is asked to stop, and return the exit code of the process.
 
-    It goes on from ``checkpoints/latest`` where there is one. Every failure becomes the final event
+    Under torchrun the process of rank 0 leads the others, which follow it (`nanoshell.training.follower`). It
+    goes on from ``checkpoints/latest`` where there is one. Every failure becomes the final event
     ``{"type": "state", "state": "failed", "reason": …, "hint": …}``; an unexpected one says so
-    (``"unexpected": true``) and leaves its traceback on stderr, which is ``worker.log``. Raises `RunError`
-    where another process writes the run.
+    (``"unexpected": true``) and leaves its traceback in ``log``; None is stderr, which is ``worker.log``.
+    Raises `RunError` where another process writes the run.
     """
+    log = log or sys.stderr
+    place = placement()
+    if place is not None and place.rank:
+        from nanoshell.training.follower import run_follower
+
+        return run_follower(place, plugins, log)
     stop = StopSignal()
     with stop.caught(), hold_lock(run):
         resumed = write_process(run).events_offset > 0
@@ -67,10 +75,10 @@ def run_worker(run: RunDirectory, plugins: Plugins) -> int:
         try:
             events.write("state", state="starting")
             with events.beating():
-                final = _train(run, plugins, events, inbox, stop, resumed=resumed)
+                final = _train(run, plugins, events, inbox, stop, resumed=resumed, log=log)
             events.write("state", **final)
         except StorageError as error:
-            print(f"error: {error.message}", file=sys.stderr)
+            print(f"error: {error.message}", file=log)
             return 1
     return 1 if final["state"] == "failed" else 0
 
@@ -83,21 +91,38 @@ def _train(
     stop: StopSignal,
     *,
     resumed: bool,
+    log: TextIO,
 ) -> dict[str, Any]:
     """Train, and return the fields of the final event."""
     try:
         # Late, so that the log tells that the worker is there while torch takes its two seconds.
         from nanoshell.training.loop import train_run
+        from nanoshell.training.team import gathered
 
-        return train_run(run, plugins, events, inbox, lambda: stop.name, resumed=resumed)
-    except NanoshellError as error:
-        print(f"error: {error.message}", file=sys.stderr)
-        return {"state": "failed", "reason": error.message, "hint": error.hint}
+        with gathered(placement(), run.path, lambda: stop.name) as team:
+
+            def signalled() -> str:
+                if stop.name:
+                    team.check()  # torchrun signals all processes too when one of them has ended
+                return stop.name
+
+            return train_run(run, plugins, events, inbox, signalled, resumed=resumed, team=team)
     except Exception as error:
-        traceback.print_exc()
-        if isinstance(error, MemoryError) or any(words in str(error).lower() for words in _OUT_OF_MEMORY):
-            hint = "lower trainer.batch_size and raise trainer.gradient_accumulation, or lower seq_len"
-            return {"state": "failed", "reason": "the memory does not suffice", "hint": hint}
-        what = " ".join("".join(traceback.format_exception_only(error)).split())
-        hint = f"the traceback is in {run.log_path}"
-        return {"state": "failed", "reason": what, "hint": hint, "unexpected": True}
+        return {"state": "failed", **describe_failure(error, log, f"the traceback is in {run.log_path}")}
+
+
+def describe_failure(error: Exception, log: TextIO, where: str = "") -> dict[str, Any]:
+    """Return ``reason`` and ``hint`` of a failure, and write to ``log`` what they leave out.
+
+    ``unexpected`` is true for one that is a fault of the program; its traceback goes to ``log``, and the hint
+    is ``where``.
+    """
+    if isinstance(error, NanoshellError):
+        print(f"error: {error.message}", file=log)
+        return {"reason": error.message, "hint": error.hint}
+    traceback.print_exception(error, file=log)
+    if isinstance(error, MemoryError) or any(words in str(error).lower() for words in _OUT_OF_MEMORY):
+        hint = "lower trainer.batch_size and raise trainer.gradient_accumulation, or lower seq_len"
+        return {"reason": "the memory does not suffice", "hint": hint}
+    what = " ".join("".join(traceback.format_exception_only(error)).split())
+    return {"reason": what, "hint": where, "unexpected": True}
