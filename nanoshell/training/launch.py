@@ -5,8 +5,8 @@ No torch here, so that a command answers at once; a device other than the proces
 
 from __future__ import annotations
 
-import re
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +22,9 @@ from nanoshell.tokenizer.store import find_tokenizer, recipe_of
 from nanoshell.training.batches import open_loader
 from nanoshell.training.checkpoint import read_document
 from nanoshell.training.config import RunConfig
-from nanoshell.training.numerics import choose_softmax
+from nanoshell.training.difference import Difference, describe_source, listed
+from nanoshell.training.distributed import check_rows, placement
+from nanoshell.training.numerics import Numerics, available_cores, choose_softmax
 from nanoshell.training.presets import load_config
 from nanoshell.training.provenance import describe_origin
 from nanoshell.training.record import RunRecord, read_record
@@ -32,6 +34,7 @@ from nanoshell.training.request import (
     check_names,
     fit_vocabulary,
     on_device,
+    run_name,
 )
 from nanoshell.training.resume import checkpoint_config, find_resume_point, resume_run
 
@@ -51,18 +54,22 @@ def start_run(request: TrainRequest, plugins: Plugins, narrator: Narrator | None
     narrator = narrator or SilentNarrator()
     if request.max_steps is not None and request.max_steps < 1:
         raise UsageError(f"--max-steps is {request.max_steps}", hint="it must be at least 1")
+    if request.force and request.resume is None:
+        raise UsageError("--force is for going on with a run", hint="name it with --resume")
     if request.resume is not None:
         point = find_resume_point(request)
         if point is None:
             narrator.note("there is no run that can go on: starting a new one")
         elif point.run is not None:
+            if point.note:
+                narrator.note(point.note)
             run = resume_run(point.run, point.checkpoint, request, plugins, narrator)
             _tell_early_end(read_record(run), request, narrator)
-            start_worker(run, plugins.arguments)
+            _start(run, point.checkpoint, request, plugins, narrator)
             return run
         elif point.checkpoint is not None:
-            config = checkpoint_config(point.checkpoint, request)
-            return _start_new(config, request, plugins, narrator, point.checkpoint)
+            config, forced = checkpoint_config(point.checkpoint, request, plugins)
+            return _start_new(config, request, plugins, narrator, point.checkpoint, forced)
     config = request.config or load_config(DEFAULT_PRESET, request.overrides)
     return _start_new(on_device(config, request.device), request, plugins, narrator)
 
@@ -73,8 +80,12 @@ def _start_new(
     plugins: Plugins,
     narrator: Narrator,
     initial_checkpoint: Path | None = None,
+    forced: Sequence[Difference] = (),
 ) -> RunDirectory:
-    """Start a new run, from the weights and state of ``initial_checkpoint`` where that is given."""
+    """Start a new run, from the weights and state of ``initial_checkpoint`` where that is given.
+
+    ``forced`` is what in ``config`` is not as that checkpoint was trained with.
+    """
     if request.source is None:
         raise UsageError("no data is chosen", hint="name it: --data nano-start, or a file, folder or glob")
     check_names(config, plugins)
@@ -85,12 +96,16 @@ def _start_new(
     name = config.model.tokenizer
     tokenizer = carried or choose_tokenizer(name, source, request.special, plugins, narrator)
     config = fit_vocabulary(config, tokenizer)
+    check_rows(config.windows_per_step, _count_processes(initial_checkpoint, request))
     corpus = prepare_corpus(source, tokenizer, template, special=request.special, narrator=narrator)
-    if initial_checkpoint is not None and read_document(initial_checkpoint)["corpus_sha256"] != corpus.sha256:
-        raise DataError(
-            f"'{request.source}' is not the data that {initial_checkpoint} was trained on",
-            hint="training goes on exactly, or not at all: name the data of that run",
-        )
+    origin = describe_origin(plugins, request.argv)
+    forced_from = None
+    if initial_checkpoint is not None:
+        forced = [*forced, *_other_data(initial_checkpoint, corpus, request)]
+        if forced:
+            narrator.note(f"going on all the same: {listed(forced)}")
+            forced_from = int(read_document(initial_checkpoint).get("step", 0))
+            origin["forced"] = [asdict(difference) for difference in forced]
     trainer = config.trainer
     for key in trainer.unused_keys():
         narrator.note(f"trainer.{key} is read and not used by this run")
@@ -107,17 +122,84 @@ def _start_new(
         ),
         stop_at=request.max_steps,
         initial_checkpoint=initial_checkpoint.resolve() if initial_checkpoint else None,
-        provenance=describe_origin(plugins, request.argv),
+        source_state={"asked": request.source, **describe_source(source, corpus.path)},
+        forced_from=forced_from,
+        provenance=origin,
     )
     _tell_early_end(record, request, narrator)
     run = create_run(request.runs_dir, request.name or run_name(config), record.to_dict())
     try:
         carry_tokenizer(run.path, tokenizer)
-        start_worker(run, plugins.arguments)
+        _start(run, initial_checkpoint, request, plugins, narrator)
     except BaseException:
         remove_run(run)
         raise
     return run
+
+
+def _start(
+    run: RunDirectory,
+    checkpoint: Path | None,
+    request: TrainRequest,
+    plugins: Plugins,
+    narrator: Narrator,
+) -> None:
+    """Start the processes of ``run``. Under torchrun they are there: the caller is the worker."""
+    processes = _count_processes(checkpoint, request)
+    before = _processes_of(checkpoint)
+    if checkpoint is not None and processes != before:
+        narrator.note(
+            f"trained in {_counted(before)}, it goes on in {processes}: the global batch is the same, so "
+            "losses agree to rounding, not to the bit"
+        )
+    if placement() is not None:
+        return
+    if processes == 1:
+        start_worker(run, plugins.arguments)
+    else:
+        cores = available_cores()
+        threads = cores if os.environ.get("OMP_NUM_THREADS") else max(1, cores // processes)
+        start_worker(run, plugins.arguments, processes, threads)
+
+
+def _counted(processes: int) -> str:
+    return "one process" if processes == 1 else f"{processes} processes"
+
+
+def _count_processes(checkpoint: Path | None, request: TrainRequest) -> int:
+    """Return how many processes train. Raises `UsageError` where it is said twice."""
+    place = placement()
+    if place is not None and request.processes is not None:
+        raise UsageError(
+            f"torchrun has started {_counted(place.size)} already",
+            hint="leave out --nproc: it is for nanoshell without torchrun",
+        )
+    if place is not None:
+        return place.size
+    if request.processes == "auto":
+        import torch
+
+        return max(1, torch.cuda.device_count())
+    return request.processes or _processes_of(checkpoint)
+
+
+def _processes_of(checkpoint: Path | None) -> int:
+    numerics = read_document(checkpoint).get("numerics") if checkpoint else None
+    return Numerics.from_dict(numerics, str(checkpoint)).processes if numerics else 1
+
+
+def _other_data(checkpoint: Path, corpus: Corpus, request: TrainRequest) -> list[Difference]:
+    """Return in what ``corpus`` differs from the data of ``checkpoint``. Raises `DataError` unless forced."""
+    before = str(read_document(checkpoint).get("corpus_sha256"))
+    if before == corpus.sha256:
+        return []
+    difference = Difference("sha256", before[:12], corpus.sha256[:12])
+    if not request.force:
+        raise DataError(
+            f"'{request.source}' is not the data that {checkpoint} was trained on: {difference}",
+            hint="name the data of that run, or go on with other data from its weights: --force",
+        )
+    return [difference]
 
 
 def choose_tokenizer(
@@ -143,11 +225,6 @@ def _tell_early_end(record: RunRecord, request: TrainRequest, narrator: Narrator
         why = f"its {epochs:g} epoch{'' if epochs == 1 else 's'} end after {steps}"
     more = "" if request.resume else "; --num-epochs N makes it longer"
     narrator.note(f"{why}, before the {request.max_steps:,} of --max-steps{more}")
-
-
-def run_name(config: RunConfig) -> str:
-    """Return the name of the model as one that a run can have."""
-    return re.sub(r"[^\w.+-]+", "-", config.model.name, flags=re.ASCII).strip("-.+") or "run"
 
 
 def _windows_per_epoch(config: RunConfig, corpus: Corpus, tokenizer: Tokenizer) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,7 +60,10 @@ def train_run(
     team.assemble()
     trainer.unite(team)
     if resumed or checkpoint is not None:
-        events.write("resume", from_step=trainer.step, checkpoint=str(checkpoint or ""))
+        forced = {}
+        if not record.goes_on_exactly(trainer.step):
+            forced = {"forced": record.forced, "begun_anew": trainer.begun_anew}
+        events.write("resume", from_step=trainer.step, checkpoint=str(checkpoint or ""), **forced)
     loop = Loop(run, record, trainer, tokenizer, events, inbox, signalled)
     return loop.run_to_end(backend.describe())
 
@@ -90,7 +94,10 @@ def open_trainer(
         horizon=record.horizon,
     )
     if checkpoint is not None:
-        trainer.restore(checkpoint)
+        if record.goes_on_exactly(int(read_document(checkpoint).get("step", 0))):
+            trainer.restore(checkpoint)
+        else:
+            trainer.adopt(checkpoint, record.corpus.sha256)
     return trainer, tokenizer
 
 
@@ -103,7 +110,9 @@ def choose_numerics(record: RunRecord, plugins: Plugins, checkpoint: Path | None
     asked = record.config.trainer.device_name
     if checkpoint is not None:
         found = Numerics.from_dict(read_document(checkpoint).get("numerics"), str(checkpoint))
-        if asked in ("auto", found.device):
+        if not record.goes_on_exactly(int(read_document(checkpoint).get("step", 0))):
+            found = replace(found, softmax=record.softmax)
+        if asked in ("auto", found.device) and record.config.dtype in ("auto", found.dtype):
             return found, choose_backend(found.device, plugins.backends)
     backend = choose_backend(asked, plugins.backends)
     dtype = record.config.dtype if record.config.dtype != "auto" else backend.default_dtype()

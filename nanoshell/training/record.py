@@ -27,7 +27,10 @@ class RunRecord:
 
     ``horizon`` is where the schedule ends, in steps, and ``stop_at`` a step at which to stop before it.
     ``softmax`` is ``full`` or ``sampled``. ``initial_checkpoint`` is a folder outside the run from which it
-    started. ``provenance`` is what else is worth knowing: versions, plugins, machine, resumes.
+    started. ``source_state`` tells whether the source has changed since (`describe_source`). The checkpoint
+    of step ``forced_from``, and those before it, were written under another config or on other data: the run
+    went on from there all the same, as ``--force`` asked. ``provenance`` is what else is worth knowing:
+    versions, plugins, machine, resumes.
     """
 
     config: RunConfig
@@ -38,12 +41,28 @@ class RunRecord:
     softmax: str
     stop_at: int | None = None
     initial_checkpoint: Path | None = None
+    source_state: Mapping[str, Any] = field(default_factory=dict)
+    forced_from: int | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def last_step(self) -> int:
         """The step after which the run is finished."""
         return min(self.horizon, self.stop_at or self.horizon)
+
+    def is_on(self, source: str | None) -> bool:
+        """Whether ``source`` names the data of the run, as it was asked for or as it is called since."""
+        return source in (None, self.corpus.spec, self.source_state.get("asked"))
+
+    def goes_on_exactly(self, step: int) -> bool:
+        """Whether the checkpoint of ``step`` was written under this config and on this data."""
+        return self.forced_from is None or step > self.forced_from
+
+    @property
+    def forced(self) -> list[Any]:
+        """What was forced last, as run.yaml has it: entries of ``what``, ``before`` and ``now``."""
+        entries = [self.provenance, *self.provenance.get("resumes", [])]
+        return next((list(entry["forced"]) for entry in reversed(entries) if entry.get("forced")), [])
 
     def to_dict(self) -> dict[str, Any]:
         """Return the record as `RunRecord.from_dict` reads it, in values that YAML holds."""
@@ -59,6 +78,8 @@ class RunRecord:
             "stop_at": self.stop_at,
             "softmax": self.softmax,
             "initial_checkpoint": str(self.initial_checkpoint) if self.initial_checkpoint else None,
+            "source_state": dict(self.source_state),
+            "forced_from": self.forced_from,
             "provenance": dict(self.provenance),
         }
 
@@ -78,6 +99,8 @@ class RunRecord:
                 softmax=str(data["softmax"]),
                 stop_at=None if data["stop_at"] is None else int(data["stop_at"]),
                 initial_checkpoint=Path(initial) if initial else None,
+                source_state=data.get("source_state") or {},
+                forced_from=data.get("forced_from"),
                 provenance=data["provenance"],
             )
         except (KeyError, TypeError, ValueError) as error:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from nanoshell.errors import DeviceError, unknown_name
 from nanoshell.model.backend import choose_backend
@@ -27,7 +28,10 @@ class TrainRequest:
     is a run (name, folder, ``latest``, ``NAME@STEP``), a checkpoint folder, or ``auto``: the newest run that
     can go on, else a new one. A resumed run has a config and a source: ``config`` and ``source`` may be None
     then, and must agree with the run's where they are given. ``overrides`` (keys as `load_config` takes them)
-    apply where ``config`` is None: to the resumed run's config, else to the default preset.
+    apply where ``config`` is None: to the resumed run's config, else to the default preset. With ``force`` a
+    run goes on although config or data have changed, from its weights and what else still fits.
+    ``processes`` is how many train: absent, one, or as many as wrote the checkpoint; ``auto`` is one for each
+    CUDA device.
     """
 
     config: RunConfig | None
@@ -36,11 +40,18 @@ class TrainRequest:
     name: str | None = None
     max_steps: int | None = None
     resume: str | None = None
+    force: bool = False
     device: str | None = None
+    processes: int | Literal["auto"] | None = None
     special: bool = False
     chat_template: str = "roles"
     overrides: Mapping[str, Any] = field(default_factory=dict)
     argv: Sequence[str] = ()
+
+
+def run_name(config: RunConfig) -> str:
+    """Return the name of the model as one that a run can have."""
+    return re.sub(r"[^\w.+-]+", "-", config.model.name, flags=re.ASCII).strip("-.+") or "run"
 
 
 def on_device(config: RunConfig, device: str | None) -> RunConfig:

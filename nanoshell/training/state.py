@@ -62,6 +62,43 @@ def restore_state(
     """
     tensors = read_tensors(directory / TENSORS)
     groups = _groups(document, optimizer, directory)
+    try:
+        optimizer.load_state_dict({"state": _saved_state(document, tensors), "param_groups": groups})
+        _set_random_states(tensors, device)
+    except (ValueError, KeyError, RuntimeError, TypeError) as error:
+        raise _other_optimizer(directory) from error
+
+
+def adopt_state(
+    directory: Path, document: Mapping[str, Any], optimizer: torch.optim.Optimizer, device: torch.device
+) -> bool:
+    """Give ``optimizer`` what fits of the state in ``directory``, and return whether all of it did.
+
+    What is of another shape, and all of another kind of optimizer, begins anew; rates and decays are those of
+    ``optimizer``. The random generators go on. Raises `CheckpointError` where the file is damaged.
+    """
+    tensors = read_tensors(directory / TENSORS)
+    mine = optimizer.state_dict()["param_groups"]
+    saved = document.get("param_groups") or []
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    state = _saved_state(document, tensors)
+    # Methods are told apart by what they are told: the state of one means nothing to another.
+    same = len(saved) == len(mine) and all(
+        then["params"] == now["params"] and now.keys() <= then.keys()
+        for then, now in zip(saved, mine, strict=True)
+    )
+    fitting = {
+        index: values
+        for index, values in state.items()
+        if same and all(_fits(value, parameters[index]) for value in values.values())
+    }
+    optimizer.load_state_dict({"state": fitting, "param_groups": mine})
+    _set_random_states(tensors, device)
+    return len(fitting) == len(state)
+
+
+def _saved_state(document: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> dict[int, dict[str, Any]]:
+    """Return what was saved of the optimizer, by the index of the parameter."""
     state: dict[int, dict[str, Any]] = {
         int(index): dict(values) for index, values in document.get("optimizer_state", {}).items()
     }
@@ -69,11 +106,11 @@ def restore_state(
         if name.startswith(_OPTIMIZER):
             index, _, key = name.removeprefix(_OPTIMIZER).partition(".")
             state.setdefault(int(index), {})[key] = tensor
-    try:
-        optimizer.load_state_dict({"state": state, "param_groups": groups})
-        _set_random_states(tensors, device)
-    except (ValueError, KeyError, RuntimeError, TypeError) as error:
-        raise _other_optimizer(directory) from error
+    return state
+
+
+def _fits(value: Any, parameter: Tensor) -> bool:
+    return not isinstance(value, Tensor) or value.numel() == 1 or value.shape == parameter.shape
 
 
 def _groups(
@@ -103,14 +140,14 @@ def seed_random(seed: int) -> None:
     """Seed every generator that a model, an optimizer or a plugin may draw from without one of its own."""
     torch.manual_seed(seed)
     random.seed(seed)
-    np.random.seed(seed % 2**32)  # noqa: NPY002 - the global generator is the one that others may use
+    np.random.seed(seed % 2**32)
 
 
 def _random_states(device: torch.device) -> dict[str, Tensor]:
     states = {
         "cpu": torch.get_rng_state(),
         "python": _packed(random.getstate()),
-        "numpy": _packed(np.random.get_state(legacy=False)),  # noqa: NPY002
+        "numpy": _packed(np.random.get_state(legacy=False)),
     }
     if device.type != "cpu":
         states["device"] = torch.get_device_module(device).get_rng_state().cpu()
@@ -122,7 +159,7 @@ def _set_random_states(tensors: Mapping[str, Tensor], device: torch.device) -> N
     if _RANDOM + "python" in tensors:  # checkpoints of earlier versions have none
         version, numbers, rest = _unpacked(tensors[_RANDOM + "python"])
         random.setstate((version, tuple(numbers), rest))
-        np.random.set_state(_unpacked(tensors[_RANDOM + "numpy"]))  # noqa: NPY002
+        np.random.set_state(_unpacked(tensors[_RANDOM + "numpy"]))
     if device.type != "cpu" and _RANDOM + "device" in tensors:
         torch.get_device_module(device).set_rng_state(tensors[_RANDOM + "device"].clone())
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from nanoshell.data.loader import Batch, TokenLoader
 from nanoshell.data.tokens import used_ids
-from nanoshell.errors import CheckpointError
+from nanoshell.errors import CheckpointError, DataError
 from nanoshell.model.transformer import build_model
 from nanoshell.model.weights import WEIGHTS, read_tensors, save_model
 from nanoshell.training.balance import Routers
@@ -31,7 +31,7 @@ from nanoshell.training.optimizer import build_optimizer, set_learning_rate
 from nanoshell.training.plan import Plan
 from nanoshell.training.sampled_softmax import CompactVocabulary
 from nanoshell.training.schedule import Schedule, build_schedule
-from nanoshell.training.state import restore_state, seed_random, write_state
+from nanoshell.training.state import adopt_state, restore_state, seed_random, write_state
 from nanoshell.training.team import Team
 
 if TYPE_CHECKING:
@@ -87,6 +87,7 @@ class Trainer:
         self.optimizer = optimizer
         self.loader = loader
         self.step = 0
+        self.begun_anew: list[str] = []
         self.tokens = 0
         self.last_batches: list[Batch] = []
         self._plan = Plan(config, schedule)
@@ -240,25 +241,54 @@ class Trainer:
 
     def restore(self, directory: Path) -> None:
         """Go on from ``directory``. Raises `CheckpointError` where it is damaged or of another model."""
+        document = self._restore_weights(directory)
+        restore_state(directory, document, self.optimizer, self._device)
+        try:
+            self.loader.load_state_dict(document["loader"])
+            self._scaler.load_state_dict(document["scaler"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise _damaged(directory, error) from error
+        self._restore_plan(directory, document)
+
+    def adopt(self, directory: Path, corpus_sha256: str) -> None:
+        """Go on from ``directory``, written under another config or on other data, as far as that fits.
+
+        What does not is in ``begun_anew`` then: ``optimizer state`` (or a part of it), ``data position``.
+        Raises `CheckpointError` where ``directory`` is damaged or of a model of another shape.
+        """
+        document = self._restore_weights(directory)
+        if not adopt_state(directory, document, self.optimizer, self._device):
+            self.begun_anew.append("optimizer state")
+        try:
+            then, now = document["config"]["trainer"], self._plan.to_dict()["config"]["trainer"]
+            same_order = all(then.get(key) == now.get(key) for key in ("shuffle", "val_fraction"))
+            if document["corpus_sha256"] != corpus_sha256 or not same_order:
+                raise DataError("the data is cut otherwise")
+            self.loader.load_state_dict(document["loader"])
+        except (DataError, KeyError):
+            self.begun_anew.append("data position")
+        if document.get("scaler") and self._scaler.is_enabled():
+            self._scaler.load_state_dict(document["scaler"])
+        self._restore_plan(directory, document)
+
+    def _restore_weights(self, directory: Path) -> dict[str, Any]:
+        """Take the weights of ``directory`` and return its document. Raises `CheckpointError`."""
         document = read_document(directory)
         with self.full_vocabulary():
             expected = {name: tuple(value.shape) for name, value in self.model.state_dict().items()}
             self.model.load_state_dict(read_tensors(directory / WEIGHTS, expected))
         if self._vocabulary is not None:
             self._vocabulary.gather()
-        restore_state(directory, document, self.optimizer, self._device)
+        return document
+
+    def _restore_plan(self, directory: Path, document: dict[str, Any]) -> None:
         try:
-            self.loader.load_state_dict(document["loader"])
-            self._scaler.load_state_dict(document["scaler"])
             self.step = int(document["step"])
             self.tokens = int(document.get("tokens", self.step * self.config.tokens_per_step))
             self._plan.restore(document)
             self._follow_plan(decay="weight_decay" in self._plan.changes)
         except (KeyError, TypeError, ValueError) as error:
-            raise CheckpointError(
-                f"the trainer's state in {directory} is damaged ({error})",
-                hint="take another checkpoint of the run",
-            ) from error
+            raise _damaged(directory, error) from error
 
     def _next_batches(self, number: int) -> list[Batch]:
         """Return the micro-batches of an update. Those without a target that counts would teach nothing:
@@ -279,6 +309,13 @@ class Trainer:
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self._device.type, self._dtype, enabled=self._dtype != torch.float32)
+
+
+def _damaged(directory: Path, error: Exception) -> CheckpointError:
+    return CheckpointError(
+        f"the trainer's state in {directory} is damaged ({error})",
+        hint="take another checkpoint of the run",
+    )
 
 
 def build_trainer(

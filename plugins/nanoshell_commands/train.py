@@ -95,6 +95,7 @@ class _Remembering(click.Command):
 )
 @click.option("--special", is_flag=True, help="Read spellings like <|endoftext|> in text as special tokens.")
 @click.option("--resume", type=RUN, help="Go on with a run: its name or folder, latest, or auto.")
+@click.option("--force", is_flag=True, help="Go on although config or data have changed.")
 @click.option("--name", help="What to call the run; a number is added.", show_default="the config's name")
 @click.option("--background", is_flag=True, help="Return at once; the run goes on.")
 @click.option("--run", "worker", type=click.Path(path_type=Path), hidden=True)
@@ -141,6 +142,7 @@ def _request(session: Session, options: Mapping[str, Any], argv: Sequence[str]) 
         name=options["name"],
         max_steps=options["max_steps"],
         resume=options["resume"],
+        force=options["force"],
         device=options["device"] or (settings.text("device") if settings.is_set("device") else None),
         special=options["special"],
         chat_template=settings.text("chat_template"),

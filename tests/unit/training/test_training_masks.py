@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -28,12 +29,9 @@ class Roles:
 
     name = "roles"
     vocab_size = 1 << 16
-    special_tokens = {
-        "<|endoftext|>": END,
-        "<|system|>": SYSTEM,
-        "<|user|>": USER,
-        "<|assistant|>": ASSISTANT,
-    }
+    special_tokens: Mapping[str, int] = MappingProxyType(
+        {"<|endoftext|>": END, "<|system|>": SYSTEM, "<|user|>": USER, "<|assistant|>": ASSISTANT}
+    )
     end_of_text = END
 
     def encode(self, text: str) -> list[int]:

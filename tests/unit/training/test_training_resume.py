@@ -77,7 +77,7 @@ def test_a_checkpoint_outside_any_run_begins_a_new_run(lab: Any) -> None:
     run.latest_checkpoint().rename(outside)
     with pytest.raises(UsageError, match="no data is chosen"):
         lab.prepare(lab.request(None, None, resume=str(outside)))
-    with pytest.raises(DataError, match="is not the data"):
+    with pytest.raises(DataError, match=r"is not the data that .*: sha256 .* -> "):
         lab.prepare(lab.request(None, lab.corpus(seed=5), resume=str(outside)))
     fresh = lab.prepare(lab.request(None, lab.corpus(), resume=str(outside)))
     assert fresh.name != run.name
@@ -97,17 +97,27 @@ def test_what_cannot_be_resumed_is_told_and_changes_nothing(lab: Any) -> None:
         assert run.record_path.read_text() == record
         return caught.value
 
-    wider = refused(config=lab.config(max_steps=4, model_hidden_size=32))
-    assert isinstance(wider, ConfigError)
-    assert "was trained with model.hidden_size 16, not 32" in wider.message
-    assert "trainer.batch_size 4, not 9" in refused(overrides={"batch_size": 9}).message
+    other = refused(config=lab.config(max_steps=4, model_hidden_size=32, batch_size=9, save_interval=3))
+    assert isinstance(other, ConfigError)
+    assert other.message.endswith(
+        "was trained with another config: model.hidden_size 16 -> 32; trainer.batch_size 4 -> 9"
+    )
+    assert "--force" not in other.hint
+    longer = refused(overrides={"learning_rate": 0.5, "warmup_steps": 2})
+    assert "trainer.learning_rate 0.01 -> 0.5; trainer.warmup_steps None -> 2" in longer.message
+    assert "--force" in longer.hint
     assert "was trained on" in refused(source="other.txt").message
     assert "nothing left to do: it is at step 2 of 2" in refused(max_steps=2).message
     assert isinstance(refused(resume="smal-2"), UnknownNameError)
     assert isinstance(refused(resume=f"{run.name}@3"), UnknownNameError)
     assert "training cannot go on from it" in refused(resume=str(lab.folder)).message
-    lab.corpus().write_bytes(b"\1\0\0\0" * 400)
-    assert "has changed since the run began" in refused().message
+    corpus = lab.corpus()
+    corpus.write_bytes(b"\1\0\0\0" * 404)
+    changed = refused()
+    assert isinstance(changed, DataError)
+    assert "the data has changed since the run began: tokens 400 -> 404; documents 34 -> 1" in changed.message
+    assert f"{corpus} 1600 bytes" in changed.message
+    assert "--force" in changed.hint
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "trainer.safetensors"])
@@ -181,12 +191,34 @@ def test_auto_goes_on_with_the_newest_that_fits_else_begins(lab: Any) -> None:
 
     assert auto(config, lab.corpus()) == "small-1", "nothing is there"
     run = RunDirectory(lab.runs_dir / "small-1")
-    assert auto(config, lab.corpus()) == "small-2", "the first has no checkpoint"
+    assert auto(config, lab.corpus()) == "small-1", "it has no checkpoint yet, and begins again"
+    assert auto(lab.config(max_steps=4, batch_size=2), lab.corpus()) == "small-2", "the first is another"
+    shutil.rmtree(lab.runs_dir / "small-2")
     run_worker(run, lab.plugins)
-    assert auto(config, lab.corpus()) == "small-3", "the first is at the last step that is asked for"
+    assert auto(config, lab.corpus()) == "small-2", "the first is at the last step that is asked for"
+    shutil.rmtree(lab.runs_dir / "small-2")
     resumed = lab.prepare(lab.request(None, None, resume="auto", max_steps=3))
     assert resumed == run
     assert auto(lab.config(max_steps=4, model_name="other"), lab.corpus()) == "other-1"
+
+
+def test_auto_refuses_what_differs_from_the_newest_of_the_name(lab: Any) -> None:
+    config = lab.config(max_steps=4)
+    run = lab.prepare(lab.request(config, lab.corpus(), max_steps=2))
+    run_worker(run, lab.plugins)
+
+    def auto(config: Any, source: Any, **options: Any) -> RunDirectory:
+        found: RunDirectory = lab.prepare(lab.request(config, source, resume="auto", **options))
+        return found
+
+    with pytest.raises(ConfigError, match=r"model.hidden_size 16 -> 32"):
+        auto(lab.config(max_steps=4, model_hidden_size=32), lab.corpus())
+    with pytest.raises(UsageError, match="the run was trained on"):
+        auto(config, lab.corpus(seed=3))
+    assert auto(None, lab.corpus(seed=3)).name == "nano-start-1", "without a name, the data tells runs apart"
+    shutil.rmtree(lab.runs_dir / "nano-start-1")
+    assert auto(config, lab.corpus(seed=3), name="other").name == "other-1"
+    assert auto(config, lab.corpus()) == run
 
 
 def test_auto_passes_over_what_is_at_its_horizon_or_trains(lab: Any) -> None:
@@ -228,3 +260,133 @@ def test_tokens_that_are_gone_are_made_again_on_resume(lab: Any) -> None:
     lab.prepare(lab.request(None, None, resume=run.name))
     assert Path(run.record()["corpus"]["path"]).read_bytes() == before
     assert run_worker(run, lab.plugins) == 0
+
+
+def test_text_that_changed_is_refused_with_the_file_and_forced_with_a_trace(lab: Any) -> None:
+    folder = lab.folder / "notes"
+    folder.mkdir()
+    (folder / "a.txt").write_text("the quick brown fox jumps over the lazy dog " * 9)
+    (folder / "b.txt").write_text("pack my box with five dozen liquor jugs " * 9)
+    config = lab.config(max_steps=8, save_interval=1, max_checkpoints=0)
+    run = lab.prepare(lab.request(config, folder, max_steps=3))
+    assert run_worker(run, lab.plugins) == 0
+    record = run.record_path.read_text()
+    (folder / "b.txt").write_text("sphinx of black quartz, judge my vow " * 12)
+    (folder / "c.txt").write_text("the five boxing wizards jump quickly")
+    with pytest.raises(DataError) as caught:
+        lab.prepare(lab.request(None, None, resume=run.name))
+    said = caught.value.message
+    assert "documents 2 -> 3" in said
+    assert f"{folder / 'b.txt'} 360 bytes" in said
+    assert f"{folder / 'c.txt'} not there -> 36 bytes" in said
+    assert "a.txt" not in said
+    assert run.record_path.read_text() == record
+    lab.prepare(lab.request(None, None, resume=run.name, force=True))
+    assert run_worker(run, lab.plugins) == 0
+    event = lab.events(run, "resume")[-1]
+    assert (event["from_step"], event["begun_anew"]) == (3, ["data position"])
+    assert event["forced"] == run.record()["provenance"]["resumes"][-1]["forced"]
+    assert {"what": "documents", "before": 2, "now": 3} in event["forced"]
+    assert sorted(losses(lab, run)) == list(range(1, 9))
+    lab.prepare(lab.request(None, None, resume=f"{run.name}@6"))
+    assert run_worker(run, lab.plugins) == 0
+    assert "forced" not in lab.events(run, "resume")[-1]
+
+
+def test_a_config_that_is_forced_keeps_the_weights_and_what_fits_of_the_rest(lab: Any) -> None:
+    config = lab.config(max_steps=6, save_interval=1, max_checkpoints=0)
+    run = lab.prepare(lab.request(config, lab.corpus(), max_steps=3))
+    run_worker(run, lab.plugins)
+    saved = run.latest_checkpoint()
+    overrides = {"learning_rate": 0.002, "model.dropout": 0.25, "weight_decay": 0.0}
+    lab.prepare(lab.request(None, None, resume=run.name, overrides=overrides, force=True, max_steps=5))
+    assert run_worker(run, lab.plugins) == 0
+    event = lab.events(run, "resume")[-1]
+    assert event["begun_anew"] == [], "other rates and the dropout change no shape"
+    assert [entry["what"] for entry in event["forced"]] == [
+        "model.dropout",
+        "trainer.learning_rate",
+        "trainer.weight_decay",
+    ]
+    assert [event["learning_rate"] < 0.0021 for event in lab.events(run, "step")] == [False] * 3 + [True] * 2
+    wanted = lab.config(max_steps=6, learning_rate=0.002, model_dropout=0.25, weight_decay=0.0)
+    trainer = lab.trainer(wanted, lab.corpus())
+    trainer.adopt(saved, run.record()["corpus"]["sha256"])
+    for event in lab.events(run, "step")[3:]:
+        assert trainer.update().loss == event["loss"]
+    # From now on it is the run's own config, and going on is exact again.
+    lab.prepare(lab.request(None, None, resume=f"{run.name}@4", max_steps=6))
+    assert run_worker(run, lab.plugins) == 0
+    assert "forced" not in lab.events(run, "resume")[-1]
+    told = {event["step"]: event["loss"] for event in lab.events(run, "step")[:5]}
+    assert losses(lab, run)[5][0] == told[5]
+    with pytest.raises(
+        ConfigError, match=r"trained with another config: trainer.learning_rate 0.002 -> 0.01"
+    ):
+        lab.prepare(lab.request(None, None, resume=run.name, overrides={"learning_rate": 0.01}))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "anew"),
+    [
+        ({"optimizer": "sgd"}, ["optimizer state"]),
+        ({"seed": 5, "batch_size": 2}, ["data position"]),
+        ({"shuffle": "documents"}, ["data position"]),
+        ({"batch_size": 2}, []),
+    ],
+)
+def test_what_does_not_fit_a_forced_config_begins_anew(
+    lab: Any, overrides: dict[str, Any], anew: list[str]
+) -> None:
+    run = lab.prepare(lab.request(lab.config(max_steps=6), lab.corpus(), max_steps=3))
+    run_worker(run, lab.plugins)
+    lab.prepare(lab.request(None, None, resume=run.name, overrides=overrides, force=True))
+    assert run_worker(run, lab.plugins) == 0
+    assert lab.events(run, "resume")[-1]["begun_anew"] == anew
+    assert run.status().step == 6
+
+
+def test_the_shape_of_a_model_and_its_tokenizer_are_never_forced(lab: Any) -> None:
+    run = lab.prepare(lab.request(lab.config(max_steps=4), lab.corpus(), max_steps=2))
+    run_worker(run, lab.plugins)
+    record = run.record_path.read_text()
+    for key, value in (("model.hidden_size", 32), ("model.num_layers", 3), ("model.tokenizer", "speakers")):
+        with pytest.raises(ConfigError, match=f"--force cannot .*: {key} ") as caught:
+            lab.prepare(lab.request(None, None, resume=run.name, overrides={key: value}, force=True))
+        assert "start a new run" in caught.value.hint
+    with pytest.raises(UsageError, match="--force is for going on"):
+        lab.prepare(lab.request(lab.config(), lab.corpus(), force=True))
+    assert run.record_path.read_text() == record
+
+
+def test_a_damaged_newest_checkpoint_gives_way_to_the_one_before_it(lab: Any) -> None:
+    run = lab.prepare(lab.request(lab.config(max_steps=6, save_interval=1), lab.corpus(), max_steps=3))
+    run_worker(run, lab.plugins)
+    (run.latest_checkpoint() / "trainer.safetensors").write_bytes(b"")
+    point = find_resume_point(lab.request(None, None, resume=run.name))
+    assert point is not None
+    assert (str(point.checkpoint)[-6:], "going on from the checkpoint before it" in point.note) == (
+        "000002",
+        True,
+    )
+    lab.prepare(lab.request(None, None, resume="auto"))
+    assert run_worker(run, lab.plugins) == 0
+    assert lab.events(run, "resume")[-1]["from_step"] == 2
+    assert run.status().step == 6
+
+
+def test_a_run_that_was_killed_before_its_first_checkpoint_begins_again_in_its_folder(lab: Any) -> None:
+    config = lab.config(max_steps=4)
+    run = lab.prepare(lab.request(config, lab.corpus()))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("nanoshell.training.checkpoint.write_folder", lambda folder, fill: 1 / 0)
+        assert run_worker(run, lab.plugins) == 1
+    assert run.latest_checkpoint() is None
+    run.process_path.unlink()  # the next worker is another process
+    lab.prepare(lab.request(config, lab.corpus(), resume="auto"))
+    assert run_worker(run, lab.plugins) == 0
+    assert [path.name for path in lab.runs_dir.iterdir()] == [run.name]
+    assert lab.events(run, "resume")[-1]["from_step"] == 0
+    whole = lab.prepare(lab.request(config, lab.corpus()))
+    run_worker(whole, lab.plugins)
+    assert losses(lab, run) == losses(lab, whole)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -111,7 +112,7 @@ def test_evaluation_is_the_exact_loss_of_what_is_held_out(lab: Any, softmax: str
 def test_bits_per_byte_count_the_bytes_of_the_text_alone() -> None:
     class Syllables:
         vocab_size = 9
-        special_tokens = {"<|endoftext|>": 0}
+        special_tokens = MappingProxyType({"<|endoftext|>": 0})
 
         def token_bytes(self, token_id: int) -> bytes:
             if token_id == 8:
