@@ -87,7 +87,7 @@ def remove(session: Session, names: tuple[str, ...], yes: bool, force: bool) -> 
 @runs_dir_option
 @click.pass_obj
 def prune(session: Session, keep: int, empty: bool, dry_run: bool, yes: bool) -> Rows[RemovedRow]:
-    """Free the space of old checkpoints and snapshots of the runs that have ended."""
+    """Remove old checkpoints and snapshots of ended runs."""
     from nanoshell import prune as prune_runs
 
     rows = [

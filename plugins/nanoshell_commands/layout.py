@@ -152,9 +152,9 @@ def moment(seconds: float | None) -> str:
 
 def figure(value: float | str | None, digits: int = 4) -> str:
     """Return a number in a table's width, empty where unknown; words (``nan``) stay as they are."""
-    if value is None:
-        return ""
-    return value if isinstance(value, str) else f"{value:.{digits}g}"
+    if value is None or isinstance(value, str):
+        return value or ""
+    return f"{value:,.0f}" if 10**digits <= abs(value) < 1e9 else f"{value:.{digits}g}"
 
 
 def utf8(console: HasEncoding) -> bool:

@@ -67,6 +67,7 @@ def _steps(row: RunRow) -> str:
 
 
 @click.group(invoke_without_command=True)
+@runs_dir_option
 @click.pass_context
 def runs(ctx: click.Context) -> Any:
     """List, show, compare and remove training runs.
@@ -106,7 +107,7 @@ def list_all(session: Session) -> Rows[RunRow]:
 @runs_dir_option
 @click.pass_obj
 def show_run(session: Session, run: str) -> RunDetails:
-    """Show how RUN stands, its checkpoints and its main settings; --json has all of them."""
+    """Show how RUN stands, its checkpoints and settings."""
     return details(session.find_run(run))
 
 
@@ -124,7 +125,7 @@ def show_run(session: Session, run: str) -> RunDetails:
 @runs_dir_option
 @click.pass_obj
 def log(session: Session, run: str, lines: int, follow: bool) -> LogView:
-    """Show the end of the log of RUN, or its last events where the log is empty."""
+    """Show the end of the log of RUN, or its last events."""
     return LogView(session.find_run(run), lines, follow)
 
 
@@ -172,16 +173,19 @@ class Attached(Watch):
 @runs.command("attach")
 @click.argument("run", type=STEERABLE, required=False)
 @click.option(
-    "--all", "everything", is_flag=True, help="At the prompt, tell its evaluations and samples too."
+    "--all",
+    "everything",
+    is_flag=True,
+    help="At the prompt, tell evaluations and samples too; with --json, all events.",
 )
 @runs_dir_option
 @click.pass_obj
 def attach(session: Session, run: str | None, everything: bool) -> Attached:
-    """Follow RUN, which was started elsewhere, like one that was started here.
+    """Follow RUN, which was started elsewhere.
 
-    At the prompt its progress stands in the toolbar, and alerts, changes and its end are told above. On the
-    command line its bar is shown until it ends; Ctrl-C detaches and lets it train on. Without RUN it is the
-    only one in progress.
+    At the prompt it is as if it had been started here: its progress stands in the toolbar, and alerts,
+    changes and its end are told above. On the command line its bar is shown until it ends; Ctrl-C detaches
+    and lets it train on. Without RUN it is the only one in progress.
     """
     from nanoshell import RunError, typed
 

@@ -148,6 +148,7 @@ class SteerGroup(click.Group):
 
 
 @click.group("run", cls=SteerGroup, invoke_without_command=True, epilog=WHICH)
+@runs_dir_option
 @click.pass_context
 def run(ctx: click.Context) -> Any:
     """Steer the run that is training: pause, set, sample, extend …
@@ -177,7 +178,7 @@ def _plain(action: str, text: str) -> click.Command:
 
 
 for _action, _text in (
-    ("pause", "Let RUN rest after its step; it keeps its memory, and answers requests."),
+    ("pause", "Let RUN rest after its step. It goes on answering requests."),
     ("resume", "Let RUN go on after a pause. (One that has ended: train --resume RUN.)"),
     ("checkpoint", "Write a checkpoint of RUN now."),
     ("snapshot", "Write the weights of RUN now, for sampling."),
@@ -206,9 +207,10 @@ def stop(session: Session, name: str | None, word: str | None, wait: bool) -> Ru
 def sample(
     session: Session, /, prompts: tuple[str, ...], tokens: int | None, name: str | None, **options: Any
 ) -> Steered:
-    """Let the run continue each PROMPT now, by default those of its config.
+    """Let the run continue each PROMPT now.
 
-    The samples are kept in its events; `runs samples` lists them. `sample` asks this process instead.
+    Without one, the prompts of its config. The samples are kept in its events, where `runs samples` finds
+    them. (`sample` draws from its newest weights too, in this process, and shows the text as it comes.)
     """
     found = _chosen(session, name)
     asked: dict[str, Any] = {"prompts": list(prompts)} if prompts else {}
@@ -226,10 +228,11 @@ def sample(
 @run_option
 @click.pass_obj
 def set_values(session: Session, settings: tuple[tuple[str, Any], ...], name: str | None) -> Steered:
-    """Give settings of the run anew, from its next step on: all of them, or none where one is wrong.
+    """Change settings of the run from its next step on.
 
-    KEY is one of the config's: learning_rate, batch_size, gradient_accumulation, schedule, warmup_steps,
-    weight_decay, max_grad_norm, eval_interval, save_interval … They last when the run is resumed.
+    All of them, or none where one is wrong. KEY is one of the config's: learning_rate, batch_size,
+    gradient_accumulation, schedule, warmup_steps, weight_decay, max_grad_norm, eval_interval … They last
+    when the run is resumed.
     """
     from nanoshell import settable_key
 
@@ -245,7 +248,10 @@ def set_values(session: Session, settings: tuple[tuple[str, Any], ...], name: st
 def extend(
     session: Session, name: str | None, word: str | None, steps: int | None, epochs: float | None
 ) -> Steered:
-    """Let RUN train longer than was planned, its schedule too. One that has ended is resumed for it."""
+    """Let RUN train longer than was planned.
+
+    Its schedule is stretched to the new end. A run that has ended is resumed.
+    """
     from nanoshell import UsageError, typed
 
     if (steps is None) == (epochs is None):

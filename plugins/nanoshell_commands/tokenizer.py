@@ -21,7 +21,6 @@ EXAMPLES = (
     "tokenizer train --kind char --data notes.txt",
     "tokenizer train --kind bpe --vocab-size 1024 --data nano-start --name small",
     "tokenizer show small",
-    "train --data nano-start --set model.tokenizer=small --set model.vocab_size=auto",
 )
 
 _SHOWN_TOKENS = 24
