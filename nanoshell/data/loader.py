@@ -37,11 +37,13 @@ Spans = NDArray[np.int64]
 class Batch:
     """Windows of tokens as a model trains on them: ``inputs`` and ``targets``, int64 (rows, positions).
 
-    ``targets`` are the ids that come after the inputs, `IGNORED` where one does not count.
+    ``targets`` are the ids that come after the inputs, `IGNORED` where one does not count. ``starts`` (rows,)
+    are the places in the token file of the first inputs, where the loader tells them.
     """
 
     inputs: NDArray[np.int64]
     targets: NDArray[np.int64]
+    starts: NDArray[np.int64] | None = None
 
     @property
     def num_targets(self) -> int:
@@ -50,7 +52,9 @@ class Batch:
 
     def rows(self, part: slice) -> Batch:
         """Return ``part`` of the rows."""
-        return Batch(self.inputs[part], self.targets[part])
+        return Batch(
+            self.inputs[part], self.targets[part], None if self.starts is None else self.starts[part]
+        )
 
 
 class TokenLoader:
@@ -59,7 +63,7 @@ class TokenLoader:
     With ``val_fraction`` about that share of the tokens is held out, in whole documents (each ends with
     ``end_of_text``) chosen by ``seed``. A single document is cut instead: its end is held out (``split`` says
     "tail"). The same arguments give the same batches. An epoch's order takes 4 bytes for each of its windows.
-    ``shuffle`` is ``windows``, or ``documents`` for windows and documents. With ``turns`` (of ``tokens``) only
+    ``shuffle`` is ``windows``, or ``documents`` for both. With ``turns`` (of ``tokens``) only
     the assistant's tokens are targets that count. Raises `DataError` where the training tokens do not fill
     one window, and where none that is trained on, or held out, is the assistant's.
     """
@@ -245,7 +249,7 @@ class _Stream:
         inputs, targets = windows[:, :-1].copy(), windows[:, 1:].copy()
         if self._turns is not None:
             targets[~self._turns.contain(places[:, 1:])] = IGNORED
-        return Batch(inputs, targets)
+        return Batch(inputs, targets, places[:, 0])
 
 
 def _random(seed: int, purpose: int, number: int) -> np.random.Generator:

@@ -28,7 +28,7 @@ _log = logging.getLogger(__name__)
 
 
 class CompiledStep:
-    """The step of ``model``, compiled where that can be had. It lays out the weights as they are read best.
+    """The step of ``model``, compiled where that can be had. With ``lay_out`` weights lie as it reads best.
 
     ``mode`` is ``auto`` (what is on disk is used; it is built when decoding has taken a while), ``on`` (the
     first step waits until it is built) or ``off``. Attention and SwiGLU in float32 or bfloat16 on the
@@ -36,7 +36,7 @@ class CompiledStep:
     ``reason`` tells why steps are not compiled, empty where they are; ``in_use`` whether the last one was.
     """
 
-    def __init__(self, model: Transformer, mode: str = "auto") -> None:
+    def __init__(self, model: Transformer, mode: str = "auto", *, lay_out: bool = True) -> None:
         self.mode = mode
         self._model = model
         self.in_use = False
@@ -54,7 +54,8 @@ class CompiledStep:
         ]
         if self._take_from_disk():
             return
-        arrange_for_decoding(model)
+        if lay_out:
+            arrange_for_decoding(model)
         if self._possible and native.compiler() is None:
             self._may_build = False
             self.reason = NO_COMPILER

@@ -32,8 +32,9 @@ SMALLEST_ROOM = 64
 class Engine:
     """A model ready to decode, with its tokenizer and the registered samplers.
 
-    The model is switched to evaluation, and its matrices are laid out anew. ``compile`` is ``auto``, ``on``
-    or ``off``: see `CompiledStep`.
+    The model is switched to evaluation, and its matrices are laid out anew; with ``compile="off"`` and
+    ``lay_out=False`` they stay as they are, since a model that is trained learns other bits from others.
+    ``compile`` is ``auto``, ``on`` or ``off``: see `CompiledStep`.
     What was computed for the last replies is kept, and a prompt that begins as they do goes on from there; so
     after a change of weights call `forget`, or build another engine.
     """
@@ -46,6 +47,7 @@ class Engine:
         *,
         device: torch.device | str = "cpu",
         compile: str = "auto",  # noqa: A002
+        lay_out: bool = True,
     ) -> None:
         self.device = torch.device(device)
         self.model = model.to(self.device).eval()
@@ -55,7 +57,7 @@ class Engine:
         # Metal has no float64, which the draw needs; and copying a row of logits there is cheap.
         self.sampling_device = torch.device("cpu") if self.device.type == "mps" else self.device
         self.prefixes = PrefixStore()
-        self.compiled = CompiledStep(self.model, compile)
+        self.compiled = CompiledStep(self.model, compile, lay_out=lay_out)
 
     @property
     def max_positions(self) -> int:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from nanoshell.errors import NanoshellError, UsageError
+
+if TYPE_CHECKING:
+    from nanoshell.plugin.registry import Entry, Registry
 
 FinishReason = Literal["", "stop", "length", "context", "interrupted"]
 
@@ -105,6 +109,39 @@ def check_request(
             f"logit_bias forces id {never}, which is never sampled: it is a special token or has no text",
             hint=f"leave it out, or give it less than {FORCING_BIAS:g}",
         )
+
+
+def setting_values(settings: Mapping[str, float], samplers: Registry[Any]) -> dict[str, float]:
+    """Return the value of every setting of ``samplers``: that in ``settings``, else its default.
+
+    Raises `UnknownNameError` for a setting that no sampler has, naming the nearest, and `UsageError` naming
+    the range for a value outside of it.
+    """
+    for name in settings:
+        samplers.entry(name)
+    return {entry.name: _checked(entry, settings) for entry in samplers}
+
+
+def _checked(entry: Entry[Any], settings: Mapping[str, float]) -> float:
+    value = settings.get(entry.name, entry.options["default"])
+    low, high = entry.options.get("minimum"), entry.options.get("maximum")
+    integer = bool(entry.options.get("integer"))
+    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    inside = number and (low is None or value >= low) and (high is None or value <= high)
+    if inside and not (integer and value != int(value)):
+        return float(value)
+    kind = "a whole number" if integer else "a number"
+    if low is not None and high is not None:
+        bounds = f" from {low:g} to {high:g}"
+    elif low is not None or high is not None:
+        bounds = f" of at least {low:g}" if low is not None else f" of at most {high:g}"
+    else:
+        bounds = ""
+    off = "" if entry.value is None else f"{entry.options['neutral']:g} leaves it out, "
+    raise UsageError(
+        f"{entry.name} is {value}, but it must be {kind}{bounds}",
+        hint=f"{off}{entry.options['default']:g} is the default",
+    )
 
 
 def _check_prompt(prompt: Sequence[int], max_positions: int, vocab_size: int) -> None:

@@ -23,8 +23,8 @@ import torch
 from torch import Tensor
 
 from nanoshell.errors import NanoshellError, UsageError
-from nanoshell.generation.request import FORCING_BIAS
-from nanoshell.plugin.registry import Entry, Registry
+from nanoshell.generation.request import FORCING_BIAS, setting_values
+from nanoshell.plugin.registry import Registry
 
 if TYPE_CHECKING:
     from nanoshell.tokenizer.base import Tokenizer
@@ -56,9 +56,7 @@ def build_chain(
     left out. ``logit_bias`` maps ids to what `bias` adds. Raises `UnknownNameError` for a setting that no
     sampler has, and `UsageError` naming the range for a value outside of it.
     """
-    for name in settings:
-        samplers.entry(name)
-    values: dict[str, Any] = {entry.name: _checked(entry, settings) for entry in samplers}
+    values: dict[str, Any] = setting_values(settings, samplers)
     shared = {**values, "tokenizer": tokenizer}
     steps: list[tuple[int, LogitsProcessor]] = []
     if logit_bias:
@@ -68,28 +66,6 @@ def build_chain(
             used = {name: shared[name] for name in entry.options["uses"]}
             steps.append((entry.options["order"], entry.value(values[entry.name], **used)))
     return [step for _, step in sorted(steps, key=lambda step: step[0])]
-
-
-def _checked(entry: Entry[SamplerFactory | None], settings: Mapping[str, float]) -> float:
-    value = settings.get(entry.name, entry.options["default"])
-    low, high = entry.options.get("minimum"), entry.options.get("maximum")
-    integer = bool(entry.options.get("integer"))
-    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    inside = number and (low is None or value >= low) and (high is None or value <= high)
-    if inside and not (integer and value != int(value)):
-        return float(value)
-    kind = "a whole number" if integer else "a number"
-    if low is not None and high is not None:
-        bounds = f" from {low:g} to {high:g}"
-    elif low is not None or high is not None:
-        bounds = f" of at least {low:g}" if low is not None else f" of at most {high:g}"
-    else:
-        bounds = ""
-    off = "" if entry.value is None else f"{entry.options['neutral']:g} leaves it out, "
-    raise UsageError(
-        f"{entry.name} is {value}, but it must be {kind}{bounds}",
-        hint=f"{off}{entry.options['default']:g} is the default",
-    )
 
 
 def bias(biases: Mapping[int, float]) -> LogitsProcessor:

@@ -29,9 +29,9 @@ def prune(runs_dir: Path, *, keep: int = 1, empty: bool = False, dry_run: bool =
     """Remove what the ended runs in ``runs_dir`` do not need and return it, by run, newest run first.
 
     That is: checkpoints but for the ``keep`` newest and those that ``latest`` and ``best`` name, snapshots,
-    and what interrupted writes left behind; with ``empty`` also whole runs that have no checkpoint. Runs that are
-    alive, or may be alive on another host, are not touched. With ``dry_run`` nothing is removed. Raises
-    `StorageError` where something cannot be removed.
+    and what interrupted writes left behind; with ``empty`` also whole runs that have no checkpoint. Runs
+    that are alive, or may be alive on another host, are not touched. With ``dry_run`` nothing is removed.
+    Raises `StorageError` where something cannot be removed.
     """
     if keep < 1:
         raise RunError(

@@ -5,9 +5,10 @@ Together with ``model.safetensors`` it makes resume exact: optimizer, position i
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -162,6 +163,16 @@ def _set_random_states(tensors: Mapping[str, Tensor], device: torch.device) -> N
         np.random.set_state(_unpacked(tensors[_RANDOM + "numpy"]))
     if device.type != "cpu" and _RANDOM + "device" in tensors:
         torch.get_device_module(device).set_rng_state(tensors[_RANDOM + "device"].clone())
+
+
+@contextlib.contextmanager
+def random_preserved(device: torch.device) -> Iterator[None]:
+    """Let the block draw what it likes from the random generators: afterwards they are as they were."""
+    before = {_RANDOM + name: value for name, value in _random_states(device).items()}
+    try:
+        yield
+    finally:
+        _set_random_states(before, device)
 
 
 def _packed(state: Any) -> Tensor:
