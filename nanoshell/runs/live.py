@@ -18,6 +18,11 @@ def live_runs_here(runs_dir: Path) -> list[RunDirectory]:
     return [run for run in map(RunDirectory, folders(runs_dir)) if worker_alive(run)]
 
 
+def others_here(run: RunDirectory) -> list[RunDirectory]:
+    """Return the runs beside ``run``, in its folder, whose worker lives on this host."""
+    return [other for other in live_runs_here(run.path.parent) if other.name != run.name]
+
+
 def fair_share(cores: int, others: int) -> int:
     """Return how many of ``cores`` a run takes beside ``others`` that are training: at least one.
 

@@ -13,8 +13,9 @@ import torch
 
 from nanoshell.errors import DeviceError, NanoshellError, RunError, StorageError
 from nanoshell.model.backend import Backend, choose_backend
+from nanoshell.runs.live import others_here
 from nanoshell.training.checkpoint import clear_parts, read_document, save_checkpoint, save_snapshot
-from nanoshell.training.numerics import Numerics, available_cores
+from nanoshell.training.numerics import Numerics, share_of_cores
 from nanoshell.training.record import RunRecord, build_tokenizer, check_corpus, read_record
 from nanoshell.training.trainer import StepResult, Trainer, build_trainer
 
@@ -53,7 +54,7 @@ def train_run(
     for folder in (run.path, run.checkpoints_dir, run.snapshots_dir):
         clear_parts(folder)
     checkpoint = run.latest_checkpoint() or record.initial_checkpoint
-    numerics, backend = choose_numerics(record, plugins, checkpoint)
+    numerics, backend = choose_numerics(record, plugins, checkpoint, len(others_here(run)))
     numerics = team.settle(numerics)
     team.announce("build", numerics=numerics.to_dict(), checkpoint=str(checkpoint or ""))
     trainer, tokenizer = open_trainer(run, record, plugins, numerics, checkpoint, team)
@@ -101,10 +102,13 @@ def open_trainer(
     return trainer, tokenizer
 
 
-def choose_numerics(record: RunRecord, plugins: Plugins, checkpoint: Path | None) -> tuple[Numerics, Backend]:
+def choose_numerics(
+    record: RunRecord, plugins: Plugins, checkpoint: Path | None, others: int = 0
+) -> tuple[Numerics, Backend]:
     """Return the numerics of the run, and its device.
 
-    Those that ``checkpoint`` recorded, unless another device is asked for now. Raises `DeviceError` for a
+    Those that ``checkpoint`` recorded, unless another device is asked for now. A run that begins beside
+    ``others`` on this machine takes its share of the cores, and keeps to that. Raises `DeviceError` for a
     device that is not there or a dtype that it cannot compute.
     """
     asked = record.config.trainer.device_name
@@ -121,7 +125,7 @@ def choose_numerics(record: RunRecord, plugins: Plugins, checkpoint: Path | None
             f"device '{backend.name}' ({backend.describe()}) does not compute in {dtype}",
             hint="use --dtype float32, or leave it to the device: --dtype auto",
         )
-    return Numerics(backend.name, dtype, record.softmax, available_cores()), backend
+    return Numerics(backend.name, dtype, record.softmax, share_of_cores(others)), backend
 
 
 class Loop:

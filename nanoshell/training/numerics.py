@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from nanoshell.errors import CheckpointError
+from nanoshell.runs.live import fair_share
 
 _CPUS = Path("/sys/devices/system/cpu")
 _QUOTA = Path("/sys/fs/cgroup/cpu.max")
@@ -69,6 +70,15 @@ def available_cores() -> int:
     cores = _physical_cores()
     quota = _container_quota()
     return max(1, min(cores, quota) if quota else cores)
+
+
+def share_of_cores(others: int) -> int:
+    """Return how many threads a run takes where ``others`` train on this machine too.
+
+    ``OMP_NUM_THREADS`` is what somebody has decided, and stays as it is.
+    """
+    cores = available_cores()
+    return cores if os.environ.get("OMP_NUM_THREADS") else fair_share(cores, others)
 
 
 def _physical_cores() -> int:
