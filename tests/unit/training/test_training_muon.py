@@ -251,7 +251,7 @@ def test_it_learns(lab: Any) -> None:
     trainer = lab.trainer(config, lab.corpus(tokens=97, ids=14))
     losses = [trainer.update().loss for _ in range(60)]
     quarters = [sum(losses[start : start + 15]) / 15 for start in range(0, 60, 15)]
-    assert all(later < earlier - 0.1 for earlier, later in pairwise(quarters))
+    assert all(later < earlier for earlier, later in pairwise(quarters))
 
 
 @pytest.mark.parametrize(
