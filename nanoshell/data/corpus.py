@@ -15,13 +15,12 @@ import numpy as np
 
 from nanoshell import paths
 from nanoshell.chat.template import ChatTemplate
-from nanoshell.data.encoding import Encoded, choose_workers, encode_all
+from nanoshell.data.durable import TokenFiles
+from nanoshell.data.encoding import PIECE, choose_workers, encode_all
 from nanoshell.data.source import DataSource, Document, RemoteSource
 from nanoshell.data.tokens import (
     TOKEN_BYTES,
-    TokenCounter,
     TokenStats,
-    TokenWriter,
     check_tokens,
     open_tokens,
 )
@@ -29,6 +28,7 @@ from nanoshell.errors import DataError
 from nanoshell.files import explain_storage, write_text
 from nanoshell.narrator import Narrator, SilentNarrator
 from nanoshell.tokenizer.base import Tokenizer
+from nanoshell.version import __version__
 
 FORMAT = 1
 _VERIFIED_BYTES = 64 << 20
@@ -62,8 +62,8 @@ def prepare_corpus(
     """Return ``source`` as a token file in the cache, tokenizing it unless that has been done.
 
     A ``.bin`` is checked and then used where it stands. With ``special`` the spellings of special tokens in
-    its texts are read as those tokens (never in messages). Raises `DataError`, `NetworkError` and
-    `StorageError`; nothing half-written is left behind, also after an interrupt.
+    its texts are read as those tokens (never in messages). What a killed or interrupted process has made
+    durable is gone on with, within a day. Raises `DataError`, `NetworkError` and `StorageError`.
     """
     narrator = narrator or SilentNarrator()
     _fetch(source, narrator)
@@ -74,15 +74,15 @@ def prepare_corpus(
     record = folder / f"{key}.json"
     known = _read_record(record, path, verify=token_file is None)
     if known is not None:
-        return replace(known, path=path, spec=source.spec)
+        return replace(known, path=path, spec=source.spec, tokenizer=tokenizer.name)
     with explain_storage(folder):
         paths.private_folder(folder)
         _sweep(folder)
     if token_file is not None:
         stats = _check(token_file, tokenizer, narrator)
     else:
-        with TokenWriter(path, private=True) as writer:
-            (stats,) = _write([source], tokenizer, template, [writer], special, 0.0, None, narrator)
+        with TokenFiles([path], tokenizer.end_of_text, key=_work([key]), private=True) as files:
+            (stats,) = _write([source], tokenizer, template, files, special, 0.0, None, narrator)
     corpus = _corpus(path, source.spec, stats, tokenizer, special)
     write_text(record, json.dumps({"format": FORMAT, **asdict(corpus), "path": path.name}), private=True)
     return corpus
@@ -103,8 +103,9 @@ def tokenize(
 
     ``output`` is a ``.bin`` or a folder, which gets a ``tokens.bin``. With ``val_fraction`` about that share
     of the documents goes to a second file: ``NAME.val.bin`` beside ``NAME.bin``, or ``train.bin`` and
-    ``val.bin`` in the folder. ``workers`` threads tokenize (None: as many as pay). Raises `DataError`,
-    `NetworkError` and `StorageError`; what was there before is untouched then.
+    ``val.bin`` in the folder. ``workers`` threads tokenize (None: as many as pay). What a killed or
+    interrupted process has made durable of the same work is gone on with; the files come out the same.
+    Raises `DataError`, `NetworkError` and `StorageError`; what was there before is untouched then.
     """
     narrator = narrator or SilentNarrator()
     if not 0 <= val_fraction < 1:
@@ -113,9 +114,9 @@ def tokenize(
         _fetch(source, narrator)
     spec = " + ".join(source.spec for source in sources)
     outputs = _outputs(output, split=val_fraction > 0)
-    with contextlib.ExitStack() as stack:
-        writers = [stack.enter_context(TokenWriter(path)) for path in outputs]
-        found = _write(sources, tokenizer, template, writers, special, val_fraction, workers, narrator)
+    keys = [_key(source, tokenizer, template, special) for source in sources]
+    with TokenFiles(outputs, tokenizer.end_of_text, key=_work(keys, val_fraction)) as files:
+        found = _write(sources, tokenizer, template, files, special, val_fraction, workers, narrator)
         if not all(stats.num_tokens for stats in found):
             raise DataError(
                 f"{spec}: {sum(stats.num_documents for stats in found):,} documents are too few to hold out "
@@ -145,20 +146,25 @@ def _write(
     sources: Sequence[DataSource],
     tokenizer: Tokenizer,
     template: ChatTemplate,
-    writers: Sequence[TokenWriter],
+    files: TokenFiles,
     special: bool,
     val_fraction: float,
     workers: int | None,
     narrator: Narrator,
 ) -> list[TokenStats]:
-    """Write the ids of ``sources`` (to the second writer those held out), and return what each writer got."""
-    counters = [TokenCounter(tokenizer.end_of_text) for _ in writers]
+    """Write the ids of ``sources`` (to the second file those held out), and return what each file holds.
+
+    Batches that an earlier writer left are read, so that the same cuts are made, but not encoded again.
+    """
+    left, count = files.batches, 0
+    if left:
+        narrator.note(f"going on where an earlier tokenizing ended: {files.num_tokens:,} tokens are there")
     sizes = [source.info().num_bytes for source in sources]
     total = None if None in sizes else sum(size or 0 for size in sizes)
     label = "tokenizing " + (sources[0].spec if len(sources) == 1 else f"{len(sources)} sources")
     with narrator.progress(label, total, "B") as advance:
         for source in sources:
-            before = sum(counter.num_tokens for counter in counters)
+            before = count
             encoded = encode_all(
                 _documents(source, tokenizer),
                 tokenizer,
@@ -166,20 +172,27 @@ def _write(
                 special=special,
                 val_fraction=val_fraction,
                 workers=choose_workers(workers, source.info().num_bytes),
+                skip=max(left - count, 0),
             )
-            with contextlib.closing(encoded):
+            with contextlib.closing(encoded), _tell_what_stays(files, narrator):
                 for ids in encoded:
-                    _append(ids, writers, counters)
+                    if count >= left:
+                        files.append((ids.train, ids.held_out)[: len(files.paths)], ids.num_bytes)
+                    count += 1
                     advance(ids.num_bytes)
-            if sum(counter.num_tokens for counter in counters) == before:
+            if count == before:
                 raise DataError(f"{source.spec} holds no text", hint="see what it holds: nanoshell data info")
-    return [counter.stats(writer.sha256) for counter, writer in zip(counters, writers, strict=True)]
+    return files.stats()
 
 
-def _append(ids: Encoded, writers: Sequence[TokenWriter], counters: Sequence[TokenCounter]) -> None:
-    for side, writer, counter in zip((ids.train, ids.held_out), writers, counters, strict=False):
-        writer.write(side)
-        counter.add(side)
+@contextlib.contextmanager
+def _tell_what_stays(files: TokenFiles, narrator: Narrator) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        if files.durable:
+            narrator.note("what has been tokenized is kept: the same again goes on from there")
+        raise
 
 
 def _documents(source: DataSource, tokenizer: Tokenizer) -> Iterator[Document]:
@@ -204,8 +217,8 @@ def _check(path: Path, tokenizer: Tokenizer, narrator: Narrator) -> TokenStats:
 
 
 def _sweep(folder: Path) -> None:
-    """Remove what a killed process left half-written in the cache, once nobody can be writing it any more."""
-    for part in folder.glob(".*.part"):
+    """Remove what a killed process left half-written in the cache, and nobody has gone on with for a day."""
+    for part in [*folder.glob(".*.part"), *folder.glob(".*.journal")]:
         with contextlib.suppress(FileNotFoundError):
             if time.time() - part.stat().st_mtime > _ABANDONED_SECONDS:
                 part.unlink()
@@ -214,6 +227,11 @@ def _sweep(folder: Path) -> None:
 def _key(source: DataSource, tokenizer: Tokenizer, template: ChatTemplate, special: bool) -> str:
     parts = [FORMAT, source.fingerprint(), tokenizer.fingerprint, template.name, special]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
+
+
+def _work(keys: Sequence[str], val_fraction: float = 0.0) -> str:
+    """Return what stands for everything that decides the batches of a token file, how texts are cut too."""
+    return hashlib.sha256(json.dumps([*keys, val_fraction, PIECE, __version__]).encode()).hexdigest()
 
 
 def _read_record(record: Path, path: Path, *, verify: bool) -> Corpus | None:

@@ -111,21 +111,28 @@ def encode_all(
     special: bool = False,
     val_fraction: float = 0.0,
     workers: int = 1,
+    skip: int = 0,
 ) -> Generator[Encoded, None, None]:
     """Yield the ids of ``documents`` in their order, some pieces at a time; memory stays bounded.
 
     ``special`` holds for every text. About ``val_fraction`` of the documents are held out, chosen by
-    chance but the same every time. With several ``workers`` the tokenizer is called by as many threads.
+    chance but the same every time. With several ``workers`` the tokenizer is called by as many threads. The
+    cuts depend on the documents alone; the first ``skip`` results are left without ids.
     """
+    empty = np.empty(0, TOKEN_DTYPE)
 
-    def encode(batch: list[Piece]) -> Encoded:
+    def encode(numbered: tuple[int, list[Piece]]) -> Encoded:
+        number, batch = numbered
+        num_bytes = sum(piece.num_bytes for piece in batch)
+        if number < skip:
+            return Encoded(empty, empty, num_bytes)
         sides: tuple[list[Ids], list[Ids]] = ([], [])
         for piece in batch:
             sides[piece.held_out].append(encode_piece(piece, tokenizer, template))
-        train, held_out = (np.concatenate(side) if side else np.empty(0, TOKEN_DTYPE) for side in sides)
-        return Encoded(train, held_out, sum(piece.num_bytes for piece in batch))
+        train, held_out = (np.concatenate(side) if side else empty for side in sides)
+        return Encoded(train, held_out, num_bytes)
 
-    return _in_order(encode, _batches(_pieces(documents, special, val_fraction)), workers)
+    return _in_order(encode, enumerate(_batches(_pieces(documents, special, val_fraction))), workers)
 
 
 def choose_workers(requested: int | None, num_bytes: int | None) -> int:

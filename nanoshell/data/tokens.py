@@ -5,19 +5,16 @@ The format is the seed family's ``.bin``. Nothing here holds a file in memory: a
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import IO, Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nanoshell.errors import DataError
-from nanoshell.files import atomic_write
 from nanoshell.tokenizer.base import Tokenizer
 
 TOKEN_BYTES = 4
@@ -37,57 +34,6 @@ class TokenStats:
     distinct_ids: int
     largest_id: int
     sha256: str
-
-
-class TokenWriter:
-    """Writes ids to ``path`` as they come; the file appears, whole, when the block ends well.
-
-    ``num_tokens`` and ``sha256`` (of the bytes so far) can be read at any time. Raises `StorageError`.
-    """
-
-    def __init__(self, path: Path, *, private: bool = False) -> None:
-        self.path = path
-        self.num_tokens = 0
-        self._private = private
-        self._hash = hashlib.sha256()
-        self._stack = contextlib.ExitStack()
-        self._file: IO[bytes] | None = None
-
-    @property
-    def sha256(self) -> str:
-        return self._hash.hexdigest()
-
-    def __enter__(self) -> Self:
-        self._file = self._stack.enter_context(atomic_write(self.path, private=self._private))
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stack.__exit__(kind, error, trace)
-
-    def write(self, ids: Ids) -> None:
-        """Append ``ids``, one axis of ints from 0 to 2**32 - 1. Raises `DataError` for any other."""
-        if self._file is None:
-            raise ValueError("a TokenWriter writes inside its 'with' block")
-        data = _as_tokens(ids)
-        self._file.write(data.data)
-        self._hash.update(data.data)
-        self.num_tokens += len(data)
-
-
-def _as_tokens(ids: Ids) -> NDArray[np.uint32]:
-    array = np.asarray(ids)
-    if array.dtype == TOKEN_DTYPE:
-        return np.ascontiguousarray(array)
-    if array.size == 0:
-        return np.empty(0, TOKEN_DTYPE)
-    low, high = int(array.min()), int(array.max())
-    if low < 0 or high >= 1 << 32:
-        raise DataError(
-            f"{low if low < 0 else high} is no token id", hint="a token id is from 0 to 2**32 - 1"
-        )
-    return np.ascontiguousarray(array, dtype=TOKEN_DTYPE)
 
 
 def open_tokens(path: Path, tokenizer: Tokenizer | None = None) -> np.memmap[Any, np.dtype[np.uint32]]:

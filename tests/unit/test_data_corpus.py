@@ -305,15 +305,15 @@ def test_a_full_disk_is_told_and_leaves_nothing(tmp_path: Path) -> None:
         """
         import resource, signal, sys
         from pathlib import Path
-        from nanoshell.data.tokens import TokenWriter
+        from nanoshell.data.durable import TokenFiles
         from nanoshell.errors import StorageError
 
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
         try:
-            with TokenWriter(Path(sys.argv[1])) as writer:
+            with TokenFiles([Path(sys.argv[1])], 0) as files:
                 for _ in range(1000):
-                    writer.write([7] * 1000)
+                    files.append([[7] * 1000])
         except StorageError as error:
             print(error.message)
         """

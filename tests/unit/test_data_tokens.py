@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
-from nanoshell.data.tokens import TokenWriter, check_tokens, open_tokens, used_ids
+from nanoshell.data.tokens import check_tokens, open_tokens, used_ids
 from nanoshell.errors import DataError
 from nanoshell.tokenizer.bpe import cl100k_base
 
@@ -19,42 +19,6 @@ EOT = 100_257
 def write(path: Path, ids: list[int]) -> Path:
     path.write_bytes(np.array(ids, dtype="<u4").tobytes())
     return path
-
-
-def test_the_format_is_32_bit_little_endian_without_header(tmp_path: Path) -> None:
-    path = tmp_path / "x.bin"
-    with TokenWriter(path) as writer:
-        writer.write([9906, 1917])
-        writer.write(np.array([EOT], dtype=np.int64))
-    assert path.read_bytes() == bytes.fromhex("b2260000 7d070000 a1870100".replace(" ", ""))
-    assert writer.num_tokens == 3
-    assert writer.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-@given(parts=st.lists(st.lists(st.integers(0, 2**32 - 1))))
-def test_what_is_written_is_read(tmp_path_factory: pytest.TempPathFactory, parts: list[list[int]]) -> None:
-    path = tmp_path_factory.mktemp("tokens") / "x.bin"
-    with TokenWriter(path) as writer:
-        for part in parts:
-            writer.write(part)
-    assert np.fromfile(path, "<u4").tolist() == [token for part in parts for token in part]
-
-
-@pytest.mark.parametrize("failure", [KeyboardInterrupt, DataError("no")])
-def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path, failure: BaseException) -> None:
-    path = write(tmp_path / "x.bin", [1, 2, 3])
-    with pytest.raises((KeyboardInterrupt, DataError)), TokenWriter(path) as writer:
-        writer.write([4] * 1000)
-        raise failure
-    assert np.fromfile(path, "<u4").tolist() == [1, 2, 3]
-    assert list(tmp_path.iterdir()) == [path]
-
-
-@pytest.mark.parametrize("token_id", [-1, 2**32])
-def test_no_id_is_wrapped_around(tmp_path: Path, token_id: int) -> None:
-    with pytest.raises(DataError, match="no token id"), TokenWriter(tmp_path / "x.bin") as writer:
-        writer.write([1, token_id])
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_open_maps_the_file(tmp_path: Path) -> None:
