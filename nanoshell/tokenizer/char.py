@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -83,6 +83,9 @@ class CharTokenizer:
         self._special_pattern = re.compile(
             "(" + "|".join(re.escape(spelling) for spelling in sorted(specials, reverse=True)) + ")"
         )
+
+    def __reduce__(self) -> tuple[Callable[..., CharTokenizer], tuple[str, dict[str, Any]]]:
+        return CharTokenizer.from_dict, (self.name, self.to_dict())
 
     def __repr__(self) -> str:
         return f"CharTokenizer({self.name!r}, {self.vocab_size} ids)"

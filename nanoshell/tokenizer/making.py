@@ -28,9 +28,10 @@ def make_char(name: str, texts: Iterable[str]) -> CharTokenizer:
     """
     characters: set[str] = set()
     for text in texts:
-        characters.update(text)
-    if any("\ud800" <= character <= "\udfff" for character in characters):
-        characters = set(without_surrogates("".join(characters))) | {"\ufffd"}
+        found = set(text)
+        if any("\ud800" <= character <= "\udfff" for character in found):
+            found = set(without_surrogates(text))
+        characters |= found
     if not characters:
         raise TokenizerError(
             "there is no text to make a tokenizer from", hint=f"see what there is: {typed('data info')}"
