@@ -13,14 +13,18 @@ import yaml
 
 from nanoshell.data.corpus import Corpus, prepare_corpus
 from nanoshell.data.source import open_source
-from nanoshell.model.config import feed_forward_names, mixer_names
+from nanoshell.data.vocabulary import tokenizer_from_data
+from nanoshell.model.config import feed_forward_names, mixer_names, with_vocabulary
 from nanoshell.model.parameters import parameter_split
 from nanoshell.model.transformer import count_parameters
 from nanoshell.plugin.manager import Plugins, load_plugins
 from nanoshell.tokenizer.base import Tokenizer
+from nanoshell.tokenizer.special import FEW_SPECIAL_TOKENS
+from nanoshell.tokenizer.store import recipe_of
 from nanoshell.training.config import RunConfig
 from nanoshell.training.numerics import Numerics
 from nanoshell.training.presets import list_presets, load_config
+from nanoshell.training.request import fit_vocabulary
 from nanoshell.training.trainer import Trainer, build_trainer
 
 MODELS = Path(__file__).parents[2] / "models"
@@ -175,6 +179,13 @@ def test_nano_llama_is_a_llama_and_nothing_else(plugins: Plugins) -> None:
     assert config.hidden_size % 256 == config.feed_forward_size % 256 == 0
 
 
+def test_tiny_shakespeare_has_the_shape_of_its_peer(plugins: Plugins) -> None:
+    config = with_vocabulary(load_config("tiny-shakespeare").model, 65 + len(FEW_SPECIAL_TOKENS))
+    assert set(kinds(load_config("tiny-shakespeare"))) == {("attention", "relu2")}
+    assert (config.hidden_size, config.num_layers, config.num_heads, config.max_seq_len) == (128, 4, 4, 64)
+    assert count_parameters(config, plugins.mixers).total == 12 * 4 * 128**2 + 2 * 69 * 128
+
+
 def reduced(config: RunConfig) -> RunConfig:
     """Return a preset for 20 steps in a test: the wide ones narrower, in the same proportions.
 
@@ -183,6 +194,8 @@ def reduced(config: RunConfig) -> RunConfig:
     model = config.model.to_dict()
     by = max(1, model["hidden_size"] // 64)
     by = 8 if by == 6 else by
+    if recipe_of(config.model.tokenizer):  # its data decides it
+        del model["vocab_size"]
     widths = ("hidden_size", "intermediate_size", "kv_latent_dim", "q_latent_dim", "d_rope")
     for key in (*widths, "mamba2_num_heads", "mamba2_state_size", "mamba2_chunk_size"):
         if model.get(key):
@@ -203,7 +216,15 @@ def reduced(config: RunConfig) -> RunConfig:
 
 
 def trainer_of(config: RunConfig, plugins: Plugins, tokenizer: Tokenizer, corpus: Corpus) -> Trainer:
+    """Return the trainer of ``config`` on ``corpus``, tokenized anew where its tokenizer is made of the data."""
     torch.set_num_threads(1)
+    recipe = recipe_of(config.model.tokenizer)
+    if recipe is not None:
+        source, folder = open_source("nano-start", plugins.sources), corpus.path.parent
+        tokenizer = tokenizer_from_data(recipe, source, cache_dir=folder)
+        template = plugins.chat_templates.get("roles")()
+        corpus = prepare_corpus(source, tokenizer, template, cache_dir=folder)
+        config = fit_vocabulary(config, tokenizer)
     return build_trainer(
         config,
         plugins,
@@ -226,7 +247,7 @@ def test_it_trains_twenty_steps_with_falling_loss(
     results = [trainer.update() for _ in range(20)]
     assert not any(result.diverged for result in results)
     losses = [result.loss for result in results]
-    assert losses[0] == pytest.approx(math.log(config.model.vocab_size), abs=0.6)
+    assert losses[0] == pytest.approx(math.log(trainer.config.model.vocab_size), abs=0.6)
     thirds = [sum(losses[start : start + 6]) / 6 for start in (0, 7, 14)]
     assert thirds[0] > thirds[1] > thirds[2]
     assert losses[0] - thirds[2] > 1
