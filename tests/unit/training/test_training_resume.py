@@ -321,7 +321,7 @@ def test_a_config_that_is_forced_keeps_the_weights_and_what_fits_of_the_rest(lab
     told = {event["step"]: event["loss"] for event in lab.events(run, "step")[:5]}
     assert losses(lab, run)[5][0] == told[5]
     with pytest.raises(
-        ConfigError, match=r"trained with another config: trainer.learning_rate 0.002 -> 0.01"
+        ConfigError, match=r"another config: trainer.learning_rate 0.002 -> 0.01"
     ):
         lab.prepare(lab.request(None, None, resume=run.name, overrides={"learning_rate": 0.01}))
 
