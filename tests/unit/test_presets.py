@@ -216,7 +216,7 @@ def reduced(config: RunConfig) -> RunConfig:
 
 
 def trainer_of(config: RunConfig, plugins: Plugins, tokenizer: Tokenizer, corpus: Corpus) -> Trainer:
-    """Return the trainer of ``config`` on ``corpus``, tokenized anew where its tokenizer is made of the data."""
+    """Return the trainer of ``config`` on ``corpus``, tokenized anew where data makes its tokenizer."""
     torch.set_num_threads(1)
     recipe = recipe_of(config.model.tokenizer)
     if recipe is not None:
