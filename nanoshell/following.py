@@ -60,8 +60,12 @@ class Following:
     def ask(self, run: RunDirectory, action: str, **arguments: Any) -> str:
         """Send a request to the worker of ``run`` and return its id; its answer will be no news to us."""
         request_id = request(run, action, **arguments)
-        self._asked.add(request_id)
+        self.expect(request_id)
         return request_id
+
+    def expect(self, request_id: str) -> None:
+        """Note that the request of this id is ours: its answer will be no news."""
+        self._asked.add(request_id)
 
     def meant(self, runs_dir: Path, model: str | None) -> RunDirectory:
         """Return the run that is meant where none is named.
@@ -75,7 +79,7 @@ class Following:
         if not found:
             raise RunError(
                 f"no run is in progress in {runs_dir}",
-                hint=f"start one with: {typed('train')}; see those that have ended: {typed('runs list')}",
+                hint=f"start one with: {typed('train')}\nthose that have ended: {typed('runs list')}",
             )
         if len(found) > 1:
             names = ", ".join(run.name for run in found)

@@ -193,6 +193,19 @@ class Session:
         """Ask the worker of ``run`` for ``action`` and return the id of the request. Raises `RunError`."""
         return self.following.ask(run, action, **arguments)
 
+    def extend_ended(self, run: RunDirectory, **by: Any) -> str:
+        """Resume ``run`` to train longer ``by`` ``steps`` or ``epochs``, and return the id of the request.
+
+        Raises as `train` does.
+        """
+        from nanoshell.runs.control import new_request
+        from nanoshell.training.request import TrainRequest
+
+        request = new_request("extend", **by)
+        self.following.expect(request["id"])
+        self.train(TrainRequest(None, None, self.runs_dir, resume=str(run.path.resolve()), extend=request))
+        return str(request["id"])
+
     def runs_in_progress(self) -> list[tuple[RunDirectory, RunStatus]]:
         """Return the followed runs that have not ended, with their status."""
         return self.following.in_progress()

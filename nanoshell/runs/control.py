@@ -29,10 +29,14 @@ def request(run: RunDirectory, action: str, **arguments: Any) -> str:
             f"run '{run.name}' is not running: it is {status.state}" + _because(status.reason),
             hint=f"continue it with: {typed(f'train --resume {run.name}')}",
         )
-    request_id = secrets.token_hex(6)
-    line = {"id": request_id, "t": round(time.time(), 3), "action": action, **arguments}
+    line = new_request(action, **arguments)
     append_line(run.control_path, line)
-    return request_id
+    return str(line["id"])
+
+
+def new_request(action: str, **arguments: Any) -> dict[str, Any]:
+    """Return a request for ``action`` as it stands in ``control.jsonl``, with an ``id`` of its own."""
+    return {"id": secrets.token_hex(6), "t": round(time.time(), 3), "action": action, **arguments}
 
 
 def _because(reason: str) -> str:

@@ -31,7 +31,8 @@ class TrainRequest:
     apply where ``config`` is None: to the resumed run's config, else to the default preset. With ``force`` a
     run goes on although config or data have changed, from its weights and what else still fits.
     ``processes`` is how many train: absent, one, or as many as wrote the checkpoint; ``auto`` is one for each
-    CUDA device.
+    CUDA device. ``extend`` is a request to extend the resumed run, which may be at its end: its worker
+    answers it first.
     """
 
     config: RunConfig | None
@@ -47,6 +48,7 @@ class TrainRequest:
     chat_template: str = "roles"
     overrides: Mapping[str, Any] = field(default_factory=dict)
     argv: Sequence[str] = ()
+    extend: Mapping[str, Any] | None = None
 
 
 def run_name(config: RunConfig) -> str:

@@ -158,7 +158,8 @@ def resume_run(
     config, differences = agreed_config(record.config, request, f"run '{run.name}'", begun, plugins)
     check_names(config, plugins)
     check_device(config, plugins)
-    now = replace(record, config=config, stop_at=request.max_steps)
+    stop_at = record.stop_at if request.extend else request.max_steps
+    now = replace(record, config=config, stop_at=stop_at)
     tokenizer = build_tokenizer(run, record, plugins)
     now, of_data = _with_corpus(now, tokenizer, request, plugins, narrator)
     differences += of_data
@@ -172,7 +173,8 @@ def resume_run(
         forced_from=forced_from,
         provenance=_provenance(record, plugins, request, step, differences),
     )
-    _refuse_end(run, now, document)
+    if request.extend is None:
+        _refuse_end(run, now, document)
     with hold_lock(run):
         refuse_live(run)  # again: only under the lock does nobody else begin to go on with it
         text = yaml.safe_dump({**run.record(), **now.to_dict()}, sort_keys=False, allow_unicode=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from nanoshell_commands.progress import Event
@@ -26,10 +27,17 @@ def ask(session: Session, run: RunDirectory, action: str, **arguments: Any) -> t
     Raises `RunError` where there is no worker, where it cannot do it (in its own words), or where it does not
     answer in time; `Interrupted` for Ctrl-C, which ends the waiting and nothing else.
     """
+    return answered(session, run, action, lambda: session.ask_run(run, action, **arguments))
+
+
+def answered(
+    session: Session, run: RunDirectory, action: str, send: Callable[[], str]
+) -> tuple[Event, list[Event]]:
+    """Do as `ask` does, for a request that ``send`` makes; it returns the id."""
     from nanoshell import Interrupted, RunError, typed
 
     offset = run.events_path.stat().st_size if run.events_path.exists() else 0
-    request_id = session.ask_run(run, action, **arguments)
+    request_id = send()
     try:
         answer, events = _wait(session, run, request_id, action, offset)
     except KeyboardInterrupt:

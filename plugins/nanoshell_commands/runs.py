@@ -194,7 +194,7 @@ def attach(session: Session, run: str | None, everything: bool) -> Attached:
     if status.ended:
         raise RunError(
             f"run {found.name} has ended: it is {status.state}",
-            hint=f"look at it with: {typed(f'runs show {found.name}')}; "
+            hint=f"look at it with: {typed(f'runs show {found.name}')}\n"
             f"go on with it: {typed(f'train --resume {found.name}')}",
         )
     return Attached(session, found, since=status.started or 0.0, attached=True, everything=everything)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from nanoshell import NameType
-from nanoshell_commands.asking import ask
+from nanoshell_commands.asking import answered, ask
 from nanoshell_commands.details import RunBrief, RunDetails, details
 from nanoshell_commands.inputs import key_values, runs_dir_option
 from nanoshell_commands.layout import cell
@@ -129,6 +130,20 @@ def _chosen(session: Session, name: str | None, word: str | None = None) -> RunD
     return session.steered_run(name or word)
 
 
+def _chosen_or_last(session: Session, name: str | None, word: str | None) -> RunDirectory:
+    """Return what `_chosen` returns; where none is in progress, the run of the chosen model."""
+    from nanoshell import NanoshellError, RunError
+
+    try:
+        return _chosen(session, name, word)
+    except RunError:
+        if name or word or session.model_name is None:
+            raise
+        with contextlib.suppress(NanoshellError):
+            return session.find_run(session.model_name)
+        raise
+
+
 def steer(session: Session, run: RunDirectory, action: str, **arguments: Any) -> Steered:
     """Ask ``run`` for ``action``, wait for its answer and return it. Raises as `ask` does."""
     answer, events = ask(session, run, action, **arguments)
@@ -163,7 +178,7 @@ def run(ctx: click.Context) -> Any:
 @click.pass_obj
 def show(session: Session, name: str | None = None, word: str | None = None) -> RunDetails:
     """Show how RUN stands, in short."""
-    return details(_chosen(session, name, word), RunBrief)
+    return details(_chosen_or_last(session, name, word), RunBrief)
 
 
 def _plain(action: str, text: str) -> click.Command:
@@ -259,4 +274,9 @@ def extend(
             "say by how much: --steps or --epochs", hint=f"for example: {typed('run extend --steps 500')}"
         )
     more: Mapping[str, float] = {"steps": steps} if steps is not None else {"epochs": float(epochs or 0)}
-    return steer(session, _chosen(session, name, word), "extend", **more)
+    found = _chosen_or_last(session, name, word)
+    if not found.status().ended:
+        return steer(session, found, "extend", **more)
+    session.narrator.note(f"{found.name} has ended: resuming it")
+    answer, _ = answered(session, found, "extend", lambda: session.extend_ended(found, **more))
+    return Steered(found.name, "extend", answer)

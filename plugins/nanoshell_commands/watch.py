@@ -165,7 +165,7 @@ class Watch:
             from nanoshell import typed
 
             stop = typed(f"run stop {self.run.name}")
-            screen.note(f"attached to {self.run.name}; Ctrl-C detaches and lets it train on, {stop} ends it")
+            screen.note(f"attached to {self.run.name}; Ctrl-C detaches, {stop} ends it")
         self.wait(screen)
         screen.out.print(summary(self.run, self.seconds))
 
@@ -321,5 +321,5 @@ class Watch:
             f"detached from {name}, which trains on"
             if self._attached
             else f"run {name} is left in the background",
-            hint=f"{typed(f'runs attach {name}')}, {typed(f'run stop {name}')}",
+            hint=f"see it again: {typed(f'runs attach {name}')}\nend it: {typed(f'run stop {name}')}",
         ) from None

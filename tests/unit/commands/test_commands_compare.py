@@ -272,7 +272,7 @@ def test_attach_on_the_command_line_tells_what_happens_until_the_end(
     said = nanoshell("runs", "attach")
     thread.join()
     assert said.code == 0
-    assert notes[0].startswith("attached to tiny-1; Ctrl-C detaches and lets it train on")
+    assert notes[0].startswith("attached to tiny-1; Ctrl-C detaches, nanoshell run stop tiny-1 ends it")
     assert not any("step 1/" in text for text in notes)
     assert "tiny-1 finished" in said.out
 
