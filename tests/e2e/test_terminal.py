@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import shutil
@@ -10,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -157,3 +159,44 @@ def test_a_command_may_lead_to_the_prompt_with_what_it_chose(terminal: Terminal)
 @pytest.mark.parametrize("terminal", [["stay", "--json"]], indirect=True)
 def test_with_json_it_does_not(terminal: Terminal) -> None:
     terminal.wait_for("left with 0")
+
+
+TINY = """
+model: {name: tiny, hidden_size: 16, num_layers: 1, num_heads: 2, intermediate_size: 32, max_seq_len: 32}
+trainer: {batch_size: 2, num_epochs: 1000, softmax: sampled, sampled_negatives: 64, learning_rate: 0.01}
+"""
+
+
+def test_a_run_of_one_terminal_is_seen_and_steered_from_another(terminal: Terminal, tmp_path: Path) -> None:
+    (tmp_path / "tiny.yaml").write_text(TINY)
+
+    def elsewhere(*words: str) -> dict[str, Any]:
+        command = [sys.executable, "-m", "nanoshell", *words, "--json"]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stderr
+        found: dict[str, Any] = json.loads(done.stdout)
+        return found
+
+    terminal.wait_for("no model · no data")
+    terminal.type(":train --config tiny.yaml --data nano-start:chat", "Enter")
+    terminal.wait_for("tiny-1 trains in the background")
+    assert elsewhere("run", "set", "learning_rate=1e-4", "eval_interval=0")["before"]["learning_rate"] == 0.01
+    terminal.wait_for("set learning_rate 0.0001 (was 0.01)")
+    step = elsewhere("run", "pause")["step"]
+    terminal.wait_for(lambda screen: f" tiny-1 paused {step}/" in last_line(screen))
+    assert elsewhere("run", "evaluate")["loss"] > 0
+    assert elsewhere("run", "sample", "Hello", "--tokens", "3")["samples"][0]["prompt"] == "Hello"
+    assert elsewhere("runs", "show")["state"] == "paused"
+
+    terminal.type(":run resume", "Enter")
+    terminal.wait_for(f"\ntiny-1, step {step:,}: resumed\n")
+    stopped = elsewhere("run", "stop")
+    terminal.wait_for(f"run tiny-1 stopped: step {stopped['step']}")
+    elsewhere("run", "extend", "tiny-1", "--steps", "100000")
+    terminal.type(":runs attach", "Enter")
+    terminal.wait_for("following tiny-1")
+    terminal.wait_for(lambda screen: last_line(screen).startswith(" tiny-1"))
+    terminal.type(":runs detach", "Enter")
+    terminal.wait_for("tiny-1 trains on; follow it again with: :runs attach tiny-1")
+    terminal.type(":run stop", "Enter")
+    terminal.wait_for("\ntiny-1 stopped: ")
