@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 def run_follower(place: Placement, plugins: Plugins, log: TextIO | None = None) -> int:
     """Follow the leader to the end of its run and return the exit code: 0 where it ended as it was told.
 
-    What it has to say of an unexpected failure goes to ``log``, stderr where that is None.
+    What it has to say of an unexpected failure goes to ``log``; None is the stderr that the process began with.
     """
     try:
         link = connect(place)
@@ -47,7 +47,7 @@ def run_follower(place: Placement, plugins: Plugins, log: TextIO | None = None) 
         except LeaderGoneError:
             return 1
         except Exception as error:
-            return _tell(link, error, log or sys.stderr)
+            return _tell(link, error, log or sys.__stderr__ or sys.stderr)
     return 0
 
 
@@ -76,6 +76,10 @@ def _follow(link: Link, folder: Path, plugins: Plugins) -> None:
                 trainer.unite(team)
             case {"action": "update"}:
                 trainer.update()
+            case {"action": "change", "values": values}:
+                trainer.change(values)
+            case {"action": "extend", "horizon": horizon}:
+                trainer.extend(horizon)
             case _:
                 break
     disband()
@@ -83,8 +87,8 @@ def _follow(link: Link, folder: Path, plugins: Plugins) -> None:
 
 def _build(team: Team, run: RunDirectory, plugins: Plugins, order: Order) -> Trainer:
     """Return the trainer that ``order`` describes, not yet united with those of the other processes."""
-    from nanoshell.training.loop import open_trainer
     from nanoshell.training.numerics import Numerics
+    from nanoshell.training.opening import open_trainer
     from nanoshell.training.record import read_record
 
     checkpoint = Path(order["checkpoint"]) if order["checkpoint"] else None

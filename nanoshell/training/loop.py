@@ -1,135 +1,48 @@
-"""The loop around the trainer: requests, checkpoints, evaluations, events, until the run ends."""
+"""The loop around the trainer: requests, checkpoints, evaluations, samples, events, until the run ends."""
 
 from __future__ import annotations
 
+import faulthandler
+import sys
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import replace
-from pathlib import Path
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-import torch
-
-from nanoshell.errors import DeviceError, NanoshellError, RunError, StorageError
-from nanoshell.model.backend import Backend, choose_backend
-from nanoshell.runs.live import others_here
-from nanoshell.training.checkpoint import clear_parts, read_document, save_checkpoint, save_snapshot
-from nanoshell.training.numerics import Numerics, share_of_cores
-from nanoshell.training.record import RunRecord, build_tokenizer, check_corpus, read_record
-from nanoshell.training.trainer import StepResult, Trainer, build_trainer
+from nanoshell.errors import NanoshellError, StorageError
+from nanoshell.training.actions import answer
+from nanoshell.training.alerts import Alert, Overfitting, Plateau, StallWatch
+from nanoshell.training.divergence import keep_diverged
+from nanoshell.training.samples import SampleTaker, check_samples, configured
+from nanoshell.training.saving import Saver, without_room
 
 if TYPE_CHECKING:
-    from nanoshell.plugin.manager import Plugins
+    from nanoshell.plugin.registry import Registry
     from nanoshell.runs.control import ControlInbox
     from nanoshell.runs.directory import RunDirectory
     from nanoshell.runs.events import EventLog
     from nanoshell.tokenizer.base import Tokenizer
-    from nanoshell.training.team import Team
+    from nanoshell.training.actions import Request
+    from nanoshell.training.record import RunRecord
+    from nanoshell.training.samples import SampleRequest
+    from nanoshell.training.trainer import StepResult, Trainer
 
-ACTIONS = ("stop", "pause", "resume", "checkpoint", "snapshot")
+ROOM_SECONDS = 1.0
+"""After so long a full disk is tried again; then twice as long each time, up to `MOST_ROOM_SECONDS`."""
+MOST_ROOM_SECONDS = 30.0
+
 _RATE_STEPS = 20
-_PAUSE_POLL_SECONDS = 0.05
-
-Request = dict[str, Any]
-
-
-def train_run(
-    run: RunDirectory,
-    plugins: Plugins,
-    events: EventLog,
-    inbox: ControlInbox,
-    signalled: Callable[[], str],
-    *,
-    resumed: bool,
-    team: Team,
-) -> dict[str, Any]:
-    """Train ``run`` and return the fields of its final ``state`` event. The caller holds the run's lock.
-
-    ``signalled`` returns the name of the signal that asked the process to end, or "". ``resumed`` says that
-    an earlier worker wrote into the log. ``team`` are the processes that train. Raises `NanoshellError` where
-    it cannot go on.
-    """
-    record = read_record(run)
-    for folder in (run.path, run.checkpoints_dir, run.snapshots_dir):
-        clear_parts(folder)
-    checkpoint = run.latest_checkpoint() or record.initial_checkpoint
-    numerics, backend = choose_numerics(record, plugins, checkpoint, len(others_here(run)))
-    numerics = team.settle(numerics)
-    team.announce("build", numerics=numerics.to_dict(), checkpoint=str(checkpoint or ""))
-    trainer, tokenizer = open_trainer(run, record, plugins, numerics, checkpoint, team)
-    team.assemble()
-    trainer.unite(team)
-    if resumed or checkpoint is not None:
-        forced = {}
-        if not record.goes_on_exactly(trainer.step):
-            forced = {"forced": record.forced, "begun_anew": trainer.begun_anew}
-        events.write("resume", from_step=trainer.step, checkpoint=str(checkpoint or ""), **forced)
-    loop = Loop(run, record, trainer, tokenizer, events, inbox, signalled)
-    return loop.run_to_end(backend.describe())
-
-
-def open_trainer(
-    run: RunDirectory,
-    record: RunRecord,
-    plugins: Plugins,
-    numerics: Numerics,
-    checkpoint: Path | None,
-    team: Team,
-) -> tuple[Trainer, Tokenizer]:
-    """Return the trainer of ``run`` as it stands after ``checkpoint``, and the tokenizer.
-
-    Every process of ``team`` has an equal one. Raises `NanoshellError` where it cannot be built.
-    """
-    tokenizer = build_tokenizer(run, record, plugins)
-    check_corpus(record.corpus)
-    torch.set_num_threads(numerics.threads)
-    team.take_device(numerics.device)
-    trainer = build_trainer(
-        record.config,
-        plugins,
-        tokenizer,
-        record.corpus.path,
-        numerics=numerics,
-        device=choose_backend(numerics.device, plugins.backends).device(),
-        horizon=record.horizon,
-    )
-    if checkpoint is not None:
-        if record.goes_on_exactly(int(read_document(checkpoint).get("step", 0))):
-            trainer.restore(checkpoint)
-        else:
-            trainer.adopt(checkpoint, record.corpus.sha256)
-    return trainer, tokenizer
-
-
-def choose_numerics(
-    record: RunRecord, plugins: Plugins, checkpoint: Path | None, others: int = 0
-) -> tuple[Numerics, Backend]:
-    """Return the numerics of the run, and its device.
-
-    Those that ``checkpoint`` recorded, unless another device is asked for now. A run that begins beside
-    ``others`` on this machine takes its share of the cores, and keeps to that. Raises `DeviceError` for a
-    device that is not there or a dtype that it cannot compute.
-    """
-    asked = record.config.trainer.device_name
-    if checkpoint is not None:
-        found = Numerics.from_dict(read_document(checkpoint).get("numerics"), str(checkpoint))
-        if not record.goes_on_exactly(int(read_document(checkpoint).get("step", 0))):
-            found = replace(found, softmax=record.softmax)
-        if asked in ("auto", found.device) and record.config.dtype in ("auto", found.dtype):
-            return found, choose_backend(found.device, plugins.backends)
-    backend = choose_backend(asked, plugins.backends)
-    dtype = record.config.dtype if record.config.dtype != "auto" else backend.default_dtype()
-    if not backend.supports_dtype(dtype):
-        raise DeviceError(
-            f"device '{backend.name}' ({backend.describe()}) does not compute in {dtype}",
-            hint="use --dtype float32, or leave it to the device: --dtype auto",
-        )
-    return Numerics(backend.name, dtype, record.softmax, share_of_cores(others)), backend
+_POLL_SECONDS = 0.05
 
 
 class Loop:
-    """Updates until the last step, with all that happens between two of them."""
+    """Updates until the last step, with all that happens between two of them.
+
+    `nanoshell.training.actions` steers it by its public names. ``stop_at`` is a step at which to stop before
+    the schedule ends. ``wants_room`` says why it waits for room on the disk, empty where it does not;
+    ``try_again`` asks it to try at once.
+    """
 
     def __init__(
         self,
@@ -137,53 +50,75 @@ class Loop:
         record: RunRecord,
         trainer: Trainer,
         tokenizer: Tokenizer,
+        samplers: Registry[Any],
         events: EventLog,
         inbox: ControlInbox,
         signalled: Callable[[], str],
     ) -> None:
+        self.trainer = trainer
+        self.saver = Saver(run, record, trainer, tokenizer, events)
+        self.stop_at = record.stop_at
+        self.asked_to_stop = ""
+        self.paused = False
+        self.wants_room = ""
+        self.try_again = False
         self._run = run
         self._record = record
-        self._settings = record.config.trainer
-        self._trainer = trainer
         self._tokenizer = tokenizer
+        self._samplers = samplers
+        self._taker = SampleTaker(trainer, tokenizer, samplers)
         self._events = events
         self._inbox = inbox
         self._signalled = signalled
         self._requests: deque[Request] = deque()
-        self._asked_to_stop = ""
-        self._paused = False
-        self._saved_step: int | None = None
-        self._seconds: deque[float] = deque(maxlen=_RATE_STEPS)
+        self._finished_step: int | None = None
+        self._overfitting = Overfitting()
+        self._stalls = StallWatch()
+        self.look_anew()
+
+    @property
+    def last_step(self) -> int:
+        """The step after which the run is finished."""
+        horizon = self.trainer.schedule.horizon
+        return min(horizon, self.stop_at or horizon)
 
     def run_to_end(self, device: str) -> dict[str, Any]:
         """Train, save, evaluate, and return the fields of the final event. Raises `NanoshellError`."""
-        trainer, last = self._trainer, self._record.last_step
-        self._saved_step = trainer.step  # where there is a checkpoint at all, it was restored
+        trainer = self.trainer
+        if trainer.config.trainer.sample_interval:
+            self.check_samples(configured(trainer.config))
         self._say_running(device)
-        while trainer.step < last:
-            self._serve_requests()
-            if self._stop_reason():
-                return self._stop()
-            self._update()
-            step = trainer.step
-            if _due(step, self._settings.save_interval) and step < last:
-                self._save()
-            if _due(step, self._settings.eval_interval) and step < last:
-                self._evaluate()
-        self._save()
-        if trainer.loader.num_val_tokens or trainer.numerics.softmax == "sampled":
-            self._evaluate()
-        self._answer_all()
-        return {"state": "finished", "reason": self._end_reason(), "step": trainer.step}
+        self._patiently(self.saver.point_best)
+        self._events.each_beat = self._look_for_stall
+        try:
+            while True:
+                self._serve_requests()  # also at the end: what is asked for may move it
+                if trainer.step < self.last_step:
+                    if self._stop_reason():
+                        return self._stop()
+                    self._update()
+                    self._do_what_is_due()
+                    continue
+                self._finish()
+                if trainer.step >= self.last_step and (self._stop_reason() or not self.paused):
+                    return self._end()
+        finally:
+            self._events.each_beat = None
 
     # Training
 
     def _update(self) -> None:
-        result = self._trainer.update()
+        with self._stalls.doing("a step"):
+            result = self.trainer.update()
         self._seconds.append(result.seconds)
         self._events.write("step", **self._step_fields(result))
         if result.diverged:
-            raise self._alert("divergence", _divergence(result, self._run.latest_checkpoint()))
+            error, fields = keep_diverged(self._run, self._record, self.trainer, self._tokenizer, result)
+            self._tell(Alert("divergence", error.message, error.hint, fields=fields))
+            raise error
+        self._tell(self._stalls.went_on())
+        self._overfitting.took(result.loss)
+        self._tell(self._plateau.took(result.step, result.loss))
 
     def _step_fields(self, result: StepResult) -> dict[str, Any]:
         steps_per_second = len(self._seconds) / sum(self._seconds)
@@ -195,7 +130,7 @@ class Loop:
             "epoch": round(result.epoch, 4),
             "it/s": round(steps_per_second, 3),
             "tokens/s": round(steps_per_second * result.tokens, 1),
-            "tokens": result.step * result.tokens,
+            "tokens": self.trainer.tokens,
         }
         if result.expert_load:
             fields["balance_loss"] = result.balance_loss
@@ -205,61 +140,96 @@ class Loop:
             }
         return fields
 
-    def _evaluate(self) -> None:
-        found = self._trainer.evaluate(self._wants_to_stop)
+    def _do_what_is_due(self) -> None:
+        """Save, evaluate and sample as the config says. What an evaluation could lose is saved before it."""
+        step, settings = self.trainer.step, self.trainer.config.trainer
+        evaluates = _due(step, settings.eval_interval)
+        if step < self.last_step and (evaluates or _due(step, settings.save_interval)):
+            self._save()
+            if evaluates and not self._stop_reason():
+                self._evaluate()
+        if _due(step, settings.sample_interval):
+            try:
+                self.sample(configured(self.trainer.config))
+            except NanoshellError as error:  # a sample is no reason to end a run
+                print(f"no sample after step {step:,}: {error.message}", file=sys.stderr)
+
+    def _save(self) -> None:
+        with self._stalls.doing("saving"):
+            self._patiently(self.saver.save)
+
+    def _finish(self) -> None:
+        """Save and evaluate what the last step made, once, and answer what was asked for meanwhile."""
+        trainer = self.trainer
+        self._save()
+        if self._finished_step != trainer.step and self.saver.is_saved:
+            self._finished_step = trainer.step
+            if trainer.loader.num_val_tokens or trainer.numerics.softmax == "sampled":
+                self._evaluate()
+        self._answer_all()
+
+    def _evaluate(self) -> dict[str, Any] | None:
+        """Evaluate, write the event and return its figures; None where a request to stop broke it off."""
+        with self._stalls.doing("an evaluation"):
+            found = self.trainer.evaluate(self._wants_to_stop)
         if found is None:
-            return
-        name = "val_loss" if found.split == "validation" else "loss"
-        self._events.write(
-            "eval",
-            step=self._trainer.step,
-            split=found.split,
-            **{name: found.loss},
-            perplexity=found.perplexity,
-            tokens=found.tokens,
-        )
+            return None
+        held_out, step = found.split == "validation", self.trainer.step
+        fields = {
+            "split": found.split,
+            "val_loss" if held_out else "loss": found.loss,
+            "perplexity": found.perplexity,
+            "bits_per_byte": found.bits_per_byte,
+            "tokens": found.tokens,
+            "best": held_out and self.saver.evaluated(found.loss),
+        }
+        self._events.write("eval", step=step, **fields)
+        if held_out:
+            self._tell(self._overfitting.evaluated(step, found.loss))
+        return fields
 
-    # Saving
+    # What is asked for
 
-    def _save(self) -> Path:
-        """Write a checkpoint unless this step has one, and return its path. Raises `StorageError`."""
-        step = self._trainer.step
-        latest = self._run.latest_checkpoint()
-        if self._saved_step == step and latest is not None:
-            return latest
-        began = time.perf_counter()
+    def evaluate(self) -> dict[str, Any] | None:
+        """Save, evaluate and return the figures; None where a request to stop broke it off.
+
+        Raises `StorageError`; a full disk is none here, the run will wait where it saves by itself.
+        """
         try:
-            path, num_bytes = save_checkpoint(
-                self._run,
-                step,
-                lambda folder: self._trainer.save(folder, self._tokenizer, self._record.corpus.sha256),
-                self._settings.max_checkpoints,
-            )
+            self.saver.save()
         except StorageError as error:
-            raise self._alert("storage", _storage(error, latest)) from error
-        self._saved_step = step
-        seconds = round(time.perf_counter() - began, 3)
-        self._events.write("checkpoint", step=step, path=self._inside(path), bytes=num_bytes, seconds=seconds)
-        return path
+            if not error.no_room:
+                raise
+        return self._evaluate()
 
-    def _snapshot(self) -> Path:
-        return save_snapshot(
-            self._run,
-            self._trainer.step,
-            lambda folder: self._trainer.save_weights(folder, self._tokenizer),
-        )
+    def sample(self, wanted: SampleRequest) -> int:
+        """Sample, write an event for each, and return how many. Raises `NanoshellError`."""
+        self.check_samples(wanted)
+        count = 0
+        with self._stalls.doing("sampling"):
+            for sample in self._taker.take(wanted, self._wants_to_stop):
+                self._events.write("sample", step=self.trainer.step, **asdict(sample))
+                count += 1
+        return count
 
-    def _inside(self, path: Path) -> str:
-        return str(path.relative_to(self._run.path))
+    def check_samples(self, wanted: SampleRequest) -> None:
+        """Raise `ConfigError` where ``wanted`` cannot be sampled."""
+        check_samples(wanted, self.trainer.config, self._tokenizer, self._samplers)
+
+    def look_anew(self) -> None:
+        """Forget what was seen of the training loss, and how fast steps were: they may be others now."""
+        self._plateau = Plateau(self.trainer.schedule.horizon)
+        self._seconds: deque[float] = deque(maxlen=_RATE_STEPS)
 
     # Requests and signals
 
     def _stop_reason(self) -> str:
         name = self._signalled()
-        return f"signal {name}" if name else self._asked_to_stop
+        return f"signal {name}" if name else self.asked_to_stop
 
     def _wants_to_stop(self) -> bool:
         """Whether to break off what can wait. Requests that are read on the way keep their turn."""
+        self._stalls.sign()
         self._requests.extend(self._inbox.poll())
         waiting = any(request["action"] == "stop" for request in self._requests)
         return waiting or bool(self._stop_reason())
@@ -267,92 +237,134 @@ class Loop:
     def _serve_requests(self) -> None:
         """Carry out what was asked for; while the run is paused, stay here."""
         self._answer_all()
-        if not self._paused or self._stop_reason():
+        if not self.paused or self._stop_reason():
             return
-        self._events.write("state", state="paused", step=self._trainer.step)
-        while self._paused and not self._stop_reason():
-            time.sleep(_PAUSE_POLL_SECONDS)
+        self._say("paused")
+        while self.paused and not self._stop_reason():
+            time.sleep(_POLL_SECONDS)
             self._answer_all()
         if not self._stop_reason():
-            self._events.write("state", state="running", step=self._trainer.step)
+            self._say("running")
 
     def _answer_all(self) -> None:
         self._requests.extend(self._inbox.poll())
         while self._requests:
             request = self._requests.popleft()
+            fields = answer(self, request)
+            said = {"id": request["id"], "action": request["action"], "step": self.trainer.step}
+            self._events.write("control", **said, **fields)
+        if self._events.waiting is not None and not self.wants_room:
+            self._patiently(self._flush)
+
+    # Room on the disk
+
+    def _flush(self) -> None:
+        if not self._events.flush() and self._events.waiting is not None:
+            raise self._events.waiting
+
+    def _patiently(self, write: Callable[[], object]) -> None:
+        """Do ``write``; where the disk is full, pause until there is room, or until the run is to stop.
+
+        Raises `StorageError` where it fails for another reason.
+        """
+        try:
+            write()
+            return
+        except StorageError as error:
+            problem = without_room(error, self._run.latest_checkpoint())
+        if not problem.no_room:
+            self._tell(Alert("storage", problem.message, problem.hint))
+            raise problem
+        self.wants_room = problem.message
+        self._tell(Alert("storage", problem.message, f"{problem.hint}; the run goes on when there is room"))
+        self._say("paused", reason=problem.message)
+        try:
+            written = self._wait_for_room(write)
+        finally:
+            self.wants_room = ""
+        if written:
+            self._tell(Alert("storage", "there is room again", cleared=True))
+            self._say("running")
+
+    def _wait_for_room(self, write: Callable[[], object]) -> bool:
+        """Try ``write`` now and then until it succeeds, and say so; False where the run is to stop."""
+        delay = ROOM_SECONDS
+        due = time.monotonic() + delay
+        while not self._stop_reason():
+            time.sleep(_POLL_SECONDS)
+            self._stalls.sign()
+            self._answer_all()
+            if not self.try_again and (time.monotonic() < due or not self.saver.has_room()):
+                continue
+            self.try_again = False
             try:
-                answer = {"ok": True, **self._carry_out(request["action"])}
-            except NanoshellError as error:
-                answer = {"ok": False, "message": error.message, "hint": error.hint}
-            self._events.write(
-                "control", id=request["id"], action=request["action"], step=self._trainer.step, **answer
-            )
+                write()
+                return True
+            except StorageError as error:
+                if not error.no_room:
+                    raise
+            delay = min(2 * delay, MOST_ROOM_SECONDS)
+            due = time.monotonic() + delay
+        return False
 
-    def _carry_out(self, action: str) -> dict[str, Any]:
-        """Do ``action`` and return what to answer. Raises `NanoshellError` where it cannot be done."""
-        if action == "stop":
-            self._asked_to_stop = "asked to stop"
-            return {"message": "saving and stopping"}
-        if action == "pause":
-            self._paused = True
-            return {"message": "paused"}
-        if action == "resume":
-            message = "resumed" if self._paused else "it was not paused"
-            self._paused = False
-            return {"message": message}
-        if action == "checkpoint":
-            return {"message": "saved", "path": self._inside(self._save())}
-        if action == "snapshot":
-            return {"message": "saved", "path": self._inside(self._snapshot())}
-        raise RunError(f"a run cannot '{action}'", hint=f"it can: {', '.join(ACTIONS)}")
-
-    # Beginning and end
+    # Beginning and end, and what is said
 
     def _say_running(self, device: str) -> None:
-        trainer, config = self._trainer, self._record.config
+        trainer, best = self.trainer, self.saver.best
         self._events.write(
             "state",
             state="running",
             step=trainer.step,
-            total_steps=self._record.last_step,
-            horizon=self._record.horizon,
-            tokens_per_step=config.tokens_per_step,
+            total_steps=self.last_step,
+            horizon=trainer.schedule.horizon,
+            tokens_per_step=trainer.config.tokens_per_step,
             windows_per_epoch=trainer.loader.windows_per_epoch,
             val_tokens=trainer.loader.num_val_tokens,
             device_name=device,
             **trainer.numerics.to_dict(),
+            **({"best_val_loss": best[0], "best_step": best[1]} if best else {}),
         )
+
+    def _say(self, state: str, **fields: Any) -> None:
+        self._events.write("state", state=state, step=self.trainer.step, **fields)
 
     def _stop(self) -> dict[str, Any]:
         reason = self._stop_reason()
-        self._events.write("state", state="stopping", reason=reason, step=self._trainer.step)
-        self._save()
-        return {"state": "stopped", "reason": reason, "step": self._trainer.step}
+        self._say("stopping", reason=reason)
+        try:
+            self.saver.save()
+        except StorageError as error:
+            problem = without_room(error, self._run.latest_checkpoint())
+            self._tell(Alert("storage", problem.message, problem.hint))
+            if not problem.no_room:
+                raise problem from error
+            reason = f"{reason}; {problem.message}: what was learnt since the last checkpoint is lost"
+        return {"state": "stopped", "reason": reason, "step": self.trainer.step}
 
-    def _end_reason(self) -> str:
-        horizon, last = self._record.horizon, self._record.last_step
-        if last == horizon:
-            return ""
-        return f"stopped after step {last:,} as asked; its schedule goes on to {horizon:,}"
+    def _end(self) -> dict[str, Any]:
+        if not self.saver.is_saved:  # it was asked to stop while it waited for room
+            return self._stop()
+        horizon, last = self.trainer.schedule.horizon, self.last_step
+        reason = f"stopped after step {last:,} as asked; its schedule goes on to {horizon:,}"
+        return {"state": "finished", "reason": "" if last == horizon else reason, "step": self.trainer.step}
 
-    def _alert(self, kind: str, error: RunError | StorageError) -> NanoshellError:
-        self._events.write(
-            "alert", kind=kind, message=error.message, hint=error.hint, step=self._trainer.step
-        )
-        return error
+    def _tell(self, alert: Alert | None) -> None:
+        """Write ``alert`` into the events, and into the worker's log."""
+        if alert is None:
+            return
+        fields = {"kind": alert.kind, "message": alert.message, "hint": alert.hint, **alert.fields}
+        if alert.cleared:
+            fields["cleared"] = True
+        self._events.write("alert", **{"step": self.trainer.step, **fields})
+        print(f"{alert.kind}: {alert.message}" + (f"; {alert.hint}" if alert.hint else ""), file=sys.stderr)
+
+    def _look_for_stall(self) -> None:
+        """What the thread of heartbeats does: it tells that the main thread hangs, and in the log where."""
+        alert = self._stalls.look()
+        if alert is not None:
+            self._tell(alert)
+            faulthandler.dump_traceback(sys.stderr)
 
 
 def _due(step: int, interval: int) -> bool:
     return bool(interval) and step % interval == 0
-
-
-def _divergence(result: StepResult, checkpoint: Path | None) -> RunError:
-    what = f"loss {result.loss}, gradient norm {result.grad_norm}"
-    advice = f"lower the learning rate (it was {result.learning_rate:.3g}) or lengthen warmup_steps"
-    last = f"; the last good checkpoint is {checkpoint.name}" if checkpoint else ""
-    return RunError(f"training diverged at step {result.step}: {what}", hint=advice + last)
-
-
-def _storage(error: StorageError, checkpoint: Path | None) -> StorageError:
-    kept = f"the last good checkpoint is kept: {checkpoint.name}" if checkpoint else "no checkpoint is kept"
-    return StorageError(error.message, hint="; ".join(part for part in (error.hint, kept) if part))

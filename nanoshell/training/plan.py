@@ -56,9 +56,8 @@ class Plan:
         """
         then = (document.get("config") or {}).get("trainer", {})
         now = self._asked.to_dict()["trainer"]
-        changes = {
-            key: value for key, value in (document.get("changes") or {}).items() if then.get(key) == now.get(key)
-        }
+        kept = document.get("changes") or {}
+        changes = {key: value for key, value in kept.items() if then.get(key) == now.get(key)}
         horizon = extended_horizon(document, self._asked_schedule.horizon)
         self._follow(changed_config(self._asked, changes), changes, horizon)
 

@@ -1,19 +1,14 @@
-"""What a run writes beside its events: checkpoints, which is the best, snapshots, the batch that diverged."""
+"""What a run saves: checkpoints, which of them is the best, snapshots."""
 
 from __future__ import annotations
 
-import json
+import math
 import shutil
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from nanoshell.data.loader import IGNORED
-from nanoshell.data.tokens import open_tokens
 from nanoshell.errors import StorageError
-from nanoshell.files import write_text
 from nanoshell.runs.events import effective_events, number
 from nanoshell.runs.telling import rare_events
 from nanoshell.training.checkpoint import (
@@ -24,17 +19,11 @@ from nanoshell.training.checkpoint import (
 )
 
 if TYPE_CHECKING:
-    from nanoshell.data.loader import Batch
     from nanoshell.runs.directory import RunDirectory
     from nanoshell.runs.events import EventLog
     from nanoshell.tokenizer.base import Tokenizer
     from nanoshell.training.record import RunRecord
-    from nanoshell.training.trainer import StepResult, Trainer
-
-DIVERGED_FORMAT = 1
-_TEXT_SHOWN = 200
-_COUNTED_TOKENS = 1 << 28
-"""Beyond so many tokens of the file it is not counted in which document a window begins."""
+    from nanoshell.training.trainer import Trainer
 
 
 class Saver:
@@ -66,6 +55,7 @@ class Saver:
         latest = self._run.latest_checkpoint()
         if self._saved_step == step and latest is not None:
             return latest
+        self.point_best()
         began = time.perf_counter()
         settings = self._trainer.config.trainer
         path, self._num_bytes = save_checkpoint(
@@ -94,23 +84,28 @@ class Saver:
         )
 
     def evaluated(self, val_loss: float) -> bool:
-        """Return whether ``val_loss``, of this step, is the lowest, and let ``checkpoints/best`` say so.
+        """Return whether ``val_loss``, of this step, is the lowest; ``checkpoints/best`` follows it.
 
-        Raises `StorageError`.
+        Without room on the disk that waits until the next checkpoint is saved. Raises `StorageError` for
+        other reasons.
         """
-        if self.best is not None and not val_loss < self.best[0]:
+        if not math.isfinite(val_loss) or (self.best is not None and val_loss >= self.best[0]):
             return False
-        step = self._trainer.step
-        if self._trainer.config.trainer.keep_best and self.is_saved:
-            point_best(self._run, step_name(step))
-        self.best = (val_loss, step)
+        self.best = (val_loss, self._trainer.step)
+        try:
+            self.point_best()
+        except StorageError as error:
+            if not error.no_room:
+                raise
         return True
 
-    def restore_best(self) -> None:
-        """Let ``checkpoints/best`` name what it did at the step from which the run goes on."""
-        kept = self._run.best_checkpoint()
+    def point_best(self) -> None:
+        """Let ``checkpoints/best`` name the best checkpoint, if it is there. Raises `StorageError`."""
         wanted = step_name(self.best[1]) if self.best else ""
-        if kept is not None and kept.name != wanted:
+        kept = self._run.best_checkpoint()
+        if not self._trainer.config.trainer.keep_best or (kept.name if kept else "") == wanted:
+            return
+        if not wanted or (self._run.checkpoints_dir / wanted).is_dir():
             point_best(self._run, wanted)
 
     def has_room(self) -> bool:
@@ -123,53 +118,6 @@ class Saver:
     def inside(self, path: Path) -> str:
         """Return ``path`` as it is written in events: from the run's folder on."""
         return str(path.relative_to(self._run.path))
-
-    def keep_diverged(self, result: StepResult) -> tuple[Path, str]:
-        """Write what the update that diverged was made of, and return the file and the beginning of a text.
-
-        Raises `StorageError`.
-        """
-        batches = self._trainer.last_batches
-        rows = [row for batch in batches for row in self._windows(batch)]
-        self._number_documents(rows)
-        document = {
-            "format": DIVERGED_FORMAT,
-            "step": result.step,
-            "loss": repr(result.loss),
-            "grad_norm": repr(result.grad_norm),
-            "learning_rate": result.learning_rate,
-            "corpus": str(self._record.corpus.path),
-            "micro_batches": [len(batch.inputs) for batch in batches],
-            "rows": rows,
-        }
-        path = self._run.path / f"diverged-{step_name(result.step)}.json"
-        write_text(path, json.dumps(document, ensure_ascii=False, indent=1) + "\n")
-        return path, rows[0]["text"] if rows else ""
-
-    def _windows(self, batch: Batch) -> list[dict[str, Any]]:
-        """Return the windows of ``batch``: where they stand in the data, their ids, how their text begins."""
-        starts = batch.starts.tolist() if batch.starts is not None else [None] * len(batch.inputs)
-        rows = []
-        for start, inputs, targets in zip(starts, batch.inputs, batch.targets, strict=True):
-            ids = [*inputs.tolist(), *targets[-1:][targets[-1:] != IGNORED].tolist()]
-            rows.append(
-                {
-                    "start": start,
-                    "targets": int((targets != IGNORED).sum()),
-                    "text": self._tokenizer.decode(ids)[:_TEXT_SHOWN],
-                    "ids": ids,
-                }
-            )
-        return rows
-
-    def _number_documents(self, rows: list[dict[str, Any]]) -> None:
-        """Add to ``rows`` in which document of the data, from 0, they begin, where that is near enough."""
-        known = [row for row in rows if row["start"] is not None and row["start"] < _COUNTED_TOKENS]
-        tokens = open_tokens(self._record.corpus.path, self._tokenizer)
-        last = max((row["start"] for row in known), default=0)
-        ends = np.flatnonzero(tokens[:last] == self._tokenizer.end_of_text)
-        for row in known:
-            row["document"] = int(np.searchsorted(ends, row["start"]))
 
 
 def best_evaluation(run: RunDirectory, step: int) -> tuple[float, int] | None:

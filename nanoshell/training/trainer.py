@@ -28,7 +28,7 @@ from nanoshell.training.evaluation import Evaluation, Evaluator
 from nanoshell.training.numerics import Numerics
 from nanoshell.training.objective import Objective
 from nanoshell.training.optimizer import build_optimizer, set_learning_rate
-from nanoshell.training.plan import Plan
+from nanoshell.training.plan import Plan, changed_config
 from nanoshell.training.sampled_softmax import CompactVocabulary
 from nanoshell.training.schedule import Schedule, build_schedule
 from nanoshell.training.state import adopt_state, restore_state, seed_random, write_state
@@ -114,25 +114,30 @@ class Trainer:
     def change(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Give settings of the trainer anew, from the next step on, and return what they were.
 
-        They are kept in checkpoints. Raises as `Plan.change` does; nothing has changed then.
+        They are kept in checkpoints. Raises as `Plan.change` and `Team.check_rows` do; nothing has changed
+        then.
         """
+        config, decays = changed_config(self.config, values), self.config.trainer.weight_decay
+        self._team.check_rows(config.windows_per_step)
+        fresh = self._new_optimizer(config.trainer) if config.trainer.weight_decay != decays else None
         schedule = self.schedule
         before = self._plan.change(values)
+        self._team.announce("change", values=dict(values))
         # Before the peak is another, each group learns which share of it is its own.
         set_learning_rate(self.optimizer, schedule.at(max(self.step, 1)), schedule.peak)
-        self._follow_plan(decay="weight_decay" in before)
+        self._follow_plan(fresh)
         return before
 
     def extend(self, horizon: int) -> None:
         """Let the schedule end at step ``horizon``. It is kept in checkpoints."""
         self._plan.extend(horizon)
+        self._team.announce("extend", horizon=horizon)
 
-    def _follow_plan(self, *, decay: bool) -> None:
-        trainer = self.config.trainer
-        self.loader.batch_size = trainer.batch_size
-        self._evaluator.limit = trainer.eval_tokens
-        if decay:  # what it decays, and how much, only the optimizer knows that is built with it
-            fresh = self._new_optimizer(trainer)
+    def _follow_plan(self, fresh: torch.optim.Optimizer | None) -> None:
+        """Go by the plan; ``fresh`` is an optimizer built by it, where it decays otherwise than ours."""
+        self.loader.batch_size = self.config.trainer.batch_size
+        self._evaluator.limit = self.config.trainer.eval_tokens
+        if fresh is not None:  # what it decays, and how much, only the optimizer knows that is built with it
             for group, wanted in zip(self.optimizer.param_groups, fresh.param_groups, strict=True):
                 if "weight_decay" in wanted:
                     group["weight_decay"] = wanted["weight_decay"]
@@ -142,8 +147,7 @@ class Trainer:
 
         All of them call this at the same time. Raises `ConfigError` where an update has too few windows.
         """
-        trainer = self.config.trainer
-        team.check_rows(trainer.batch_size * trainer.gradient_accumulation)
+        team.check_rows(self.config.windows_per_step)
         self._objective = team.unite(self._objective, self._device, routed=self._routers.any)
         self._team = team
 
@@ -286,7 +290,8 @@ class Trainer:
             self.step = int(document["step"])
             self.tokens = int(document.get("tokens", self.step * self.config.tokens_per_step))
             self._plan.restore(document)
-            self._follow_plan(decay="weight_decay" in self._plan.changes)
+            decays = "weight_decay" in self._plan.changes
+            self._follow_plan(self._new_optimizer(self.config.trainer) if decays else None)
         except (KeyError, TypeError, ValueError) as error:
             raise _damaged(directory, error) from error
 

@@ -61,12 +61,12 @@ def run_worker(run: RunDirectory, plugins: Plugins, log: TextIO | None = None) -
     (``"unexpected": true``) and leaves its traceback in ``log``; None is stderr, which is ``worker.log``.
     Raises `RunError` where another process writes the run.
     """
-    log = log or sys.stderr
     place = placement()
     if place is not None and place.rank:
         from nanoshell.training.follower import run_follower
 
-        return run_follower(place, plugins, log)
+        return run_follower(place, plugins)
+    log = log or sys.stderr
     stop = StopSignal()
     with stop.caught(), hold_lock(run):
         resumed = write_process(run).events_offset > 0
@@ -96,7 +96,7 @@ def _train(
     """Train, and return the fields of the final event."""
     try:
         # Late, so that the log tells that the worker is there while torch takes its two seconds.
-        from nanoshell.training.loop import train_run
+        from nanoshell.training.opening import train_run
         from nanoshell.training.team import gathered
 
         with gathered(placement(), run.path, lambda: stop.name) as team:

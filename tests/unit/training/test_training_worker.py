@@ -58,8 +58,8 @@ def test_a_run_from_its_first_event_to_its_last(lab: Any) -> None:
     run = lab.prepare(lab.request(config, lab.corpus()))
     assert run_worker(run, lab.plugins) == 0
     assert kinds(run) == [
-        *("state", "state", "step", "step", "checkpoint", "step", "eval", "step", "checkpoint"),
-        *("step", "step", "checkpoint", "eval", "state"),
+        *("state", "state", "step", "step", "checkpoint", "step", "checkpoint", "eval"),
+        *("step", "checkpoint", "step", "step", "checkpoint", "eval", "state"),
     ]
     events = read_events(run.events_path)[0]
     assert (events[0]["state"], events[0]["format"]) == ("starting", 1)
@@ -80,7 +80,9 @@ def test_a_run_from_its_first_event_to_its_last(lab: Any) -> None:
     status = run.status()
     assert (status.state, status.step, status.total_steps) == ("finished", 6, 6)
     assert status.val_loss == pytest.approx(evaluation["val_loss"])
-    assert [checkpoint.step for checkpoint in run.checkpoints()] == [4, 6]
+    best = status.best_step
+    assert run.best_checkpoint() == run.checkpoints_dir / f"step-{best:06d}"
+    assert [checkpoint.step for checkpoint in run.checkpoints()] == ([3, 4, 6] if best == 3 else [4, 6])
     model = load_model(run.latest_checkpoint(), lab.plugins.mixers)
     assert model.config == config.model
 
@@ -130,6 +132,7 @@ def test_requests_are_carried_out_between_steps_and_answered(lab: Any) -> None:
         assert saved["path"] == f"checkpoints/step-{saved['step']:06d}"
         assert saved["step"] == first["step"], "it stood still"
         assert "can: stop, pause" in ask("dance")["hint"]
+        assert "did you mean 'evaluate'" in ask("evalute")["message"]
         ask("resume")
         await_event(run, lambda event: event["type"] == "step" and event["step"] > saved["step"])
         ask("stop")
