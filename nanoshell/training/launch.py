@@ -5,6 +5,7 @@ No torch here, so that a command answers at once; a device other than the proces
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from nanoshell.data.vocabulary import tokenizer_from_data
 from nanoshell.errors import DataError, UsageError
 from nanoshell.narrator import Narrator, SilentNarrator
 from nanoshell.runs.directory import RunDirectory, create_run, remove_run
+from nanoshell.runs.live import others_here
 from nanoshell.runs.process import start_worker
 from nanoshell.tokenizer.files import carried_tokenizer, carry_tokenizer
 from nanoshell.tokenizer.store import find_tokenizer, recipe_of
@@ -24,7 +26,7 @@ from nanoshell.training.checkpoint import read_document
 from nanoshell.training.config import RunConfig
 from nanoshell.training.difference import Difference, describe_source, listed
 from nanoshell.training.distributed import check_rows, placement
-from nanoshell.training.numerics import Numerics, available_cores, choose_softmax
+from nanoshell.training.numerics import Numerics, choose_softmax, share_of_cores
 from nanoshell.training.presets import load_config
 from nanoshell.training.provenance import describe_origin
 from nanoshell.training.record import RunRecord, read_record
@@ -37,6 +39,7 @@ from nanoshell.training.request import (
     run_name,
 )
 from nanoshell.training.resume import checkpoint_config, find_resume_point, resume_run
+from nanoshell.training.samples import check_samples, configured
 
 if TYPE_CHECKING:
     from nanoshell.plugin.manager import Plugins
@@ -96,6 +99,7 @@ def _start_new(
     name = config.model.tokenizer
     tokenizer = carried or choose_tokenizer(name, source, request.special, plugins, narrator)
     config = fit_vocabulary(config, tokenizer)
+    check_samples(configured(config), config, tokenizer, plugins.samplers)
     check_rows(config.windows_per_step, _count_processes(initial_checkpoint, request))
     corpus = prepare_corpus(source, tokenizer, template, special=request.special, narrator=narrator)
     origin = describe_origin(plugins, request.argv)
@@ -155,11 +159,11 @@ def _start(
     if placement() is not None:
         return
     if processes == 1:
-        start_worker(run, plugins.arguments)
+        start_worker(run, plugins.arguments, first=request.extend)
     else:
-        cores = available_cores()
+        cores = share_of_cores(len(others_here(run)))
         threads = cores if os.environ.get("OMP_NUM_THREADS") else max(1, cores // processes)
-        start_worker(run, plugins.arguments, processes, threads)
+        start_worker(run, plugins.arguments, processes, threads, request.extend)
 
 
 def _counted(processes: int) -> str:

@@ -38,6 +38,7 @@ from nanoshell.training.presets import override
 from nanoshell.training.provenance import describe_origin
 from nanoshell.training.record import RunRecord, build_tokenizer, check_corpus, read_record
 from nanoshell.training.request import TrainRequest, check_device, check_names, on_device, run_name
+from nanoshell.training.samples import check_samples, configured
 
 if TYPE_CHECKING:
     from nanoshell.plugin.manager import Plugins
@@ -161,6 +162,7 @@ def resume_run(
     stop_at = record.stop_at if request.extend else request.max_steps
     now = replace(record, config=config, stop_at=stop_at)
     tokenizer = build_tokenizer(run, record, plugins)
+    check_samples(configured(config), config, tokenizer, plugins.samplers)
     now, of_data = _with_corpus(now, tokenizer, request, plugins, narrator)
     differences += of_data
     forced_from = None if record.forced_from is None else min(record.forced_from, step)

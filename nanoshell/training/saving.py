@@ -12,6 +12,7 @@ from nanoshell.errors import StorageError
 from nanoshell.runs.events import effective_events, number
 from nanoshell.runs.telling import rare_events
 from nanoshell.training.checkpoint import (
+    keep_newest,
     point_best,
     save_checkpoint,
     save_snapshot,
@@ -94,6 +95,7 @@ class Saver:
         self.best = (val_loss, self._trainer.step)
         try:
             self.point_best()
+            self._drop_superfluous()
         except StorageError as error:
             if not error.no_room:
                 raise
@@ -107,6 +109,13 @@ class Saver:
             return
         if not wanted or (self._run.checkpoints_dir / wanted).is_dir():
             point_best(self._run, wanted)
+
+    def _drop_superfluous(self) -> None:
+        """Drop the checkpoint that was the best before, unless it is among the newest."""
+        settings = self._trainer.config.trainer
+        if settings.keep_best and self.is_saved:
+            best = self._run.best_checkpoint()
+            keep_newest(self._run.checkpoints_dir, settings.max_checkpoints, self._trainer.step, best)
 
     def has_room(self) -> bool:
         """Return whether the disk has room for a checkpoint such as the last one, as far as it tells."""
