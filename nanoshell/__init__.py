@@ -193,6 +193,12 @@ if TYPE_CHECKING:
         trained_path as trained_path,
     )
     from nanoshell.tokenizer.streaming import StreamingDecoder as StreamingDecoder
+    from nanoshell.training.distributed import (
+        Placement as Placement,
+        placement as placement,
+        preparing as preparing,
+    )
+    from nanoshell.training.follower import run_follower as run_follower
     from nanoshell.training.launch import TrainRequest as TrainRequest, start_run as start_run
     from nanoshell.training.muon import muon as muon
     from nanoshell.training.optimizer import adamw as adamw
@@ -249,6 +255,7 @@ _HOME = {
     "PRESET": "nanoshell.command.complete",
     "PRESET_OR_MODEL": "nanoshell.command.complete",
     "ParameterSplit": "nanoshell.model.parameters",
+    "Placement": "nanoshell.training.distributed",
     "PluginError": "nanoshell.errors",
     "PortableTokenizer": "nanoshell.tokenizer.base",
     "RUN": "nanoshell.command.complete",
@@ -332,7 +339,9 @@ _HOME = {
     "open_source": "nanoshell.data.source",
     "open_tokens": "nanoshell.data.tokens",
     "parameter_split": "nanoshell.model.parameters",
+    "placement": "nanoshell.training.distributed",
     "prepare_corpus": "nanoshell.data.corpus",
+    "preparing": "nanoshell.training.distributed",
     "presence_penalty": "nanoshell.generation.penalties",
     "prune": "nanoshell.runs.pruning",
     "rare_events": "nanoshell.runs.telling",
@@ -344,6 +353,7 @@ _HOME = {
     "reply_document": "nanoshell.command.turn",
     "request": "nanoshell.runs.control",
     "role_ids": "nanoshell.chat.template",
+    "run_follower": "nanoshell.training.follower",
     "run_worker": "nanoshell.training.worker",
     "settable_key": "nanoshell.training.settable",
     "source_of": "nanoshell.tokenizer.store",

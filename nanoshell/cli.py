@@ -53,7 +53,7 @@ class Program(CommandGroup):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         first = ctx.invoked_subcommand is None  # 'help' resolves the commands that it explains, too
         name, command, rest = super().resolve_command(ctx, args)
-        worker = name == "train" and any(word.partition("=")[0] == "--run" for word in rest)
+        worker = name == "train" and any(word.partition("=")[0] in ("--run", "--worker") for word in rest)
         if first and not (worker or ctx.resilient_parsing):
             self._started(ctx)
         return name, command, rest
@@ -124,6 +124,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     """Carry out the program's ``arguments`` and return its exit code."""
     args = _utf8_arguments() if arguments is None else list(arguments)
     _speak_utf8()
+    _leave_words_to_the_first()
     _wait_asleep()
     debug = "--debug" in args
     program = build()
@@ -225,6 +226,16 @@ def _speak_utf8() -> None:
 def _utf8_arguments() -> list[str]:
     """Return the words of the command line read as UTF-8, whatever the locale takes them for."""
     return [os.fsencode(word).decode("utf-8", "surrogateescape") for word in sys.argv[1:]]
+
+
+def _leave_words_to_the_first() -> None:
+    """Say nothing in processes that torchrun started beside the first: it says the same, once."""
+    if os.environ.get("RANK", "0") == "0":
+        return
+    from nanoshell.training.distributed import placement
+
+    if placement() is not None:
+        sys.stdout = sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123
 
 
 def _wait_asleep() -> None:

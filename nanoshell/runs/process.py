@@ -12,10 +12,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nanoshell.errors import RunError
 from nanoshell.files import explain_storage, write_text
@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from nanoshell.runs.directory import RunDirectory
 
 _LOCK_PATIENCE_SECONDS = 2.0
+_SAVE_SECONDS = 300
+"""So long torchrun leaves its processes to save and stop before it kills them; of itself it gives 30 s."""
+
+_OF_TORCHRUN = ("RANK", "WORLD_SIZE", "MASTER_", "LOCAL_", "GROUP_", "ROLE_", "TORCHELASTIC_")
 
 
 @dataclass(frozen=True)
@@ -87,13 +91,14 @@ def _lives(process: WorkerProcess) -> bool:
     return start is not None and abs(start - process.start) < 0.05
 
 
-def _record_process(run: RunDirectory, pid: int) -> WorkerProcess:
+def _record_process(run: RunDirectory, pid: int, parent: WorkerProcess | None = None) -> WorkerProcess:
+    """Record ``pid`` as the worker from now on, or since ``parent`` was recorded."""
     process = WorkerProcess(
         host=socket.gethostname(),
         pid=pid,
         start=process_start(pid) or 0.0,
-        events_offset=_size(run.events_path),
-        control_offset=_size(run.control_path),
+        events_offset=parent.events_offset if parent else _size(run.events_path),
+        control_offset=parent.control_offset if parent else _size(run.control_path),
     )
     write_text(run.process_path, json.dumps(asdict(process)) + "\n")
     return process
@@ -104,10 +109,15 @@ def write_process(run: RunDirectory) -> WorkerProcess:
 
     To be called by the holder of the lock before its first event. What `start_worker` has recorded about this
     process is kept, so that a request made while the worker was still starting is not taken for an old one.
+    Where it recorded torchrun, whose child this process is, this one takes its place: it is the one whose end
+    is the end of the run.
     """
     known = read_process(run)
-    if known and known.host == socket.gethostname() and known.pid == os.getpid() and _lives(known):
-        return known
+    if known and known.host == socket.gethostname() and _lives(known):
+        if known.pid == os.getpid():
+            return known
+        if known.pid == os.getppid():
+            return _record_process(run, os.getpid(), known)
     return _record_process(run, os.getpid())
 
 
@@ -180,16 +190,30 @@ def refuse_live(run: RunDirectory) -> None:
             raise _taken(run)
 
 
-def start_worker(run: RunDirectory, arguments: Sequence[str] = ()) -> int:
+def start_worker(
+    run: RunDirectory,
+    arguments: Sequence[str] = (),
+    processes: int = 1,
+    threads: int | None = None,
+    first: Mapping[str, Any] | None = None,
+) -> int:
     """Start the worker of ``run`` in a process session of its own and return its process id.
 
     ``arguments`` are the program's options, which stand before the command (``--plugins-dir DIR``,
-    ``--safe``). The worker reads nothing and writes ``worker.log``; it outlives the caller. Raises `RunError`
-    where the run has a writer already.
+    ``--safe``). The worker reads nothing and writes ``worker.log``; it outlives the caller. With several
+    ``processes`` it is torchrun that is started, and the one of rank 0 will be the worker; each of them
+    computes with ``threads``. ``first`` is a request that the worker finds in its control file before it
+    does anything. Raises `RunError` where the run has a writer already.
     """
+    from nanoshell.runs.events import append_line  # which reads who writes the log it follows
+
     # -P: a file named like a library in the current folder must not be imported in the library's place.
-    command = [sys.executable, "-P", "-u", "-m", "nanoshell"]
-    command += [*arguments, "train", "--run", str(run.path.resolve())]
+    command = [sys.executable, "-P", "-u"]
+    if processes > 1:
+        command += ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+    # torchrun takes --run for the beginning of an option of its own.
+    option = "--run" if processes == 1 else "--worker"
+    command += ["-m", "nanoshell", *arguments, "train", option, str(run.path.resolve())]
     with hold_lock(run):
         refuse_live(run)
         with explain_storage(run.log_path):
@@ -201,7 +225,7 @@ def start_worker(run: RunDirectory, arguments: Sequence[str] = ()) -> int:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
-                env={**os.environ, "PYTHONFAULTHANDLER": "1"},
+                env=_environment(processes, threads),
             )
         except OSError as error:
             raise RunError(f"cannot start the worker of '{run.name}': {error}") from error
@@ -213,10 +237,25 @@ def start_worker(run: RunDirectory, arguments: Sequence[str] = ()) -> int:
         reap.start()
         try:
             _record_process(run, worker.pid)
+            if first is not None:
+                # Still under the lock, for which the worker waits: what stands there from before is not its.
+                append_line(run.control_path, dict(first))
         except BaseException:
             worker.kill()
             raise
     return worker.pid
+
+
+def _environment(processes: int, threads: int | None) -> dict[str, str]:
+    """Return the environment of a worker: ours, without the place that torchrun may have given us."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(_OF_TORCHRUN)}
+    kept["PYTHONFAULTHANDLER"] = "1"
+    if threads is not None:
+        kept["OMP_NUM_THREADS"] = str(threads)
+    if processes > 1:
+        kept["PYTHONSAFEPATH"] = "1"
+        kept.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", str(_SAVE_SECONDS))
+    return kept
 
 
 def _reap(worker: subprocess.Popen[bytes], log_path: Path) -> None:

@@ -205,9 +205,14 @@ class RunConfig(BaseModel):
         return 0.0 if self.model.router_bias else DEFAULT_BALANCE_ALPHA
 
     @property
+    def windows_per_step(self) -> int:
+        """Windows in one optimizer step, however many processes share them."""
+        return self.trainer.batch_size * self.trainer.gradient_accumulation
+
+    @property
     def tokens_per_step(self) -> int:
         """Targets in one optimizer step."""
-        return self.trainer.batch_size * self.trainer.gradient_accumulation * self.seq_len
+        return self.windows_per_step * self.seq_len
 
     def horizon(self, windows_per_epoch: int) -> int:
         """Return the optimizer steps over which the schedule runs: at least one."""

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from nanoshell.errors import DeviceError, NanoshellError, RunError
+from nanoshell.errors import ConfigError, DeviceError, NanoshellError, RunError
 from nanoshell.runs.process import process_start
 
 if TYPE_CHECKING:
@@ -67,6 +67,28 @@ def placement() -> Placement | None:
     except ValueError:
         return None
     return Placement(rank, size, local_rank, local_size, attempt)
+
+
+def check_rows(rows: int, processes: int) -> None:
+    """Raise `ConfigError` where an update of ``rows`` windows leaves one of ``processes`` without any."""
+    if rows < processes:
+        raise ConfigError(
+            f"{processes} processes cannot share an update of {rows} window{'s'[: rows != 1]} "
+            "(trainer.batch_size × gradient_accumulation)",
+            hint=f"raise batch_size so that the product is at least {processes}, or start {rows}",
+        )
+
+
+@contextlib.contextmanager
+def preparing(place: Placement) -> Iterator[None]:
+    """Make the run in the block, as the leader; where that fails, let the processes that wait for it end."""
+    try:
+        yield
+    except BaseException:
+        if place.size > 1:
+            with contextlib.suppress(NanoshellError):
+                connect(place).dismiss()
+        raise
 
 
 def connect(place: Placement) -> Link:

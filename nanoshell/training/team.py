@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import inspect
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -20,8 +21,8 @@ from torch import Tensor, distributed, nn
 from torch.distributed.distributed_c10d import PrefixStore
 
 from nanoshell.data.loader import Batch
-from nanoshell.errors import ConfigError, DeviceError, NanoshellError
-from nanoshell.training.distributed import Link, Placement, connect
+from nanoshell.errors import DeviceError, NanoshellError
+from nanoshell.training.distributed import Link, Placement, check_rows, connect
 from nanoshell.training.numerics import Numerics, available_cores
 from nanoshell.training.state import seed_random
 
@@ -29,6 +30,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _COLLECTIVES = {"cpu": "gloo", "cuda": "nccl"}
+_SYNC_BUFFERS = next(
+    name
+    for name in ("forward_sync_buffers", "broadcast_buffers")  # the newer name first
+    if name in inspect.signature(nn.parallel.DistributedDataParallel).parameters
+)
 _STUCK = dt.timedelta(minutes=30)
 """An update in which a process does not take part for so long fails. Pauses and evaluations lie between."""
 _SEEDS = 2**63
@@ -41,9 +47,7 @@ class Team:
 
     def settle(self, numerics: Numerics) -> Numerics:
         """Return ``numerics`` as they are in this team: with its size, and the threads of each process."""
-        if numerics.processes == 1:
-            return numerics
-        return replace(numerics, processes=1, threads=available_cores())
+        return _divided(numerics, 1, 1)
 
     def take_device(self, name: str) -> None:
         """Make the accelerator of this process the current one. Raises `DeviceError` for want of one."""
@@ -96,11 +100,7 @@ class Ranks(Team):
         self._module: nn.parallel.DistributedDataParallel | None = None
 
     def settle(self, numerics: Numerics) -> Numerics:
-        if numerics.processes == self.size:
-            return numerics
-        # Who sets the variable, as torchrun does, has divided the cores already.
-        divisor = 1 if os.environ.get("OMP_NUM_THREADS") else self._place.local_size
-        return replace(numerics, processes=self.size, threads=max(1, available_cores() // divisor))
+        return _divided(numerics, self.size, self._place.local_size)
 
     def take_device(self, name: str) -> None:
         if name != "cuda":
@@ -136,21 +136,14 @@ class Ranks(Team):
             timeout=_STUCK,
             device_id=device if backend == "nccl" else None,
         )
+        options: dict[str, Any] = {_SYNC_BUFFERS: False}  # they are equal: every process makes every update
         self._module = nn.parallel.DistributedDataParallel(
-            objective,
-            broadcast_buffers=False,  # they are equal: every process makes every update
-            gradient_as_bucket_view=True,
-            find_unused_parameters=routed,
+            objective, gradient_as_bucket_view=True, find_unused_parameters=routed, **options
         )
         return self._module
 
     def check_rows(self, rows: int) -> None:
-        if rows < self.size:
-            raise ConfigError(
-                f"{self.size} processes cannot share an update of {rows} window{'s'[: rows != 1]} "
-                "(trainer.batch_size × gradient_accumulation)",
-                hint=f"raise batch_size so that the product is at least {self.size}, or start {rows}",
-            )
+        check_rows(rows, self.size)
 
     def share(self, batches: list[Batch]) -> list[Batch]:
         """As `Team.share`: a run of neighbouring rows, cut into micro-batches of at most the given size.
@@ -174,6 +167,16 @@ class Ranks(Team):
         if self._leads:
             self._link.forget_orders()  # who takes part in this has read them
         return summed
+
+
+def _divided(numerics: Numerics, processes: int, here: int) -> Numerics:
+    """Return ``numerics`` for so many processes, with the threads divided among those that are ``here``."""
+    if numerics.processes == processes:
+        return numerics
+    cores, asked = available_cores(), os.environ.get("OMP_NUM_THREADS", "").isdigit()
+    # Who sets the variable, as torchrun does, has divided the cores already.
+    divided = cores if asked else min(cores, numerics.threads * numerics.processes) // here
+    return replace(numerics, processes=processes, threads=max(1, divided))
 
 
 def collective_backend(device_type: str) -> str:

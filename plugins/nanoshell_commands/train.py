@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from nanoshell import Session, TrainRequest
+    from nanoshell_commands.torchrun import Leading
 
 EXAMPLES = (
     "train --config nano-start --data nano-start",
@@ -60,6 +61,16 @@ class Started:
         )
 
 
+def _processes(ctx: click.Context, param: click.Parameter, value: str | None) -> int | Literal["auto"] | None:
+    if value is None:
+        return None
+    if value == "auto":
+        return "auto"
+    if not value.isdecimal() or int(value) < 1:
+        raise click.BadParameter(f"'{value}' is neither a number of processes nor 'auto'", ctx, param)
+    return int(value)
+
+
 class _Remembering(click.Command):
     """A command that keeps its words: those of the process may hold other commands, and what they tell."""
 
@@ -96,27 +107,47 @@ class _Remembering(click.Command):
 @click.option("--special", is_flag=True, help="Read spellings like <|endoftext|> in text as special tokens.")
 @click.option("--resume", type=RUN, help="Go on with a run: its name or folder, latest, or auto.")
 @click.option("--force", is_flag=True, help="Go on although config or data have changed.")
+@click.option(
+    "--nproc",
+    metavar="N|auto",
+    callback=_processes,
+    help="Train in N processes of this machine; auto: one for each CUDA device.",
+    show_default="1, or as many as the run had",
+)
 @click.option("--name", help="What to call the run; a number is added.", show_default="the config's name")
 @click.option("--background", is_flag=True, help="Return at once; the run goes on.")
-@click.option("--run", "worker", type=click.Path(path_type=Path), hidden=True)
+@click.option(
+    "--events", is_flag=True, help="With --json, all that happens: other lines have a type, steps have none."
+)
+@click.option("--run", "--worker", "worker", type=click.Path(path_type=Path), hidden=True)
 @runs_dir_option
 @json_option("--headless")
 @click.pass_context
-def train(ctx: click.Context, /, **options: Any) -> Watch | Started:
+def train(ctx: click.Context, /, **options: Any) -> Watch | Leading | Started:
     """Train a model, in a process of its own.
 
     The config says what to train and how, the data what it learns. Without a terminal it writes plain lines,
     with --json a line for each step. Ctrl-C asks the run to save and stop; a second one leaves it in the
     background. At the prompt it returns at once. What is not given here has its value from the config.
     """
+    from nanoshell import placement
+
     session: Session = ctx.obj
     if options["worker"] is not None:
         ctx.exit(_work(session, options["worker"]))
+    argv = ["nanoshell", "train", *ctx.meta[_WORDS]]
+    place = placement()
+    if place is not None:
+        from nanoshell_commands import torchrun
+
+        if place.rank:
+            ctx.exit(torchrun.follow(session, place))
+        return torchrun.lead(session, place, lambda: _request(session, options, argv))
     since = time.time()
-    run = session.train(_request(session, options, ["nanoshell", "train", *ctx.meta[_WORDS]]))
+    run = session.train(_request(session, options, argv))
     if options["background"]:
         return Started(run.name, str(run.path))
-    return Watch(session, run, since=since)
+    return Watch(session, run, since=since, everything=options["events"])
 
 
 def _work(session: Session, folder: Path) -> int:
@@ -143,6 +174,7 @@ def _request(session: Session, options: Mapping[str, Any], argv: Sequence[str]) 
         max_steps=options["max_steps"],
         resume=options["resume"],
         force=options["force"],
+        processes=options["nproc"],
         device=options["device"] or (settings.text("device") if settings.is_set("device") else None),
         special=options["special"],
         chat_template=settings.text("chat_template"),

@@ -144,7 +144,7 @@ class Lab:
     def prepare(self, request: TrainRequest) -> RunDirectory:
         """Make everything that `start_run` makes, and start no worker."""
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(launch, "start_worker", lambda run, arguments: 0)
+            patch.setattr(launch, "start_worker", lambda run, arguments, **options: 0)
             return start_run(request, self.plugins)
 
     @staticmethod

@@ -69,7 +69,7 @@ class Notes(SilentNarrator):
 def test_a_run_that_ends_before_it_was_asked_to_says_why(
     lab: Any, monkeypatch: pytest.MonkeyPatch, keys: dict[str, Any], asked: int | None, told: str
 ) -> None:
-    monkeypatch.setattr(launch, "start_worker", lambda run, arguments: None)
+    monkeypatch.setattr(launch, "start_worker", lambda run, arguments, **options: None)
     narrator = Notes()
     request = lab.request(lab.config(**keys), lab.corpus(), max_steps=asked)
     run = launch.start_run(request, lab.plugins, narrator)
@@ -152,7 +152,7 @@ def test_keys_that_do_nothing_here_are_told(lab: Any) -> None:
             notes.append(text)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(launch, "start_worker", lambda run, arguments: 0)
+        patch.setattr(launch, "start_worker", lambda run, arguments, **options: 0)
         config = lab.config(checkpoint_dir="./x", distributed={"enabled": True}, model_num_experts=4)
         request = lab.request(config, lab.corpus())
         launch.start_run(request, lab.plugins, Ear())
@@ -170,7 +170,7 @@ from pathlib import Path
 from nanoshell.plugin.manager import load_plugins
 from nanoshell.training import launch
 from nanoshell.training.config import RunConfig
-launch.start_worker = lambda run, arguments: print(json.dumps(arguments))
+launch.start_worker = lambda run, arguments, **options: print(json.dumps(arguments))
 plugins = load_plugins(plugins_dir=Path({str(plugins_dir)!r}))
 config = RunConfig.from_dict({lab.config().to_dict()!r}, "x")
 launch.start_run(launch.TrainRequest(config, {str(lab.corpus())!r}, Path({str(lab.runs_dir)!r})), plugins)
