@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from nanoshell import SOURCE
+from nanoshell import SOURCE, TOKENIZER
 from nanoshell_commands.layout import Rows, human_bytes
 
 if TYPE_CHECKING:
@@ -41,6 +41,9 @@ class TokenFile:
 )
 @click.option("--special", is_flag=True, help="Read spellings like <|endoftext|> in text as special tokens.")
 @click.option(
+    "--tokenizer", type=TOKENIZER, show_default="the setting", help="What makes the ids: a name or a file."
+)
+@click.option(
     "--val-fraction",
     type=click.FloatRange(0, 1, max_open=True),
     default=0.0,
@@ -49,18 +52,25 @@ class TokenFile:
 )
 @click.pass_obj
 def tokenize(
-    session: Session, sources: tuple[str, ...], output: Path, special: bool, val_fraction: float
+    session: Session,
+    sources: tuple[str, ...],
+    output: Path,
+    special: bool,
+    tokenizer: str | None,
+    val_fraction: float,
 ) -> Rows[TokenFile]:
     """Turn data sources into a token file (.bin).
 
     Documents are separated by <|endoftext|>. The file holds unsigned 32-bit little-endian ids without a
     header; learn from it with: train --data FILE.bin
+
+    One that was killed or interrupted goes on where it was when the same command is given again.
     """
-    from nanoshell import tokenize as write
+    from nanoshell import find_tokenizer, tokenize as write
 
     corpora = write(
         [session.open_source(spec) for spec in sources],
-        session.tokenizer,
+        find_tokenizer(tokenizer, session.plugins.tokenizers) if tokenizer else session.tokenizer,
         session.template,
         output,
         special=special,
