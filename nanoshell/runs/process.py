@@ -116,7 +116,7 @@ def write_process(run: RunDirectory) -> WorkerProcess:
     if known and known.host == socket.gethostname() and _lives(known):
         if known.pid == os.getpid():
             return known
-        if known.pid == os.getppid():
+        if known.pid == os.getppid() and "TORCHELASTIC_RUN_ID" in os.environ:
             return _record_process(run, os.getpid(), known)
     return _record_process(run, os.getpid())
 

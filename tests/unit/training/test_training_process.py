@@ -7,13 +7,16 @@ import resource
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from nanoshell.model.weights import load_model
 from nanoshell.runs.directory import RunDirectory
 from nanoshell.runs.events import follow, read_events
-from nanoshell.runs.process import worker_alive
+from nanoshell.runs.process import read_process, worker_alive
 from nanoshell.training.worker import run_worker
 
 CONFIG = {"max_steps": 100_000, "gradient_accumulation": 2, "softmax": "sampled", "sampled_negatives": 4}
@@ -83,28 +86,38 @@ def test_a_killed_worker_leaves_whole_checkpoints_and_a_run_that_goes_on(lab: An
     assert steps[-2:] == [last + 1, last + 2]
 
 
-def test_a_full_disk_keeps_the_last_good_checkpoint_and_is_told_once(lab: Any, plugins_dir: Path) -> None:
+@pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="Linux alone changes limits of a process")
+def test_a_full_disk_pauses_the_run_until_there_is_room(lab: Any, plugins_dir: Path) -> None:
     config = lab.config(**{**CONFIG, "model_hidden_size": 32}, save_interval=4)
     run = lab.prepare(lab.request(config, lab.corpus(ids=12), max_steps=4))
     assert run_worker(run, lab.plugins) == 0
     good = run.latest_checkpoint()
-    lab.prepare(lab.request(None, None, resume=run.name))
+    lab.prepare(lab.request(None, None, resume=run.name, max_steps=9))
     size = (good / "model.safetensors").stat().st_size
     assert run.events_path.stat().st_size * 2 < size // 2
 
     def limit() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (size // 2, size // 2))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size // 2, resource.RLIM_INFINITY))
 
     command = [sys.executable, "-P", "-m", "nanoshell", "--plugins-dir", str(plugins_dir), "train", "--run"]
-    done = subprocess.run([*command, str(run.path)], preexec_fn=limit, capture_output=True, text=True)
-    assert done.returncode == 1
-    assert "Traceback" not in done.stderr
-    final = finish(run)
-    assert final["state"] == "failed"
-    assert "cannot write" in final["reason"]
-    assert "step-000008" in final["reason"]
-    assert f"the last good checkpoint is kept: {good.name}" in final["hint"]
-    (alert,) = lab.events(run, "alert")
-    assert alert["kind"] == "storage"
-    assert sorted(path.name for path in run.checkpoints_dir.iterdir()) == ["latest", good.name]
-    load_model(good, lab.plugins.mixers)
+    with subprocess.Popen([*command, str(run.path)], preexec_fn=limit, stderr=subprocess.PIPE) as worker:
+        while (process := read_process(run)) is None or process.pid != worker.pid:
+            assert worker.poll() is None
+            time.sleep(0.01)
+        for event in follow(run, poll=0.01):
+            assert event.get("state") != "failed", event
+            if event.get("state") == "paused":
+                break
+        assert sorted(path.name for path in run.checkpoints_dir.iterdir()) == ["latest", good.name]
+        load_model(good, lab.plugins.mixers)
+        assert "step-000008" in event["reason"]
+        resource.prlimit(worker.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        assert worker.stderr is not None
+        assert b"Traceback" not in worker.stderr.read()
+    assert worker.returncode == 0
+    assert finish(run)["state"] == "finished"
+    full, room = lab.events(run, "alert")
+    assert (full["kind"], room["kind"]) == ("storage", "storage")
+    assert f"the last good checkpoint is kept: {good.name}" in full["hint"]
+    assert room["cleared"]
+    assert [checkpoint.step for checkpoint in run.checkpoints()] == [8, 9]
