@@ -44,7 +44,7 @@ def ending(run: RunDirectory, status: RunStatus) -> str:
     """Return one line about how ``run`` ended, and what to do next."""
     if status.state in ("failed", "crashed"):
         return f"run {run.name} {status.state}: {status.reason or 'see its log'} (:runs log {run.name})"
-    figures = [f"step {status.step}"] if status.step is not None else []
+    figures = [f"step {status.step:,}"] if status.step is not None else []
     if status.loss is not None:
         figures.append(f"loss {status.loss:.3f}")
     if status.started is not None and status.updated is not None:

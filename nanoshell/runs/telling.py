@@ -49,7 +49,7 @@ def tell_evaluation(event: Event) -> str:
     if event.get("perplexity") is not None:
         parts.append(f"perplexity {_figure(event['perplexity'])}")
     if event.get("bits_per_byte") is not None:
-        parts.append(f"{_figure(event['bits_per_byte'])} bits per byte")
+        parts.append(f"{_figure(event['bits_per_byte'])} bits/byte")
     return "  ".join(parts)
 
 

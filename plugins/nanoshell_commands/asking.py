@@ -46,7 +46,7 @@ def answered(
             hint=f"see what it did with: {typed(f'runs log {run.name} -f')}",
         ) from None
     if not answer.get("ok"):
-        reason = answer.get("message") or "it does not say why"
+        reason = str(answer.get("message") or "it does not say why").removeprefix(f"{action}: ")
         raise RunError(f"run {run.name} could not {action}: {reason}", hint=str(answer.get("hint") or ""))
     return answer, events
 

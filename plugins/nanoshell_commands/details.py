@@ -121,7 +121,10 @@ class RunDetails:
             ("step", step),
             ("epoch", _maybe(self.epoch, 3)),
             ("loss", _maybe(self.loss)),
-            ("validation" if self.val_loss is not None else "exact loss", _evaluated(self.evaluation)),
+            (
+                "validation" if self.evaluation and self.evaluation.split == "validation" else "exact loss",
+                _evaluated(self.evaluation),
+            ),
             ("best", _evaluated(self.best) if self.best != self.evaluation else None),
             ("learning rate", _maybe(self.learning_rate, 3)),
             ("speed", speed),
@@ -222,7 +225,7 @@ def _evaluated(found: Evaluation | None) -> str | None:
     if found.perplexity is not None:
         parts.append(f"perplexity {figure(found.perplexity)}")
     if found.bits_per_byte is not None:
-        parts.append(f"{figure(found.bits_per_byte)} bits per byte")
+        parts.append(f"{figure(found.bits_per_byte)} bits/byte")
     return ", ".join(parts)
 
 

@@ -27,7 +27,10 @@ _TAIL_LINES = 12
 
 @dataclass(frozen=True)
 class RunSummary:
-    """How a run stands or ended: its state, the last step and loss, seconds of work, the newest weights."""
+    """How a run stands or ended: its state, the last step and loss, seconds of work, the newest weights.
+
+    ``best_val_loss`` and ``best_step`` are of the best checkpoint, where one is kept.
+    """
 
     run: str
     path: str
@@ -38,6 +41,8 @@ class RunSummary:
     val_loss: float | None
     seconds: float | None
     checkpoint: str | None
+    best_val_loss: float | None = None
+    best_step: int | None = None
 
     def __rich__(self) -> RenderableType:
         from rich.text import Text
@@ -51,13 +56,17 @@ class RunSummary:
             told.append(f"validation loss {figure(self.val_loss)}")
         text = f"{self.run} {self.state}: {', '.join(told)}"
         text += f"\n{self.reason}" if self.reason else ""
-        return Text(text + (f"\nweights: {self.checkpoint}" if self.checkpoint else ""))
+        text += f"\nweights: {self.checkpoint}" if self.checkpoint else ""
+        if self.best_step is not None and self.best_step != self.step:
+            text += f"\nbest: {self.run}@best, validation loss {figure(self.best_val_loss)}"
+            text += f" at step {self.best_step:,}"
+        return Text(text)
 
 
 def summary(run: RunDirectory, seconds: float | None = None) -> RunSummary:
     """Return how ``run`` stands, after ``seconds`` of work where they are known."""
     status = run.status()
-    weights = run.latest_checkpoint()
+    weights, best = run.latest_checkpoint(), run.best_checkpoint()
     return RunSummary(
         run=run.name,
         path=str(run.path),
@@ -68,6 +77,8 @@ def summary(run: RunDirectory, seconds: float | None = None) -> RunSummary:
         val_loss=status.val_loss,
         seconds=round(seconds, 2) if seconds is not None else None,
         checkpoint=str(weights) if weights else None,
+        best_val_loss=status.best_val_loss if best is not None else None,
+        best_step=status.best_step if best is not None else None,
     )
 
 

@@ -184,19 +184,9 @@ def test_a_run_of_one_terminal_is_seen_and_steered_from_another(terminal: Termin
     terminal.wait_for("set learning_rate 0.0001 (was 0.01)")
     step = elsewhere("run", "pause")["step"]
     terminal.wait_for(lambda screen: f" tiny-1 paused {step}/" in last_line(screen))
-    assert elsewhere("run", "evaluate")["loss"] > 0
     assert elsewhere("run", "sample", "Hello", "--tokens", "3")["samples"][0]["prompt"] == "Hello"
-    assert elsewhere("runs", "show")["state"] == "paused"
 
     terminal.type(":run resume", "Enter")
     terminal.wait_for(f"\ntiny-1, step {step:,}: resumed\n")
     stopped = elsewhere("run", "stop")
-    terminal.wait_for(f"run tiny-1 stopped: step {stopped['step']}")
-    elsewhere("run", "extend", "tiny-1", "--steps", "100000")
-    terminal.type(":runs attach", "Enter")
-    terminal.wait_for("following tiny-1")
-    terminal.wait_for(lambda screen: last_line(screen).startswith(" tiny-1"))
-    terminal.type(":runs detach", "Enter")
-    terminal.wait_for("tiny-1 trains on; follow it again with: :runs attach tiny-1")
-    terminal.type(":run stop", "Enter")
-    terminal.wait_for("\ntiny-1 stopped: ")
+    terminal.wait_for(f"run tiny-1 stopped: step {stopped['step']:,}")

@@ -160,8 +160,8 @@ def test_show_tells_evaluations_the_best_alerts_and_changes(nanoshell, fake_run)
         (fake.run.checkpoints_dir / f"step-{step:06}").mkdir(parents=True)
     (fake.run.checkpoints_dir / "best").write_text("step-000002\n")
     shown = nanoshell("runs", "show", "tiny-3").out
-    assert "2.5 at step 4, perplexity 12, 1.9 bits per byte" in shown
-    assert "2 at step 2, perplexity 7.4, 1.5 bits per byte" in shown
+    assert "2.5 at step 4, perplexity 12, 1.9 bits/byte" in shown
+    assert "2 at step 2, perplexity 7.4, 1.5 bits/byte" in shown
     assert "step 4: overfitting: validation rises" in shown
     assert "step 2  0 B  best\n" in shown
     details = nanoshell("runs", "show", "tiny-3", "--json").json

@@ -13,6 +13,8 @@ from nanoshell.command.render import TerminalScreen
 from nanoshell.command.script import run_line
 from nanoshell.repl.completer import CommandCompleter
 from nanoshell.runs.control import ControlInbox
+from nanoshell.runs.directory import RunDirectory
+from nanoshell.runs.events import follow
 from nanoshell.session import Session, open_session
 from nanoshell_commands import asking
 
@@ -104,8 +106,8 @@ def prompt(session: Session, capfd) -> Callable[[str], tuple[int, str, str]]:
         ("resume tiny-1", "tiny-1, step 5: resumed\n"),
         ("checkpoint --run tiny-1", "tiny-1, step 5: saved in checkpoints/step-000005\n"),
         ("snapshot", "tiny-1, step 5: saved in snapshots/step-000005\n"),
-        ("evaluate", "tiny-1, step 5: validation loss 2.5  perplexity 12.18  1.25 bits per byte\n"),
-        ("eval", "tiny-1, step 5: validation loss 2.5  perplexity 12.18  1.25 bits per byte\n"),
+        ("evaluate", "tiny-1, step 5: validation loss 2.5  perplexity 12.18  1.25 bits/byte\n"),
+        ("eval", "tiny-1, step 5: validation loss 2.5  perplexity 12.18  1.25 bits/byte\n"),
         ("set learning_rate=1e-4", "tiny-1, step 5: learning_rate 0.0001 (was 0.001)\n"),
         ("extend --steps 50", "tiny-1, step 5: goes on to step 60\n"),
         ("sample Once", "tiny-1, step 5: 1 sample\nOnce …\n"),
@@ -283,3 +285,48 @@ def test_completion_offers_live_runs_first_and_the_settings(session, working, fa
     assert offers(session, ":run set a=1 learning_rate=") == ["learning_rate=0.001"]
     assert "optimizer=" not in offers(session, ":run set ")
     assert {"pause", "set", "extend"} <= set(offers(session, ":run "))
+
+
+def test_extend_resumes_a_run_that_has_ended(nanoshell, tmp_path) -> None:
+    model = (
+        "{name: tiny, hidden_size: 16, num_layers: 1, num_heads: 2, intermediate_size: 32, max_seq_len: 32}"
+    )
+    (tmp_path / "tiny.yaml").write_text(
+        f"model: {model}\ntrainer: {{batch_size: 2, max_steps: 9, softmax: sampled, sampled_negatives: 8}}\n"
+    )
+    command = ("train", "--config", "tiny.yaml", "--data", "nano-start:chat", "--max-steps", "3", "--json")
+    assert nanoshell(*command).code == 0
+    said = nanoshell("run", "extend", "tiny-1", "--steps", "2", "--json")
+    assert said.code == 0, said.err
+    assert "tiny-1 has ended: resuming it" in said.err
+    assert said.json["total_steps"] == 5
+    run = RunDirectory(tmp_path / "runs" / "tiny-1")
+    events = list(follow(run))
+    assert events[-1]["state"] == "finished"
+    assert [event["step"] for event in events if event["type"] == "step"] == [1, 2, 3, 4, 5]
+    assert nanoshell("runs", "show", "--json").json["changes"][0]["values"]["total_steps"] == 5
+    assert nanoshell("run", "extend").code == 2  # by how much
+    assert "no run is in progress" in nanoshell("run", "extend", "--steps", "1").err
+
+
+def test_the_run_of_the_chosen_model_is_extended_where_none_is_in_progress(
+    prompt, session, fake_run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake = fake_run()
+    fake.step(3)
+    fake.end()
+    assert prompt(":run")[0] == 1
+    session.model_name = str(fake.run.path)
+    assert "3 of 10" in prompt(":run")[1]
+    asked = []
+
+    def train(request) -> None:
+        asked.append(request)
+        fake.log.write("state", state="running")
+        fake.log.write("control", ok=True, step=3, total_steps=10 + request.extend["steps"], **request.extend)
+
+    monkeypatch.setattr(session, "train", train)
+    code, out, _ = prompt(":run extend --steps 7")
+    assert (code, out) == (0, "tiny-1, step 3: goes on to step 17\n")
+    assert asked[0].resume == str(fake.run.path)
+    assert asked[0].extend["action"] == "extend"
