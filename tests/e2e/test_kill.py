@@ -47,7 +47,7 @@ import torch
 
 from nanoshell.plugin.manager import load_plugins
 from nanoshell.runs.directory import RunDirectory
-from nanoshell.training import loop, worker
+from nanoshell.training import opening, worker
 
 OPERATIONS = {"open", "os.rename", "os.mkdir", "os.rmdir", "os.remove", "os.chmod", "os.scandir"}
 plugins = load_plugins()

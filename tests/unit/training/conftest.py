@@ -63,6 +63,24 @@ def momentum(model, trainer):
     return torch.optim.SGD(model.parameters(), lr=trainer.learning_rate, momentum=0.9)
 
 
+def noisy(model, trainer):
+    """Momentum at a rate that the generators of Python and numpy shake, as a stranger's might."""
+    import random
+
+    import numpy as np
+
+    optimizer = momentum(model, trainer)
+    step = optimizer.step
+
+    def shaken(*given):
+        for group in optimizer.param_groups:
+            group["lr"] *= 1 + 0.1 * random.gauss(0, 1) + 0.1 * np.random.standard_normal()
+        return step(*given)
+
+    optimizer.step = shaken
+    return optimizer
+
+
 @hookimpl
 def register_tokenizers(register):
     register("letters", Letters)
@@ -72,6 +90,7 @@ def register_tokenizers(register):
 @hookimpl
 def register_optimizers(register):
     register("sgd", momentum)
+    register("noisy", noisy)
 '''
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import errno
+import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from nanoshell.errors import CheckpointError, StorageError
 from nanoshell.runs.directory import RunDirectory
+from nanoshell.training import checkpoint
 from nanoshell.training.checkpoint import (
     clear_parts,
     keep_newest,
@@ -50,6 +53,76 @@ def test_a_folder_of_the_same_name_is_replaced(tmp_path: Path) -> None:
     write_folder(tmp_path / "step-000001", lambda folder: None)
     assert names(tmp_path) == ["step-000001"]
     assert names(tmp_path / "step-000001") == []
+
+
+def test_a_name_is_never_without_a_folder_while_that_is_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever operation comes last: under the name there is the old folder, or the new one, whole."""
+    folder = tmp_path / "step-000001"
+    write_folder(folder, fill)
+    seen = []
+
+    def look(*given: Any) -> None:
+        seen.append(names(folder))
+
+    for name in ("rmdir", "unlink", "mkdir", "rename", "open"):
+        original = getattr(os, name)
+        monkeypatch.setattr(
+            os, name, lambda *given, original=original, **options: (look(), original(*given, **options))[1]
+        )
+    write_folder(folder, lambda part: (part / "new").touch())
+    monkeypatch.undo()
+    assert names(folder) == ["new"]
+    assert {tuple(found) for found in seen} == {("config.json", "model.safetensors"), ("new",)}
+    assert names(tmp_path) == ["step-000001"]
+
+
+def test_where_folders_cannot_be_exchanged_one_is_still_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpoint, "swap", lambda first, second: False)
+    write_folder(tmp_path / "step-000001", fill)
+    write_folder(tmp_path / "step-000001", lambda part: (part / "new").touch())
+    assert names(tmp_path) == ["step-000001"]
+    assert names(tmp_path / "step-000001") == ["new"]
+
+
+def test_what_a_name_leads_to_is_on_the_disk_before_the_name(
+    lab: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The order in which a loss of power can leave no name of something that is not there."""
+    trainer = lab.trainer(lab.config(), lab.corpus())
+    (lab.folder / "run").mkdir()
+    run = RunDirectory(lab.folder / "run")
+    done: list[tuple[str, str]] = []
+    sync, rename = os.fsync, os.rename
+
+    def note_sync(handle: int) -> None:
+        done.append(("sync", str(Path(f"/proc/self/fd/{handle}").readlink())))
+        sync(handle)
+
+    def note_rename(source: Any, target: Any) -> None:
+        done.append(("rename", str(target)))
+        rename(source, target)
+
+    monkeypatch.setattr(os, "fsync", note_sync)
+    monkeypatch.setattr(os, "rename", note_rename)
+    monkeypatch.setattr(os, "replace", note_rename)
+    path, _ = save_checkpoint(run, 1, lambda folder: trainer.save(folder, lab.tokenizer, "sha"), 2)
+    monkeypatch.undo()
+    named = done.index(("rename", str(path)))
+    latest = done.index(("rename", str(run.checkpoints_dir / "latest")))
+    part = next(Path(what).parent for kind, what in done if kind == "sync" and "model" in what)
+    before = [what for kind, what in done[:named] if kind == "sync"]
+    for name in ("model.safetensors", "trainer.safetensors"):
+        assert str(part / name) in before
+    assert before[-1] == str(part)
+    assert ("sync", str(run.path)) in done[:named], "the folder of the checkpoints is new"
+    assert ("sync", str(run.checkpoints_dir)) in done[named:latest]
+    assert done[-1] == ("sync", str(run.checkpoints_dir))
+    temporary = [what for kind, what in done[named:latest] if kind == "sync" and ".latest" in what]
+    assert temporary, "the name is written before it is the latest"
 
 
 @pytest.mark.parametrize(
@@ -115,6 +188,7 @@ def test_what_a_killed_writer_left_is_cleared_and_nothing_else(run: RunDirectory
     save_checkpoint(run, 1, fill, 2)
     (run.checkpoints_dir / ".step-000002.abc").mkdir()
     (run.checkpoints_dir / ".step-000002.abc" / "model.safetensors").write_bytes(b"half")
+    (run.checkpoints_dir / ".latest.xyz.part").write_text("step-00")
     (run.checkpoints_dir / "mine").mkdir()
     clear_parts(run.checkpoints_dir)
     clear_parts(run.snapshots_dir)

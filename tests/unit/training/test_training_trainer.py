@@ -200,6 +200,9 @@ CASES = {
     "tied and sampled": {"softmax": "sampled", "sampled_negatives": 3, "model_tie_embeddings": True},
     "held out": {"val_fraction": 0.2, "schedule": "trapezoid", "shuffle": "documents"},
     "momentum": {"optimizer": "sgd"},
+    "muon": {"optimizer": "muon", "gradient_accumulation": 2},
+    "others' generators": {"optimizer": "noisy"},
+    "hybrid": {**HYBRID, "gradient_checkpointing": True, "optimizer": "muon"},
     "bfloat16": {"dtype": "bfloat16"},
     "float16": {"dtype": "float16"},
 }
@@ -208,6 +211,32 @@ CASES = {
 @pytest.mark.parametrize("keys", CASES.values(), ids=CASES.keys())
 def test_going_on_gives_the_same_bits_as_never_having_stopped(lab: Any, keys: dict[str, Any]) -> None:
     lab.resumed(lab.config(**keys))
+
+
+def test_what_was_changed_on_the_way_goes_on_too(lab: Any) -> None:
+    config = lab.config(max_steps=8, softmax="sampled", sampled_negatives=3, model_dropout=0.1)
+
+    def train(trainer: Trainer, steps: int) -> list[dict[str, Any]]:
+        told = []
+        for _ in range(steps):
+            if trainer.step == 3:
+                trainer.change({"learning_rate": 2e-3, "batch_size": 3, "gradient_accumulation": 2})
+                trainer.change({"schedule": "linear", "weight_decay": 0.3, "max_grad_norm": 0.5})
+            if trainer.step == 4:
+                trainer.extend(20)
+            told.append(lab.facts(trainer.update()))
+        return told
+
+    straight = lab.trainer(config, lab.corpus(ids=14), softmax="sampled")
+    expected = train(straight, 14)
+    stopped = lab.trainer(config, lab.corpus(ids=14), softmax="sampled")
+    train(stopped, 6)
+    saved = lab.save(stopped)
+    resumed = lab.trainer(config, lab.corpus(ids=14), softmax="sampled")
+    resumed.restore(saved)
+    assert train(resumed, 8) == expected[6:]
+    assert lab.same_bits(lab.weights(resumed), lab.weights(straight))
+    assert lab.same_bits(lab.states(resumed), lab.states(straight))
 
 
 def _other_width(config: RunConfig) -> RunConfig:
