@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +13,11 @@ import pytest
 from nanoshell.model.weights import load_model
 from nanoshell.runs import control
 from nanoshell.runs.directory import RunDirectory
-from nanoshell.runs.events import Event, follow, read_events
+from nanoshell.runs.events import Event, read_events
 from nanoshell.runs.process import write_process
 from nanoshell.training.trainer import Trainer
 from nanoshell.training.worker import SIGNALS, StopSignal, run_worker
+from tests.unit.training.steering import await_event, beside
 
 
 def state(run: RunDirectory) -> Event:
@@ -27,30 +26,6 @@ def state(run: RunDirectory) -> Event:
 
 def kinds(run: RunDirectory) -> list[str]:
     return [event["type"] for event in read_events(run.events_path)[0] if event["type"] != "heartbeat"]
-
-
-@contextlib.contextmanager
-def beside(act: Callable[[], None]) -> Iterator[None]:
-    """Let ``act`` run in a thread while the block (the worker) runs, and raise what it raised."""
-    errors: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            act()
-        except BaseException as error:
-            errors.append(error)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    yield
-    thread.join(30)
-    assert not thread.is_alive()
-    if errors:
-        raise errors[0]
-
-
-def await_event(run: RunDirectory, wanted: Callable[[Event], bool]) -> Event:
-    return next(event for event in follow(run, poll=0.002) if wanted(event))
 
 
 def test_a_run_from_its_first_event_to_its_last(lab: Any) -> None:
