@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
 from nanoshell_commands.watch import Watch, summary
@@ -27,22 +28,27 @@ def follow(session: Session, place: Placement) -> int:
     return code
 
 
-def lead(session: Session, place: Placement, ask: Callable[[], TrainRequest]) -> Leading:
-    """Make the run that is asked for and return what trains it. Raises as ``ask`` and `Session.train` do."""
+def lead(
+    session: Session, place: Placement, ask: Callable[[], TrainRequest], *, everything: bool = False
+) -> Leading:
+    """Make the run that is asked for and return what trains it. Raises as ``ask`` and `Session.train` do.
+
+    ``everything`` yields all its events with ``--json``, not the steps alone.
+    """
     from nanoshell import preparing
 
     since = time.time()
     with preparing(place):
-        return Leading(session, session.train(ask()), since)
+        return Leading(session, session.train(ask()), since, everything)
 
 
 class Leading:
     """A run that this process trains when it is shown. Signals reach the main thread, so that trains."""
 
-    def __init__(self, session: Session, run: RunDirectory, since: float) -> None:
+    def __init__(self, session: Session, run: RunDirectory, since: float, everything: bool) -> None:
         self._session = session
         self._run = run
-        self._watch = Watch(session, run, since=since, patient=True)
+        self._watch = Watch(session, run, since=since, patient=True, everything=everything)
 
     def show(self, screen: Screen) -> None:
         self._train(lambda: self._watch.wait(_Plain(screen)))
@@ -75,7 +81,8 @@ class Leading:
             except BaseException as error:
                 told.append(error)
 
-        thread = threading.Thread(target=follow, name="progress", daemon=True)
+        # In our context, so that hints are spelled as they would be here.
+        thread = threading.Thread(target=copy_context().run, args=(follow,), name="progress", daemon=True)
         thread.start()
         with self._run.log_path.open("a", encoding="utf-8") as log:
             code = run_worker(self._run, self._session.plugins, log)

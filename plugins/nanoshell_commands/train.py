@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 
 EXAMPLES = (
     "train --config nano-start --data nano-start",
-    'train --data "notes/*.md" --max-steps 200 --learning-rate 0.001',
+    'train --data "notes/*.md" --val-fraction 0.1 --num-epochs 20',
     "train --resume latest --max-steps 1000",
+    "train --config nano-start --data nano-start --resume auto",
 )
 
 DEFAULT_PRESET = "nano-start"
@@ -83,26 +84,43 @@ class _Remembering(click.Command):
 @click.option("--config", type=PRESET, help="A preset or a YAML file.", show_default=DEFAULT_PRESET)
 @click.option("--data", type=SOURCE, help="What to learn from.", show_default="the chosen source")
 @click.option(
-    "--max-steps", type=click.IntRange(min=1), help="Stop after this step; no change to the schedule."
+    "--max-steps",
+    metavar="N",
+    type=click.IntRange(min=1),
+    help="Stop after this step; no change to the schedule.",
 )
-@click.option("--num-epochs", type=click.FloatRange(min=0, min_open=True), help="Passes over the data.")
-@click.option("--batch-size", type=click.IntRange(min=1), help="Windows in a micro-batch.")
-@click.option("--seq-len", type=click.IntRange(min=1), help="Tokens in a window.")
-@click.option("--grad-accum", type=click.IntRange(min=1), help="Micro-batches in an optimizer step.")
-@click.option("--learning-rate", type=click.FloatRange(min=0), help="Peak of the schedule.")
 @click.option(
-    "--val-fraction", type=click.FloatRange(0, 1, max_open=True), help="Share of documents to hold back."
+    "--num-epochs", metavar="X", type=click.FloatRange(min=0, min_open=True), help="Passes over the data."
+)
+@click.option("--batch-size", metavar="N", type=click.IntRange(min=1), help="Windows in a micro-batch.")
+@click.option("--seq-len", metavar="N", type=click.IntRange(min=1), help="Tokens in a window.")
+@click.option(
+    "--grad-accum", metavar="N", type=click.IntRange(min=1), help="Micro-batches in an optimizer step."
+)
+@click.option("--learning-rate", metavar="RATE", type=click.FloatRange(min=0), help="Peak of the schedule.")
+@click.option(
+    "--val-fraction",
+    metavar="SHARE",
+    type=click.FloatRange(0, 1, max_open=True),
+    help="Share of documents to hold back.",
 )
 @click.option("--device", type=DEVICE, help="Where to compute.", show_default="the setting")
-@click.option("--dtype", type=click.Choice(("auto", *DTYPES, *DTYPE_ALIASES)), help="What to compute in.")
-@click.option("--seed", type=click.IntRange(0, 2**63 - 1), help="Decides weights, shuffling and draws.")
+@click.option(
+    "--dtype",
+    type=click.Choice(("auto", *DTYPES, *DTYPE_ALIASES)),
+    metavar="DTYPE",
+    help="What to compute in: float32, bfloat16, float16 (or bf16 …); auto is what the device does best.",
+)
+@click.option(
+    "--seed", metavar="N", type=click.IntRange(0, 2**63 - 1), help="Decides weights, shuffling and draws."
+)
 @click.option(
     "--set",
     "settings",
     metavar="KEY=VALUE",
     multiple=True,
     callback=key_values,
-    help="Any key of the config; may be repeated.",
+    help="Any key of the config, as trainer.loss_on=assistant; may be repeated.",
 )
 @click.option("--special", is_flag=True, help="Read spellings like <|endoftext|> in text as special tokens.")
 @click.option("--resume", type=RUN, help="Go on with a run: its name or folder, latest, or auto.")
@@ -117,7 +135,9 @@ class _Remembering(click.Command):
 @click.option("--name", help="What to call the run; a number is added.", show_default="the config's name")
 @click.option("--background", is_flag=True, help="Return at once; the run goes on.")
 @click.option(
-    "--events", is_flag=True, help="With --json, all that happens: other lines have a type, steps have none."
+    "--events",
+    is_flag=True,
+    help="With --json, a line for all that happens; those that are no steps have a type.",
 )
 @click.option("--run", "--worker", "worker", type=click.Path(path_type=Path), hidden=True)
 @runs_dir_option
@@ -128,7 +148,8 @@ def train(ctx: click.Context, /, **options: Any) -> Watch | Leading | Started:
 
     The config says what to train and how, the data what it learns. Without a terminal it writes plain lines,
     with --json a line for each step. Ctrl-C asks the run to save and stop; a second one leaves it in the
-    background. At the prompt it returns at once. What is not given here has its value from the config.
+    background. At the prompt it returns at once; `run` steers it. What is not given here has its value from
+    the config.
     """
     from nanoshell import placement
 
@@ -142,7 +163,9 @@ def train(ctx: click.Context, /, **options: Any) -> Watch | Leading | Started:
 
         if place.rank:
             ctx.exit(torchrun.follow(session, place))
-        return torchrun.lead(session, place, lambda: _request(session, options, argv))
+        return torchrun.lead(
+            session, place, lambda: _request(session, options, argv), everything=options["events"]
+        )
     since = time.time()
     run = session.train(_request(session, options, argv))
     if options["background"]:
