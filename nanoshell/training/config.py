@@ -19,7 +19,7 @@ MAX_SEED = 2**63 - 1
 
 DEFAULT_BALANCE_ALPHA = 0.01
 
-ScheduleName = Literal["constant", "linear", "cosine", "trapezoid"]
+ScheduleName = Literal["auto", "constant", "linear", "cosine", "trapezoid"]
 SoftmaxName = Literal["auto", "full", "sampled"]
 
 
@@ -76,10 +76,12 @@ class TrainerConfig(BaseModel):
 
     # The update
     optimizer: str = "adamw"
+    """A registered optimizer; ``auto`` takes the one that suits the width and the tokens of a step."""
     optimizer_options: Mapping[str, Any] = Field(default_factory=dict)
     """What a plugin's optimizer may want to know beyond these keys."""
     learning_rate: PositiveNumber = 1e-3
     schedule: ScheduleName = "cosine"
+    """How the learning rate falls; ``auto`` takes what suits the optimizer."""
     warmup_steps: Natural | None = None
     """Steps over which the learning rate rises from 0; absent: a fiftieth of the horizon, at most 200."""
     decay_ratio: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False), BeforeValidator(_number)] = 0.5

@@ -21,6 +21,7 @@ from nanoshell.runs.live import others_here
 from nanoshell.runs.process import start_worker
 from nanoshell.tokenizer.files import carried_tokenizer, carry_tokenizer
 from nanoshell.tokenizer.store import find_tokenizer, recipe_of
+from nanoshell.training.automatic import resolve
 from nanoshell.training.batches import open_loader
 from nanoshell.training.checkpoint import read_document
 from nanoshell.training.config import RunConfig
@@ -98,7 +99,9 @@ def _start_new(
     carried = carried_tokenizer(initial_checkpoint) if initial_checkpoint else None
     name = config.model.tokenizer
     tokenizer = carried or choose_tokenizer(name, source, request.special, plugins, narrator)
-    config = fit_vocabulary(config, tokenizer)
+    config, chosen = resolve(fit_vocabulary(config, tokenizer))
+    if chosen:
+        narrator.note(f"auto: {', '.join(chosen)}")
     check_samples(configured(config), config, tokenizer, plugins.samplers)
     check_rows(config.windows_per_step, _count_processes(initial_checkpoint, request))
     corpus = prepare_corpus(source, tokenizer, template, special=request.special, narrator=narrator)

@@ -171,9 +171,9 @@ def orthogonalise(matrices: Tensor, iterations: int = 5) -> Tensor:
     return x.mT if tall else x
 
 
-def _stacks(parameters: Iterable[nn.Parameter]) -> Iterator[list[nn.Parameter]]:
+def _stacks(parameters: Iterable[Tensor]) -> Iterator[list[Tensor]]:
     """Yield those of ``parameters`` that have a gradient, in lists of one shape, device and dtype."""
-    alike: dict[Any, list[nn.Parameter]] = defaultdict(list)
+    alike: dict[Any, list[Tensor]] = defaultdict(list)
     for parameter in parameters:
         if parameter.grad is not None:
             alike[parameter.shape, parameter.device, parameter.dtype].append(parameter)

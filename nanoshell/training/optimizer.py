@@ -57,7 +57,7 @@ def adamw(model: nn.Module, trainer: TrainerConfig) -> torch.optim.Optimizer:
 def build_optimizer(
     model: nn.Module, trainer: TrainerConfig, optimizers: Registry[Any]
 ) -> torch.optim.Optimizer:
-    """Return the optimizer that ``trainer.optimizer`` names.
+    """Return the optimizer that ``trainer.optimizer`` names. What ``auto`` is is said before: see `resolve`.
 
     Raises `UnknownNameError` for a name that nobody registered and `ConfigError` where the plugin that did
     brings something else than an optimizer.

@@ -11,12 +11,17 @@ from typing import TYPE_CHECKING, Any, Literal
 from nanoshell.errors import DeviceError, unknown_name
 from nanoshell.model.backend import choose_backend
 from nanoshell.model.config import check_kinds, check_vocabulary, with_vocabulary
+from nanoshell.training.automatic import choose_optimizer
+from nanoshell.tokenizer.store import Registered, find_tokenizer, recipe_of
 from nanoshell.training.config import RunConfig
 
 if TYPE_CHECKING:
+    from nanoshell.model.config import ModelConfig
     from nanoshell.plugin.manager import Plugins
     from nanoshell.tokenizer.base import Tokenizer
 
+USUAL_CHARACTERS = 100
+"""Ids of a character tokenizer of English text, more or less."""
 _NO_TORCH_NEEDED = ("auto", "cpu")
 
 
@@ -68,7 +73,7 @@ def check_names(config: RunConfig, plugins: Plugins) -> None:
 
     The tokenizer's is not looked at: a run and a checkpoint carry theirs.
     """
-    plugins.optimizers.entry(config.trainer.optimizer)
+    plugins.optimizers.entry(choose_optimizer(config.trainer, config.model))
     check_kinds(config.model, plugins.mixers)
     device = config.trainer.device_name
     if device != "auto" and device not in plugins.backends:
@@ -83,6 +88,22 @@ def fit_vocabulary(config: RunConfig, tokenizer: Tokenizer) -> RunConfig:
     model = with_vocabulary(config.model, tokenizer.vocab_size)
     check_vocabulary(model, tokenizer)
     return config.model_copy(update={"model": model})
+
+
+def expected_vocabulary(model: ModelConfig, registered: Registered) -> tuple[ModelConfig, str]:
+    """Return ``model`` with the ids that it will have where it leaves that to the tokenizer, and a note.
+
+    The note is empty where the number is known. Of characters it depends on the data: `USUAL_CHARACTERS` are
+    counted. Raises `UnknownNameError` and `TokenizerError` for a tokenizer that is not here.
+    """
+    if "vocab_size" in model.model_fields_set:
+        return model, ""
+    recipe = None if model.tokenizer in registered else recipe_of(model.tokenizer)
+    if recipe is None:
+        return with_vocabulary(model, find_tokenizer(model.tokenizer, registered).vocab_size), ""
+    if recipe.vocab_size is not None:
+        return with_vocabulary(model, recipe.vocab_size), ""
+    return with_vocabulary(model, USUAL_CHARACTERS), "the characters of the data, counted here as"
 
 
 def check_device(config: RunConfig, plugins: Plugins) -> None:

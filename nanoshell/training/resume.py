@@ -20,6 +20,7 @@ from nanoshell.narrator import Narrator
 from nanoshell.runs.directory import RunDirectory, find_run, list_runs
 from nanoshell.runs.locate import checkpoint_at, split_step
 from nanoshell.runs.process import hold_lock, refuse_live
+from nanoshell.training.automatic import as_chosen
 from nanoshell.training.batches import open_loader
 from nanoshell.training.checkpoint import DOCUMENT, check_whole, point_latest, read_document
 from nanoshell.training.config import RunConfig
@@ -248,10 +249,10 @@ def agreed_config(
 def _wanted(recorded: RunConfig, request: TrainRequest, what: str) -> RunConfig:
     """Return the config that ``request`` asks for; what it leaves out is as in ``recorded``."""
     if request.config is None:
-        return RunConfig.from_dict(override(recorded.to_dict(), request.overrides), what)
-    # A vocabulary whose size is left to the tokenizer is that of the run.
+        return as_chosen(RunConfig.from_dict(override(recorded.to_dict(), request.overrides), what), recorded)
+    # A vocabulary whose size is left to the tokenizer is that of the run, and so is what auto became.
     model = with_vocabulary(request.config.model, recorded.model.vocab_size)
-    return request.config.model_copy(update={"model": model})
+    return as_chosen(request.config.model_copy(update={"model": model}), recorded)
 
 
 def _replanned(

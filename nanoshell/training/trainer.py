@@ -21,6 +21,7 @@ from nanoshell.data.tokens import used_ids
 from nanoshell.errors import CheckpointError, DataError
 from nanoshell.model.transformer import build_model
 from nanoshell.model.weights import WEIGHTS, read_tensors, save_model
+from nanoshell.training.automatic import resolve
 from nanoshell.training.balance import Routers
 from nanoshell.training.batches import open_loader
 from nanoshell.training.checkpoint import read_document
@@ -337,6 +338,7 @@ def build_trainer(
 
     Raises `ConfigError`, `DataError`, and `UnknownNameError` for what no plugin brings.
     """
+    config, _ = resolve(config)
     trainer = config.trainer
     loader = open_loader(config, corpus, tokenizer)
     model = build_model(config.model, plugins.mixers, seed=trainer.seed).to(device).train()

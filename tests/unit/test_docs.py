@@ -8,6 +8,7 @@ from pathlib import Path
 from nanoshell.model.config import OUR_KINDS, ModelConfig
 from nanoshell.plugin.manager import load_plugins
 from nanoshell.training.config import TrainerConfig
+from nanoshell.training.muon import MuonOptions
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE = (DOCS / "configuration.md").read_text("utf-8")
@@ -16,13 +17,16 @@ READ_AND_NOT_USED = {
     "distributed",
     "group_size",
     "beta_kl",
-    "optimizer_options",
 }
 
 
 def documented(section: str) -> set[str]:
     """Return the keys in the first column of the table under ``section``."""
-    table = PAGE.split(f"## `{section}:`")[1].split("\n## ")[0]
+    return first_column(f"`{section}:`")
+
+
+def first_column(heading: str) -> set[str]:
+    table = PAGE.split(f"## {heading}\n")[1].split("\n## ")[0]
     firsts = (line.split("|")[1] for line in table.splitlines() if line.startswith("| `"))
     return {key for first in firsts for key in re.findall(r"`(\w+)`", first)}
 
@@ -33,6 +37,10 @@ def test_every_key_of_a_model_is_documented() -> None:
 
 def test_every_key_of_a_trainer_is_documented() -> None:
     assert documented("trainer") == set(TrainerConfig.model_fields) - READ_AND_NOT_USED
+
+
+def test_every_option_of_muon_is_documented() -> None:
+    assert first_column("Optimizers") == set(MuonOptions.model_fields)
 
 
 def test_the_table_of_samplers_has_every_setting_with_its_order_and_default() -> None:

@@ -6,6 +6,7 @@ import math
 from itertools import pairwise
 
 import pytest
+import torch
 from hypothesis import given, strategies as st
 
 from nanoshell.training.config import TrainerConfig
@@ -64,3 +65,27 @@ def test_a_warmup_that_is_not_given_is_a_fiftieth_and_has_a_limit(horizon: int, 
 def test_a_warmup_longer_than_the_horizon_ends_with_it() -> None:
     schedule = build_schedule(TrainerConfig(warmup_steps=50, learning_rate=1.0), 10)
     assert schedule.at(10) == 1.0
+
+
+@pytest.mark.parametrize("kind", ["linear", "cosine", "trapezoid"])
+def test_it_falls_as_torchs_schedules_do(kind: str) -> None:
+    peak, horizon, warmup, low = 0.3, 90, 7, 0.1
+    schedule = Schedule(kind, peak, horizon, warmup, low, 0.4)  # type: ignore[arg-type]
+    start = {"trapezoid": 54}.get(kind, warmup)
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=peak)
+    falls: torch.optim.lr_scheduler.LRScheduler
+    if kind == "cosine":
+        falls = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, horizon - start, peak * low)
+    else:
+        falls = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, low, horizon - start)
+    for step in range(start, horizon + 1):
+        assert schedule.at(step) == pytest.approx(optimizer.param_groups[0]["lr"], rel=1e-9)
+        optimizer.step()
+        falls.step()
+    flat = [schedule.at(step) for step in range(warmup, start)]
+    assert flat == [peak] * len(flat)
+
+
+def test_what_auto_becomes() -> None:
+    assert build_schedule(TrainerConfig(schedule="auto"), 10).kind == "trapezoid"
+    assert build_schedule(TrainerConfig(schedule="linear"), 10).kind == "linear"
