@@ -42,7 +42,7 @@ def answered(
         answer, events = _wait(session, run, request_id, action, offset)
     except KeyboardInterrupt:
         raise Interrupted(
-            f"no longer waiting for {run.name}, which will {action} after its step all the same",
+            f"no longer waiting for {run.name}, which does '{action}' after its step all the same",
             hint=f"see what it did with: {typed(f'runs log {run.name} -f')}",
         ) from None
     if not answer.get("ok"):
@@ -75,12 +75,12 @@ def _wait(
         waited = time.monotonic() - began
         if waited > SLOW_SECONDS and not said:
             session.narrator.note(
-                f"asked {run.name} to {action}; it does so after its current step (Ctrl-C stops waiting only)"
+                f"{run.name} answers '{action}' after its current step (Ctrl-C stops waiting only)"
             )
             said = True
         if waited > PATIENCE_SECONDS and action not in LONG:
             raise RunError(
                 f"run {run.name} has not answered within {PATIENCE_SECONDS:.0f} s: it is {status.state}",
-                hint=f"it will {action} after its step; look again with: {typed(f'runs show {run.name}')}",
+                hint=f"it does '{action}' after its step; look again with: {typed(f'runs show {run.name}')}",
             )
         time.sleep(_POLL_SECONDS)

@@ -222,7 +222,7 @@ def test_slow_answers_are_waited_for_and_ctrl_c_ends_the_waiting_alone(
     said = nanoshell("run", "checkpoint")
     assert said.code == 130
     assert "after its current step" in notes[0]
-    assert "no longer waiting for tiny-1, which will checkpoint after its step all the same" in said.err
+    assert "no longer waiting for tiny-1, which does 'checkpoint' after its step all the same" in said.err
     assert [asked["action"] for asked in inbox.poll()] == ["checkpoint"]
     assert not fake.run.status().ended
 
