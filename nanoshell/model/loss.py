@@ -7,9 +7,19 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-CHUNK_ELEMENTS = 1 << 25
-"""Logits held at a time: 128 MiB of float32."""
+CHUNK_BYTES = 1 << 26
+"""Logits held at a time on the processor: 64 MiB. Products of so many rows run at full speed."""
+
+ACCELERATOR_CHUNK_BYTES = 1 << 29
+"""An accelerator needs larger products to be busy."""
+
+BLOCK_BYTES = 1 << 22
+"""The processor takes the softmax of so many logits at a time: they stay in its cache for all passes."""
+
+SMALL_ELEMENTS = 1 << 20
+"""Up to so many logits in all are left to autograd: what is spared does not pay for the parts."""
 
 
 def full_loss(
@@ -32,11 +42,14 @@ def full_loss(
     flat = hidden.reshape(-1, hidden.shape[-1])
     labels = targets.reshape(-1)
     counting = labels != ignore_index
-    if torch.is_grad_enabled() and (hidden.requires_grad or head_weight.requires_grad):
+    shaping = (bias, cap)
+    if labels.numel() * head_weight.shape[0] <= SMALL_ELEMENTS:
+        total = _of_few(flat, head_weight, labels, ignore_index, *shaping)
+    elif torch.is_grad_enabled() and (hidden.requires_grad or head_weight.requires_grad):
         apply: Callable[..., Tensor] = _ChunkedCrossEntropy.apply  # torch leaves it untyped
-        total = apply(flat, head_weight, labels, counting, bias, cap)
+        total = apply(flat, head_weight, labels, counting, *shaping)
     else:
-        total, _, _ = _sum_over_chunks(flat, head_weight, labels, counting, bias, cap, want=(False, False))
+        total, _, _ = _sum_over_chunks(flat, head_weight, labels, counting, *shaping, want=(False, False))
     return total, counting.sum()
 
 
@@ -46,6 +59,18 @@ def soft_cap(logits: Tensor, cap: float) -> Tensor:
     As the final logits of Gemma 2 (arXiv 2408.00118).
     """
     return torch.tanh(logits / cap) * cap
+
+
+def _of_few(
+    hidden: Tensor, weight: Tensor, labels: Tensor, ignore_index: int, bias: Tensor | None, cap: float | None
+) -> Tensor:
+    logits = F.linear(hidden.to(weight.dtype), weight)
+    logits = logits.to(_softmax_dtype(logits.dtype))
+    if cap is not None:
+        logits = soft_cap(logits, cap)
+    if bias is not None:
+        logits = logits + bias
+    return F.cross_entropy(logits, labels, ignore_index=ignore_index, reduction="sum")
 
 
 class _ChunkedCrossEntropy(torch.autograd.Function):
@@ -97,36 +122,68 @@ def _sum_over_chunks(
     kind = hidden.device.type
     dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else weight.dtype
     operand, table = hidden.detach().to(dtype), weight.detach().to(dtype)
-    rows = max(16, CHUNK_ELEMENTS // weight.shape[0])
-    total = torch.zeros((), dtype=torch.promote_types(dtype, torch.float32), device=hidden.device)
+    rows, block = _portions(len(labels), weight.shape[0] * dtype.itemsize, kind)
+    losses = torch.empty(len(labels), dtype=_softmax_dtype(dtype), device=hidden.device)
     hidden_grad = torch.empty_like(hidden) if want[0] else None
-    weight_grad = torch.zeros_like(weight) if want[1] else None
+    weight_grad = torch.empty_like(weight) if want[1] else None
+    buffer = torch.empty(rows, weight.shape[0], dtype=dtype, device=hidden.device)
     labels = torch.where(counting, labels, 0)
-    with torch.autocast(kind, enabled=False):
+    with torch.autocast(kind, enabled=False), torch.no_grad():
         for start in range(0, len(labels), rows):
             part = slice(start, start + rows)
-            states, label, keep = operand[part], labels[part, None], counting[part, None]
-            logits = (states @ table.t()).to(total.dtype)
-            bend = None
-            if cap is not None:
-                bend = logits.div_(cap).tanh_()
-                logits = bend * cap
-            if bias is not None:
-                logits = logits.add_(bias)
-            normaliser = logits.logsumexp(-1, keepdim=True)
-            total += ((normaliser - logits.gather(1, label)) * keep).sum()
-            if not any(want):
-                continue
-            slope = logits.sub_(normaliser).exp_()
-            slope.scatter_add_(1, label, torch.full_like(normaliser, -1.0))
-            if bend is not None:
-                slope.mul_(bend.square_().neg_().add_(1))
-            slope = slope.mul_(keep).to(dtype)
+            states = operand[part]
+            logits = torch.mm(states, table.t(), out=buffer[: len(states)])
+            for first in range(0, len(states), block):
+                inner = slice(first, first + block)
+                outer = slice(start + first, start + min(first + block, len(states)))
+                losses[outer] = _loss_and_slope(logits[inner], labels[outer], counting[outer], bias, cap)
+            slope = logits  # what `_loss_and_slope` has left in its place
             if hidden_grad is not None:
-                hidden_grad[part] = slope @ table
+                _multiply(slope, table, hidden_grad[part], add=False)
             if weight_grad is not None:
-                if weight_grad.dtype == dtype:
-                    weight_grad.addmm_(slope.t(), states)
-                else:
-                    weight_grad += slope.t() @ states
-    return total, hidden_grad, weight_grad
+                _multiply(slope.t(), states, weight_grad, add=start > 0)
+    return losses.sum(), hidden_grad, weight_grad
+
+
+def _loss_and_slope(
+    logits: Tensor, labels: Tensor, counting: Tensor, bias: Tensor | None, cap: float | None
+) -> Tensor:
+    """Return the loss of each row of ``logits`` (rows, vocab), and leave its slope in their place."""
+    scores = logits.to(_softmax_dtype(logits.dtype))
+    bend = None
+    if cap is not None:
+        bend = (scores / cap).tanh_()
+        scores = bend * cap
+    if bias is not None:
+        scores = scores + bias
+    label, keep = labels[:, None], counting[:, None]
+    # The largest probability is 1 / Σ exp(score - largest): it gives the normaliser without another sum.
+    largest, own = scores.amax(-1, keepdim=True), scores.gather(1, label)
+    slope = scores.softmax(-1)
+    loss = (largest - own - slope.amax(-1, keepdim=True).log()) * keep
+    slope.scatter_add_(1, label, torch.full_like(loss, -1.0))
+    if bend is not None:
+        slope.mul_(bend.square_().neg_().add_(1))
+    torch.mul(slope, keep, out=logits) if logits.dtype == slope.dtype else logits.copy_(slope.mul_(keep))
+    return loss[:, 0]
+
+
+def _multiply(left: Tensor, right: Tensor, out: Tensor, *, add: bool) -> None:
+    """Write ``left`` @ ``right`` to ``out``, or add it there."""
+    if out.dtype == right.dtype:
+        torch.addmm(out, left, right, beta=float(add), out=out)
+    elif add:
+        out += left @ right
+    else:
+        out.copy_(left @ right)
+
+
+def _portions(tokens: int, row_bytes: int, kind: str) -> tuple[int, int]:
+    """Return how many tokens' logits to hold at a time, and of how many to take the softmax at a time."""
+    rows = max(16, (CHUNK_BYTES if kind == "cpu" else ACCELERATOR_CHUNK_BYTES) // row_bytes)
+    rows = -(-tokens // -(-tokens // rows))  # chunks of one size: a small one at the end is slow
+    return rows, max(1, BLOCK_BYTES // row_bytes) if kind == "cpu" else rows
+
+
+def _softmax_dtype(dtype: torch.dtype) -> torch.dtype:
+    return torch.promote_types(dtype, torch.float32)
