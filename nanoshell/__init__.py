@@ -203,6 +203,7 @@ if TYPE_CHECKING:
     from nanoshell.training.muon import muon as muon
     from nanoshell.training.optimizer import adamw as adamw
     from nanoshell.training.presets import list_presets as list_presets, load_config as load_config
+    from nanoshell.training.request import expected_vocabulary as expected_vocabulary
     from nanoshell.training.settable import SETTABLE as SETTABLE, settable_key as settable_key
     from nanoshell.training.worker import run_worker as run_worker
 
@@ -314,6 +315,7 @@ _HOME = {
     "dry": "nanoshell.generation.dry",
     "dynamic_temperature": "nanoshell.generation.temperature",
     "effective_events": "nanoshell.runs.events",
+    "expected_vocabulary": "nanoshell.training.request",
     "export_conversation": "nanoshell.chat.transfer",
     "find_run": "nanoshell.runs.directory",
     "find_tokenizer": "nanoshell.tokenizer.store",

@@ -116,6 +116,11 @@ def _start_new(
     trainer = config.trainer
     for key in trainer.unused_keys():
         narrator.note(f"trainer.{key} is read and not used by this run")
+    if config.model.vocab_size > 2 * tokenizer.vocab_size:
+        narrator.note(
+            f"the model has {config.model.vocab_size:,} ids, and tokenizer '{tokenizer.name}' only "
+            f"{tokenizer.vocab_size:,}: --set model.vocab_size=auto fits it"
+        )
     for key in config.model.unused_keys():
         narrator.note(f"model.{key} is read and not used: no layer is of a kind that it is for")
     record = RunRecord(

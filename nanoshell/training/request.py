@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from nanoshell.errors import DeviceError, unknown_name
 from nanoshell.model.backend import choose_backend
 from nanoshell.model.config import check_kinds, check_vocabulary, with_vocabulary
-from nanoshell.training.automatic import choose_optimizer
 from nanoshell.tokenizer.store import Registered, find_tokenizer, recipe_of
+from nanoshell.training.automatic import choose_optimizer
 from nanoshell.training.config import RunConfig
 
 if TYPE_CHECKING:

@@ -69,6 +69,7 @@ class ModelDetails:
     not_compiled: str | None = None
     memory_bytes: int | None = None
     _head_tied: bool = False
+    _vocabulary_note: str = ""
     _device: str | None = None
 
     def __rich__(self) -> RenderableType:
@@ -86,7 +87,7 @@ class ModelDetails:
                 ),
                 ("layers", _by_kind(self.layers)),
                 ("positions", f"{shape.get('max_seq_len'):,}"),
-                ("vocabulary", f"{shape.get('vocab_size'):,}"),
+                ("vocabulary", f"{self._vocabulary_note} {shape.get('vocab_size'):,}".lstrip()),
                 ("weights", f"{human_bytes(self.bytes)} on disk" if self.bytes is not None else None),
                 ("device", self._device),
                 (
@@ -206,13 +207,21 @@ def model(ctx: click.Context) -> Any:
 @click.pass_obj
 def list_all(session: Session) -> Rows[PresetRow]:
     """List the presets that `train --config` takes by name."""
-    from nanoshell import NanoshellError, list_presets, load_config, parameter_split, typed
+    from nanoshell import (
+        NanoshellError,
+        expected_vocabulary,
+        list_presets,
+        load_config,
+        parameter_split,
+        typed,
+    )
 
     rows = []
     for preset in list_presets():
         parameters, problem = None, ""
         try:
-            parameters = parameter_split(load_config(preset.path).model).total
+            config, _ = expected_vocabulary(load_config(preset.path).model, session.plugins.tokenizers)
+            parameters = parameter_split(config).total
         except NanoshellError as error:
             problem = error.message
         rows.append(PresetRow(preset.name, preset.summary, parameters, str(preset.path), problem))
@@ -293,7 +302,7 @@ def _locate(session: Session, reference: str) -> ModelLocation:
 
 def _preset(session: Session, reference: str) -> ModelDetails | None:
     """Return the preset or YAML file that ``reference`` names, or None where it names none."""
-    from nanoshell import list_presets, load_config
+    from nanoshell import expected_vocabulary, list_presets, load_config
 
     paths = {preset.name: preset.path for preset in list_presets()}
     path = paths.get(reference)
@@ -301,8 +310,8 @@ def _preset(session: Session, reference: str) -> ModelDetails | None:
         path = Path(reference).expanduser()
     if path is None:
         return None
-    config = load_config(path).model
-    return _details(path.stem, "preset", path, config, counted(session, config))
+    config, note = expected_vocabulary(load_config(path).model, session.plugins.tokenizers)
+    return _details(path.stem, "preset", path, config, counted(session, config), vocabulary_note=note)
 
 
 def _details(
@@ -318,6 +327,7 @@ def _details(
     compiled: bool | None = None,
     not_compiled: str | None = None,
     memory_bytes: int | None = None,
+    vocabulary_note: str = "",
 ) -> ModelDetails:
     weights = path / _WEIGHTS
     return ModelDetails(
@@ -334,5 +344,6 @@ def _details(
         not_compiled=not_compiled,
         memory_bytes=memory_bytes,
         _head_tied=config.tie_embeddings,
+        _vocabulary_note=vocabulary_note,
         _device=device,
     )

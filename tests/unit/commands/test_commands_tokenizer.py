@@ -196,3 +196,13 @@ def test_a_preset_makes_its_tokenizer_from_the_data(
     (run.path / "tokenizer.json").write_text((run.path / "tokenizer.json").read_text().replace("user", "you"))
     with pytest.raises(RunError, match="another version"):
         build_tokenizer(run, record, plugins)
+
+
+def test_a_preset_is_counted_with_the_vocabulary_that_it_will_have(nanoshell, home: Path) -> None:
+    bpe = nanoshell("model", "info", "bpe.yaml", "--json").json
+    assert (bpe["config"]["vocab_size"], bpe["parameters"]["embedding"]) == (280, 280 * 16)
+    char = nanoshell("model", "info", "char.yaml")
+    assert "the characters of the data, counted here as 100" in char.out
+    unknown = nanoshell("model", "info", "mine.yaml")
+    assert unknown.code == 2
+    assert "unknown tokenizer 'mine'" in unknown.err
