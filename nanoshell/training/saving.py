@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from nanoshell.runs.directory import RunDirectory
     from nanoshell.runs.events import EventLog
     from nanoshell.tokenizer.base import Tokenizer
+    from nanoshell.training.config import RunConfig
     from nanoshell.training.record import RunRecord
     from nanoshell.training.trainer import Trainer
 
@@ -41,20 +42,23 @@ class Saver:
         self._trainer = trainer
         self._tokenizer = tokenizer
         self._events = events
-        self._saved_step: int | None = trainer.step  # where there is a checkpoint at all, it was restored
+        self._saved = self._course()  # where there is a checkpoint at all, it was restored
         self._num_bytes = 0
         self.best = best_evaluation(run, trainer.step)
 
     @property
     def is_saved(self) -> bool:
-        """Whether there is a checkpoint of the step that the trainer is at."""
-        return self._saved_step == self._trainer.step and self._run.latest_checkpoint() is not None
+        """Whether there is a checkpoint of the step that the trainer is at, with the settings that it has."""
+        return self._saved == self._course() and self._run.latest_checkpoint() is not None
 
     def save(self) -> Path:
-        """Write a checkpoint unless this step has one, and return its path. Raises `StorageError`."""
+        """Write a checkpoint unless there is one of this step and these settings, and return its path.
+
+        Raises `StorageError`.
+        """
         step = self._trainer.step
         latest = self._run.latest_checkpoint()
-        if self._saved_step == step and latest is not None:
+        if self._saved == self._course() and latest is not None:
             return latest
         self.point_best()
         began = time.perf_counter()
@@ -66,7 +70,7 @@ class Saver:
             settings.max_checkpoints,
             keep_best=settings.keep_best,
         )
-        self._saved_step = step
+        self._saved = self._course()
         self._events.write(
             "checkpoint",
             step=step,
@@ -75,6 +79,10 @@ class Saver:
             seconds=round(time.perf_counter() - began, 3),
         )
         return path
+
+    def _course(self) -> tuple[int, RunConfig, int]:
+        """Return what a checkpoint is of: a step, and what was set or extended there belongs to it."""
+        return self._trainer.step, self._trainer.config, self._trainer.schedule.horizon
 
     def snapshot(self) -> Path:
         """Write the weights unless this step has them there, and return their folder."""

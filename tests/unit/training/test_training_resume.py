@@ -27,6 +27,7 @@ from nanoshell.runs.process import refuse_live
 from nanoshell.training import launch
 from nanoshell.training.resume import find_resume_point
 from nanoshell.training.worker import run_worker
+from tests.unit.training.steering import asking
 
 
 def losses(lab: Any, run: RunDirectory) -> dict[int, tuple[float, float]]:
@@ -163,7 +164,7 @@ def test_a_run_of_another_host_goes_on_once_it_is_silent_and_is_untouched_before
     on_another_host(run, 3600)
     started: list[RunDirectory] = []
 
-    def start(run: RunDirectory, arguments: Sequence[str]) -> None:
+    def start(run: RunDirectory, arguments: Sequence[str], **options: Any) -> None:
         refuse_live(run)  # as the launch does, after the record has been written
         started.append(run)
 
@@ -320,9 +321,7 @@ def test_a_config_that_is_forced_keeps_the_weights_and_what_fits_of_the_rest(lab
     assert "forced" not in lab.events(run, "resume")[-1]
     told = {event["step"]: event["loss"] for event in lab.events(run, "step")[:5]}
     assert losses(lab, run)[5][0] == told[5]
-    with pytest.raises(
-        ConfigError, match=r"another config: trainer.learning_rate 0.002 -> 0.01"
-    ):
+    with pytest.raises(ConfigError, match=r"another config: trainer.learning_rate 0.002 -> 0.01"):
         lab.prepare(lab.request(None, None, resume=run.name, overrides={"learning_rate": 0.01}))
 
 
@@ -390,3 +389,18 @@ def test_a_run_that_was_killed_before_its_first_checkpoint_begins_again_in_its_f
     whole = lab.prepare(lab.request(config, lab.corpus()))
     run_worker(whole, lab.plugins)
     assert losses(lab, run) == losses(lab, whole)
+
+
+def test_what_is_set_after_a_save_is_saved_with_the_stop_at_the_same_step(lab: Any) -> None:
+    config = lab.config(max_steps=6, save_interval=3)
+    run = lab.prepare(lab.request(config, lab.corpus()))
+    asked = [("set", {"values": {"learning_rate": 2e-3}}), ("extend", {"steps": 2}), ("stop", {})]
+    with asking(run, {3: asked}):
+        assert run_worker(run, lab.plugins) == 0
+    assert run.latest_checkpoint().name == "step-000003"
+    run.process_path.unlink()  # the next worker is another process, and these requests are not for it
+    lab.prepare(lab.request(None, None, resume="auto"))
+    assert run_worker(run, lab.plugins) == 0
+    events = lab.events(run, "step")
+    assert [event["step"] for event in events] == list(range(1, 9))
+    assert events[2]["learning_rate"] > 2e-3 >= events[3]["learning_rate"]
