@@ -78,5 +78,6 @@ def read_samples(
     if step is not None:
         rows = [row for row in rows if row.step == step]
     here = f"{run.name} has taken no samples" + (f" after step {step:,}" if step is not None else "")
-    how = f"take one: {typed(f'run sample PROMPT --run {run.name}')}, or set trainer.sample_interval"
+    now = "" if run.status().ended else f"take one: {typed(f'run sample PROMPT --run {run.name}')}, or "
+    how = f"{now}let runs take them: trainer.sample_interval"
     return Samples(rows[-last:] if last else rows, f"{here}; {how}")
