@@ -181,8 +181,9 @@ if TYPE_CHECKING:
         open_session as open_session,
     )
     from nanoshell.spelling import typed as typed
-    from nanoshell.tokenizer.base import PortableTokenizer as PortableTokenizer, Tokenizer as Tokenizer
+    from nanoshell.tokenizer.base import Tokenizer as Tokenizer
     from nanoshell.tokenizer.bpe import cl100k_base as cl100k_base
+    from nanoshell.tokenizer.files import PortableTokenizer as PortableTokenizer
     from nanoshell.tokenizer.store import (
         TokenizerInfo as TokenizerInfo,
         TokenizerRecipe as TokenizerRecipe,
@@ -193,6 +194,7 @@ if TYPE_CHECKING:
         trained_path as trained_path,
     )
     from nanoshell.tokenizer.streaming import StreamingDecoder as StreamingDecoder
+    from nanoshell.training.compiled_step import run_warm_up as run_warm_up
     from nanoshell.training.distributed import (
         Placement as Placement,
         placement as placement,
@@ -258,7 +260,7 @@ _HOME = {
     "ParameterSplit": "nanoshell.model.parameters",
     "Placement": "nanoshell.training.distributed",
     "PluginError": "nanoshell.errors",
-    "PortableTokenizer": "nanoshell.tokenizer.base",
+    "PortableTokenizer": "nanoshell.tokenizer.files",
     "RUN": "nanoshell.command.complete",
     "RegisterBackend": "nanoshell.plugin.hookspecs",
     "RegisterChatTemplate": "nanoshell.plugin.hookspecs",
@@ -356,6 +358,7 @@ _HOME = {
     "request": "nanoshell.runs.control",
     "role_ids": "nanoshell.chat.template",
     "run_follower": "nanoshell.training.follower",
+    "run_warm_up": "nanoshell.training.compiled_step",
     "run_worker": "nanoshell.training.worker",
     "settable_key": "nanoshell.training.settable",
     "source_of": "nanoshell.tokenizer.store",

@@ -13,8 +13,7 @@ from nanoshell import paths
 from nanoshell.data.source import DataSource, Document, RemoteSource
 from nanoshell.errors import DataError, TokenizerError, UsageError
 from nanoshell.narrator import Narrator, SilentNarrator
-from nanoshell.tokenizer.base import PortableTokenizer
-from nanoshell.tokenizer.files import FORMAT, read_tokenizer, write_tokenizer
+from nanoshell.tokenizer.files import FORMAT, PortableTokenizer, read_tokenizer, write_tokenizer
 from nanoshell.tokenizer.making import make_char, train_bpe
 from nanoshell.tokenizer.special import FEW_SPECIAL_TOKENS
 from nanoshell.tokenizer.store import Registered, TokenizerRecipe, check_new_name, trained_path

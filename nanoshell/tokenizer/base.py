@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 
 @runtime_checkable
@@ -49,11 +49,3 @@ class Tokenizer(Protocol):
 
     def token_bytes(self, token_id: int) -> bytes:
         """Return the bytes that ``token_id`` stands for. Raises `TokenizerError` for unknown ids."""
-
-
-@runtime_checkable
-class PortableTokenizer(Tokenizer, Protocol):
-    """A tokenizer that is data and no code: a model carries it along, in a file."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return what a tokenizer file holds about it, ``kind`` first, as JSON-able values."""

@@ -10,7 +10,7 @@ from typing import Any
 from nanoshell.errors import TokenizerError, nearest
 from nanoshell.files import write_text
 from nanoshell.spelling import typed
-from nanoshell.tokenizer.base import PortableTokenizer, Tokenizer
+from nanoshell.tokenizer.base import Tokenizer
 from nanoshell.tokenizer.char import CharTokenizer
 from nanoshell.tokenizer.trained import TrainedBpe
 
@@ -18,6 +18,9 @@ FORMAT = 1
 """The version of a tokenizer file. A larger one was written by a newer nanoshell."""
 TOKENIZER_FILE = "tokenizer.json"
 """What the file is called beside a model's weights, and in the folder of a run."""
+
+PortableTokenizer = CharTokenizer | TrainedBpe
+"""A tokenizer that is data and no code, so that a model can carry it along in a file."""
 
 KINDS: Mapping[str, Callable[[str, dict[str, Any]], PortableTokenizer]] = {
     CharTokenizer.kind: CharTokenizer.from_dict,
@@ -64,7 +67,7 @@ def read_tokenizer(path: Path, name: str | None = None) -> PortableTokenizer:
 
 
 def carry_tokenizer(folder: Path, tokenizer: Tokenizer) -> None:
-    """Write ``tokenizer`` into ``folder``, where it is data; one that is code is found by its name.
+    """Write ``tokenizer`` into ``folder`` where it is data; one of a plugin, code, is found by its name.
 
     Raises `StorageError`.
     """

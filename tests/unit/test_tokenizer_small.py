@@ -17,7 +17,7 @@ from nanoshell.data.encoding import encode_all
 from nanoshell.data.source import Document
 from nanoshell.errors import DataError, TokenizerError, UnknownNameError, UsageError
 from nanoshell.plugin.manager import Plugins, load_plugins
-from nanoshell.tokenizer.base import PortableTokenizer
+from nanoshell.tokenizer.base import Tokenizer
 from nanoshell.tokenizer.bpe import _SPACE
 from nanoshell.tokenizer.char import CharTokenizer, UnknownCharacterError
 from nanoshell.tokenizer.files import read_tokenizer, write_tokenizer
@@ -85,7 +85,7 @@ REFERENCE = reference(BPE)
 
 @pytest.mark.parametrize("tokenizer", [char(), BPE], ids=["char", "bpe"])
 def test_the_contract_is_fulfilled(tokenizer: CharTokenizer | TrainedBpe) -> None:
-    assert isinstance(tokenizer, PortableTokenizer)
+    assert isinstance(tokenizer, Tokenizer)
     specials = ["<|endoftext|>", "<|system|>", "<|user|>", "<|assistant|>"]
     first = tokenizer.vocab_size - 4
     assert dict(tokenizer.special_tokens) == {name: first + index for index, name in enumerate(specials)}
