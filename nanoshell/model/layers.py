@@ -8,11 +8,16 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 if TYPE_CHECKING:
     from nanoshell.model.config import ModelConfig
 
 INIT_STD = 0.02
+
+RECOMPUTED_ELEMENTS = 1 << 20
+"""From so many channels of all positions on, a gated feed-forward keeps two tensors of that size for the
+gradient in place of four, and multiplies them again."""
 
 
 class RMSNorm(nn.Module):
@@ -92,7 +97,15 @@ class SwiGLU(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (batch, seq, hidden) for ``x`` of the same shape."""
-        down: Tensor = self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
+        gate, up = self.gate_proj(x), self.up_proj(x)
+        if gate.numel() < RECOMPUTED_ELEMENTS or not torch.is_grad_enabled():
+            return self._down(gate, up)
+        # The second pass ends where the product is known, before the projection.
+        computed: Tensor = checkpoint(self._down, gate, up, use_reentrant=False, preserve_rng_state=False)
+        return computed
+
+    def _down(self, gate: Tensor, up: Tensor) -> Tensor:
+        down: Tensor = self.down_proj(F.silu(gate) * up)
         return down
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx, once_differentiable
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from nanoshell.model.layers import initialise
 from nanoshell.model.recurrence import (
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
 
 FIRST_DECAY_RANGE = (1.0, 16.0)
 """Where the decay rates of a new layer lie, uniformly (Dao and Gu 2024, official code)."""
+
+RECOMPUTED_ELEMENTS = 1 << 21
+"""From so many pairs of positions of a chunk and head on, a layer computes its inside again for the gradient
+rather than keep two numbers for each of them, and a dozen for each channel: three quarters of its memory."""
 
 
 class Mamba2(nn.Module):
@@ -67,17 +72,17 @@ class Mamba2(nn.Module):
         """Return (batch, seq, hidden) for ``x`` of the same shape; see `nanoshell.Mixer` for ``state``."""
         batch, count, _ = x.shape
         gate, mixed, dt = self._project(x)
-        mixed = F.silu(self.conv1d(mixed, None if state is None else state.conv))
-        with torch.autocast(x.device.type, enabled=False):
-            values, keys, queries, dt, log_decay = self._discretise(mixed, dt)
-            first = values.new_zeros(batch, self.num_heads, self.head_dim, self.state_size)
-            if state is not None:
-                first = state.ssm.to(values.dtype)
-            y, last = state_space_dual(
-                values * dt[..., None], log_decay, keys, queries, first, self.chunk_size
+        mixed = self.conv1d(mixed, None if state is None else state.conv)
+        first = x.new_zeros(batch, self.num_heads, self.head_dim, self.state_size, dtype=torch.float32)
+        if state is not None:
+            first = state.ssm
+        is_large = dt.numel() * self.chunk_size >= RECOMPUTED_ELEMENTS
+        if is_large and state is None and torch.is_grad_enabled():
+            normed, last = checkpoint(
+                self._scan, mixed, dt, gate, first, use_reentrant=False, preserve_rng_state=False
             )
-            y = torch.addcmul(y, values, self.D.to(y.dtype)[:, None])
-            normed = self.norm(y.reshape(batch, count, self.inner), gate)
+        else:
+            normed, last = self._scan(mixed, dt, gate, first)
         if state is not None:
             state.ssm.copy_(last.detach())
             state.length += count
@@ -98,6 +103,19 @@ class Mamba2(nn.Module):
         normed = self.norm(y.view(batch, 1, self.inner), gate)
         output: Tensor = self.out_proj(normed.to(x.dtype))
         return output
+
+    def _scan(self, mixed: Tensor, dt: Tensor, gate: Tensor, first: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what goes into the last projection (batch, seq, inner), and the state after all positions.
+
+        It is all between the projections but the convolution: little work, and many tensors to be kept.
+        """
+        with torch.autocast(mixed.device.type, enabled=False):
+            values, keys, queries, dt, log_decay = self._discretise(F.silu(mixed), dt)
+            y, last = state_space_dual(
+                values * dt[..., None], log_decay, keys, queries, first.to(values.dtype), self.chunk_size
+            )
+            y = torch.addcmul(y, values, self.D.to(y.dtype)[:, None])
+            return self.norm(y.flatten(2), gate), last
 
     def _project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return the gate, what is to be convolved, and the raw time steps, (batch, seq, …) each."""
