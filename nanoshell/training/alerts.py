@@ -93,11 +93,11 @@ class Plateau:
         if self._horizon - step < self._horizon * PLATEAU_SHARES[0]:
             return None  # there is no time left to do anything about it
         found = [gain for share in PLATEAU_SHARES if (gain := self._gain(share)) is not None]
-        flat = next((gain for gain in found if gain.surely_small), None)
-        if flat is None:
-            self._told = self._told and bool(found)
+        if found and found[0].surely_large:  # what is newest counts, whatever was before
+            self._told = False
             return None
-        if self._told:
+        flat = next((gain for gain in found if gain.surely_small), None)
+        if flat is None or self._told:
             return None
         self._told = True
         return Alert(
@@ -120,19 +120,27 @@ class Plateau:
         )
         if new < LEARNT:
             return None
-        threshold = PLATEAU_GAIN * share / PLATEAU_SHARES[0] * old
-        error = math.sqrt(new_error + old_error)
-        return _Gain(old, new, width * self._size, old - new + PLATEAU_SURE * error < threshold)
+        least = PLATEAU_GAIN * share / PLATEAU_SHARES[0] * old
+        return _Gain(old, new, width * self._size, least, PLATEAU_SURE * math.sqrt(new_error + old_error))
 
 
 @dataclass(frozen=True)
 class _Gain:
-    """Mean losses of two neighbouring stretches of ``steps``, and whether they surely differ too little."""
+    """Mean losses of two neighbouring stretches of ``steps``; the ``least`` gain that counts, and the doubt."""
 
     old: float
     new: float
     steps: int
-    surely_small: bool
+    least: float
+    doubt: float
+
+    @property
+    def surely_small(self) -> bool:
+        return self.old - self.new + self.doubt < self.least
+
+    @property
+    def surely_large(self) -> bool:
+        return self.old - self.new - self.doubt > self.least
 
 
 def _mean(blocks: list[_Block]) -> tuple[float, float]:
