@@ -151,6 +151,7 @@ if TYPE_CHECKING:
         RegisterTokenizer as RegisterTokenizer,
         hookimpl as hookimpl,
     )
+    from nanoshell.reply import Reply as Reply
     from nanoshell.runs.control import request as request, wait_for as wait_for
     from nanoshell.runs.directory import (
         RunDirectory as RunDirectory,
@@ -175,11 +176,7 @@ if TYPE_CHECKING:
         tell_evaluation as tell_evaluation,
         without_echo as without_echo,
     )
-    from nanoshell.session import (
-        Reply as Reply,
-        Session as Session,
-        open_session as open_session,
-    )
+    from nanoshell.session import Session as Session, open_session as open_session
     from nanoshell.spelling import typed as typed
     from nanoshell.tokenizer.base import Tokenizer as Tokenizer
     from nanoshell.tokenizer.bpe import cl100k_base as cl100k_base
@@ -273,7 +270,7 @@ _HOME = {
     "RegisterSource": "nanoshell.plugin.hookspecs",
     "RegisterTokenizer": "nanoshell.plugin.hookspecs",
     "RemoteSource": "nanoshell.data.source",
-    "Reply": "nanoshell.session",
+    "Reply": "nanoshell.reply",
     "ReplyStream": "nanoshell.command.turn",
     "RoleTemplate": "nanoshell.chat.template",
     "Router": "nanoshell.model.mixer",

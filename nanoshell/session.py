@@ -7,7 +7,7 @@ speaks through its `narrator`. torch is loaded by the first method that needs a 
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +18,7 @@ from nanoshell.errors import UsageError
 from nanoshell.last import absolute, keep_state, last_state
 from nanoshell.narrator import Narrator, SilentNarrator
 from nanoshell.plugin.manager import Plugins, load_plugins
+from nanoshell.reply import Reply
 from nanoshell.settings import Setting, Settings, number
 from nanoshell.spelling import typed
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from nanoshell.data.source import DataSource
     from nanoshell.following import Following
     from nanoshell.generation.batch import Batch
-    from nanoshell.generation.request import GeneratedToken, GenerateOptions, GenerationRequest
+    from nanoshell.generation.request import GenerateOptions, GenerationRequest
     from nanoshell.generation.row import Generation
     from nanoshell.loading import LoadedModel
     from nanoshell.model.backend import Backend
@@ -37,32 +38,6 @@ if TYPE_CHECKING:
     from nanoshell.runs.locate import ModelLocation
     from nanoshell.tokenizer.base import Tokenizer
     from nanoshell.training.launch import TrainRequest
-
-
-class Reply:
-    """The assistant's next turn, token by token; however it ends, the conversation has kept it."""
-
-    def __init__(self, session: Session, generation: Generation, dropped: int) -> None:
-        self._session = session
-        self.generation = generation
-        self.dropped = dropped
-
-    def __iter__(self) -> Iterator[GeneratedToken]:
-        try:
-            yield from self.generation
-        except KeyboardInterrupt:
-            self.generation.interrupt()
-        finally:
-            self._keep()
-
-    def _keep(self) -> None:
-        session = self._session
-        interrupted = self.generation.finish_reason == "interrupted"
-        message = session.conversation.add("assistant", self.generation.text, interrupted=interrupted)
-        session.store.save(session.conversation)
-        session.plugins.notify(
-            "message_finished", session=session, conversation=session.conversation, message=message
-        )
 
 
 @dataclass

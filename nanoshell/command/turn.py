@@ -13,7 +13,8 @@ from nanoshell.errors import Interrupted
 
 if TYPE_CHECKING:
     from nanoshell.command.result import Screen
-    from nanoshell.session import Reply, Session
+    from nanoshell.reply import Reply
+    from nanoshell.session import Session
 
 
 PATIENCE_SECONDS = 0.4
