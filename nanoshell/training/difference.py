@@ -50,11 +50,7 @@ class Difference:
     now: Any
 
     def __str__(self) -> str:
-        return f"{self.what} {_shown(self.before)} -> {_shown(self.now)}"
-
-
-def _shown(value: Any) -> str:
-    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+        return f"{self.what} {self.before} -> {self.now}"
 
 
 def listed(differences: Sequence[Difference]) -> str:

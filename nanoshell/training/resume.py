@@ -16,7 +16,7 @@ from nanoshell.data.source import DataSource, open_source
 from nanoshell.errors import CheckpointError, ConfigError, DataError, NanoshellError, RunError, UsageError
 from nanoshell.files import write_text
 from nanoshell.model.config import with_vocabulary
-from nanoshell.narrator import Narrator
+from nanoshell.narrator import Narrator, SilentNarrator
 from nanoshell.runs.directory import RunDirectory, find_run, list_runs
 from nanoshell.runs.locate import checkpoint_at, split_step
 from nanoshell.runs.process import hold_lock, refuse_live
@@ -237,10 +237,12 @@ def agreed_config(
     differences = config_differences(recorded, wanted)
     if differences and not request.force:
         of_model = any(difference.what.startswith("model.") for difference in differences)
-        other = "" if of_model else ", or go on with the new one from its weights: --force"
+        ways = ["resume with the config of the run (leave --config out)", "start a new run"]
+        if not of_model:
+            ways.append("go on with the new config from its weights: --force")
         raise ConfigError(
             f"{what} was trained with another config: {listed(differences)}",
-            hint="resume with the config of the run (leave --config out), or start a new run" + other,
+            hint=f"{', '.join(ways[:-1])}, or {ways[-1]}",
         )
     check_forced(differences, wanted, checkpoint, plugins)
     return on_device(wanted, request.device), differences
@@ -325,7 +327,8 @@ def _is_whole(record: RunRecord, narrator: Narrator) -> bool:
         if stat.st_size > _HASHED_BYTES and stamp == [stat.st_size, stat.st_mtime_ns]:
             return True
         digest = hashlib.sha256()
-        progress = narrator.progress(f"checking {path.name}", stat.st_size, "B")
+        teller = narrator if stat.st_size > _HASHED_BYTES else SilentNarrator()
+        progress = teller.progress(f"checking {path.name}", stat.st_size, "B")
         with path.open("rb") as file, progress as advance:
             while block := file.read(_BLOCK):
                 digest.update(block)
