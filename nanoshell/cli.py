@@ -30,6 +30,10 @@ ABOUT = """Tokenize text, train a small language model, look inside it, and chat
 Without a command it opens a prompt, where the same commands start with a colon."""
 
 
+_OF_A_WORKER = ("--run", "--worker", "--warm-up")
+"""Hidden options of ``train``: such a process is no face, and tells no plugin of a session."""
+
+
 class Program(CommandGroup):
     """The root: global options, then a command, or lines, or the prompt."""
 
@@ -53,7 +57,8 @@ class Program(CommandGroup):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         first = ctx.invoked_subcommand is None  # 'help' resolves the commands that it explains, too
         name, command, rest = super().resolve_command(ctx, args)
-        worker = name == "train" and any(word.partition("=")[0] in ("--run", "--worker") for word in rest)
+        options = {word.partition("=")[0] for word in rest}
+        worker = name == "train" and not options.isdisjoint(_OF_A_WORKER)
         if first and not (worker or ctx.resilient_parsing):
             self._started(ctx)
         return name, command, rest

@@ -40,7 +40,10 @@ class Backend(Protocol):
         """Return the torch device."""
 
     def default_dtype(self) -> str:
-        """Return ``float32``, ``bfloat16`` or ``float16``: what training takes for ``dtype: auto``."""
+        """Return ``float32``, ``bfloat16`` or ``float16``: what training takes for ``dtype: auto``.
+
+        Or return ``auto``: then float32 and bfloat16 are measured on the device, and the faster one is taken.
+        """
 
     def supports_dtype(self, dtype: str) -> bool:
         """Return whether the device computes in ``dtype``."""

@@ -33,6 +33,10 @@ def tell(event: Event) -> str:
             return f"alert: {event.get('message') or event.get('reason') or ''}".rstrip(": ")
         case "control":
             return _at_step(event, _tell_answer(event)) if _is_news(event) else ""
+        case "compile":
+            return _at_step(event, str(event.get("message") or ""))
+        case "state" if event.get("state") == "running" and event.get("dtype_reason"):
+            return str(event["dtype_reason"])
         case "state" if event.get("state") == "paused" and event.get("reason"):
             return _at_step(event, f"paused: {event['reason']}")
     return ""

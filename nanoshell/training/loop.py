@@ -116,6 +116,9 @@ class Loop:
             error, fields = keep_diverged(self._run, self._record, self.trainer, self._tokenizer, result)
             self._tell(Alert("divergence", error.message, error.hint, fields=fields))
             raise error
+        compiler = self.trainer.compiler
+        if compiler is not None and (news := compiler.took(result.seconds)) is not None:
+            self._events.write("compile", step=result.step, **news)
         self._tell(self._stalls.went_on())
         self._overfitting.took(result.loss)
         self._tell(self._plateau.took(result.step, result.loss))

@@ -1,4 +1,4 @@
-"""What decides the bits of a run beside its config: threads, device, dtype, softmax. No torch here."""
+"""What decides the bits of a run beside its config: device, dtype, threads, softmax, compiling. No torch."""
 
 from __future__ import annotations
 
@@ -22,13 +22,19 @@ SAMPLED_SHARE = 1 / 3
 
 @dataclass(frozen=True)
 class Numerics:
-    """The numerics that a run was trained with. Exact resume holds for equal ones, which resume restores."""
+    """The numerics that a run was trained with. Exact resume holds for equal ones, which resume restores.
+
+    ``compiled`` says that its step may be compiled: when that is ready is chance, and its bits are others.
+    ``dtype_reason`` is what a measurement said where it decided the dtype.
+    """
 
     device: str
     dtype: str
     softmax: str
     threads: int
     processes: int = 1
+    compiled: bool = False
+    dtype_reason: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -43,6 +49,8 @@ class Numerics:
                 softmax=str(data["softmax"]),
                 threads=max(1, int(data["threads"])),
                 processes=max(1, int(data.get("processes", 1))),
+                compiled=bool(data.get("compiled", False)),
+                dtype_reason=str(data.get("dtype_reason", "")),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(

@@ -15,6 +15,7 @@ from nanoshell.runs.live import others_here
 from nanoshell.training.checkpoint import clear_parts, read_document
 from nanoshell.training.loop import Loop
 from nanoshell.training.numerics import Numerics, share_of_cores
+from nanoshell.training.probe import DtypeChoice, choose_dtype
 from nanoshell.training.record import RunRecord, build_tokenizer, check_corpus, read_record
 from nanoshell.training.trainer import Trainer, build_trainer
 
@@ -58,8 +59,17 @@ def train_run(
         if not record.goes_on_exactly(trainer.step):
             forced = {"forced": record.forced, "begun_anew": trainer.begun_anew}
         events.write("resume", from_step=trainer.step, checkpoint=str(checkpoint or ""), **forced)
+    if numerics.compiled and team.size > 1:
+        message = "not compiled: several processes train"
+        events.write("compile", step=trainer.step, used=False, message=message)
+    elif numerics.compiled:
+        trainer.compile_with(plugins)
     loop = Loop(run, record, trainer, tokenizer, plugins.samplers, events, inbox, signalled)
-    return loop.run_to_end(backend.describe())
+    try:
+        return loop.run_to_end(backend.describe())
+    finally:
+        if trainer.compiler is not None:
+            trainer.compiler.close()
 
 
 def open_trainer(
@@ -112,10 +122,23 @@ def choose_numerics(
         if asked in ("auto", found.device) and record.config.dtype in ("auto", found.dtype):
             return found, choose_backend(found.device, plugins.backends)
     backend = choose_backend(asked, plugins.backends)
-    dtype = record.config.dtype if record.config.dtype != "auto" else backend.default_dtype()
-    if not backend.supports_dtype(dtype):
+    threads = share_of_cores(others)
+    torch.set_num_threads(threads)
+    config, trainer = record.config, record.config.trainer
+    chosen = DtypeChoice(config.dtype)
+    if config.dtype == "auto":
+        chosen = choose_dtype(backend, config.model, trainer.batch_size * config.seq_len)
+    if not backend.supports_dtype(chosen.dtype):
         raise DeviceError(
-            f"device '{backend.name}' ({backend.describe()}) does not compute in {dtype}",
+            f"device '{backend.name}' ({backend.describe()}) does not compute in {chosen.dtype}",
             hint="use --dtype float32, or leave it to the device: --dtype auto",
         )
-    return Numerics(backend.name, dtype, record.softmax, share_of_cores(others)), backend
+    numerics = Numerics(
+        backend.name,
+        chosen.dtype,
+        record.softmax,
+        threads,
+        compiled=trainer.compile,
+        dtype_reason=chosen.reason,
+    )
+    return numerics, backend

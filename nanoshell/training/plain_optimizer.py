@@ -1,7 +1,7 @@
 """Optimizers without what torch wraps around their methods for ``torch.compile``.
 
-At their first call those wrappers import torch's compiler, which takes as long as torch itself: a second before
-the first step, and a hundred megabytes. No optimizer step is compiled here, so the methods beneath do.
+At their first call those wrappers import torch's compiler, which takes as long as torch itself: a second
+before the first step, and a hundred megabytes. No optimizer step is compiled here: the methods beneath do.
 """
 
 from __future__ import annotations

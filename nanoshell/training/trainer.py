@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from nanoshell.model.transformer import Transformer
     from nanoshell.plugin.manager import Plugins
     from nanoshell.tokenizer.base import Tokenizer
+    from nanoshell.training.compiled_step import StepCompiler
     from nanoshell.training.config import RunConfig, TrainerConfig
 
 
@@ -67,6 +68,7 @@ class Trainer:
     """Model, optimizer, data and schedule of one run. Build it with `build_trainer`.
 
     ``step`` updates were done, on ``tokens`` targets; ``last_batches`` are the micro-batches of the last one.
+    ``compiler`` is what compiles the step, where `compile_with` was called.
     """
 
     def __init__(
@@ -91,6 +93,7 @@ class Trainer:
         self.begun_anew: list[str] = []
         self.tokens = 0
         self.last_batches: list[Batch] = []
+        self.compiler: StepCompiler | None = None
         self._plan = Plan(config, schedule)
         self._new_optimizer = new_optimizer
         self._evaluator = evaluator
@@ -151,6 +154,29 @@ class Trainer:
         team.check_rows(self.config.windows_per_step)
         self._objective = team.unite(self._objective, self._device, routed=self._routers.any)
         self._team = team
+
+    def compile_with(self, plugins: Plugins) -> None:
+        """Let the step be compiled beside the updates, and go on compiled where that turns out to pay."""
+        from nanoshell.training.compiled_step import StepCompiler, warm_up_command
+
+        config, numerics = self.config, self.numerics
+        order = {
+            "model": config.model.to_dict(),
+            "device": numerics.device,
+            "dtype": numerics.dtype,
+            "threads": numerics.threads,
+        }
+        shape = (config.trainer.batch_size, config.seq_len)
+        command = warm_up_command(plugins.arguments)
+        self.compiler = StepCompiler(self.model, shape, self._try, command, order)
+
+    def _try(self) -> None:
+        """Compute the gradient of a batch of the last update, and leave no trace of it."""
+        with torch.random.fork_rng():
+            self._loss_sum(self.last_batches[0]).backward()  # type: ignore[no-untyped-call]
+        self._routers.take(0.0)
+        self._routers.begin()
+        self.optimizer.zero_grad(set_to_none=True)
 
     def update(self) -> StepResult:
         """Do one optimizer update and return how it went.
@@ -307,11 +333,14 @@ class Trainer:
     def _loss_sum(self, batch: Batch) -> Tensor:
         """Return the summed loss of ``batch``, with gradient."""
         inputs, targets = (torch.from_numpy(part) for part in (batch.inputs, batch.targets))
-        with self._autocast():
+        with self._autocast(), self._compiled(batch):
             loss: Tensor = self._objective(
                 inputs.to(self._device, non_blocking=True), targets.to(self._device, non_blocking=True)
             )
         return loss
+
+    def _compiled(self, batch: Batch) -> contextlib.AbstractContextManager[None]:
+        return self.compiler.applied(batch.inputs.shape) if self.compiler else contextlib.nullcontext()
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self._device.type, self._dtype, enabled=self._dtype != torch.float32)

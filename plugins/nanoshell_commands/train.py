@@ -36,6 +36,7 @@ _KEYS = {
     "grad_accum": "trainer.gradient_accumulation",
     "learning_rate": "trainer.learning_rate",
     "dtype": "trainer.dtype",
+    "compiled": "trainer.compile",
     "seed": "trainer.seed",
     "val_fraction": "trainer.val_fraction",
 }
@@ -112,6 +113,12 @@ class _Remembering(click.Command):
     help="What to compute in: float32, bfloat16, float16 (or bf16 …); auto is what the device does best.",
 )
 @click.option(
+    "--compile/--no-compile",
+    "compiled",
+    default=None,
+    help="Compile the step beside the training, and go on with it where it is faster.",
+)
+@click.option(
     "--seed", metavar="N", type=click.IntRange(0, 2**63 - 1), help="Decides weights, shuffling and draws."
 )
 @click.option(
@@ -139,6 +146,7 @@ class _Remembering(click.Command):
     is_flag=True,
     help="With --json, a line for all that happens; those that are no steps have a type.",
 )
+@click.option("--warm-up", is_flag=True, hidden=True)
 @click.option("--run", "--worker", "worker", type=click.Path(path_type=Path), hidden=True)
 @runs_dir_option
 @json_option("--headless")
@@ -156,6 +164,10 @@ def train(ctx: click.Context, /, **options: Any) -> Watch | Leading | Started:
     session: Session = ctx.obj
     if options["worker"] is not None:
         ctx.exit(_work(session, options["worker"]))
+    if options["warm_up"]:
+        from nanoshell import run_warm_up
+
+        ctx.exit(run_warm_up(session.plugins))
     argv = ["nanoshell", "train", *ctx.meta[_WORDS]]
     place = placement()
     if place is not None:

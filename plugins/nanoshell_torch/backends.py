@@ -31,7 +31,7 @@ class CpuBackend:
         return torch.device("cpu")
 
     def default_dtype(self) -> str:
-        return "float32"
+        return "auto"  # what suits a processor is measured
 
     def supports_dtype(self, dtype: str) -> bool:
         return dtype in DTYPES
