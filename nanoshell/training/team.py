@@ -128,14 +128,15 @@ class Ranks(Team):
     def unite(self, objective: nn.Module, device: torch.device, *, routed: bool) -> nn.Module:
         """As `Team.unite`. Raises `DeviceError` for a device whose processes cannot talk to each other."""
         backend = collective_backend(device.type)
-        distributed.init_process_group(
-            backend,
-            store=PrefixStore("gradients", self._link.store),
-            rank=self._place.rank,
-            world_size=self.size,
-            timeout=_STUCK,
-            device_id=device if backend == "nccl" else None,
-        )
+        if not distributed.is_initialized():
+            distributed.init_process_group(
+                backend,
+                store=PrefixStore("gradients", self._link.store),
+                rank=self._place.rank,
+                world_size=self.size,
+                timeout=_STUCK,
+                device_id=device if backend == "nccl" else None,
+            )
         options: dict[str, Any] = {_SYNC_BUFFERS: False}  # they are equal: every process makes every update
         self._module = nn.parallel.DistributedDataParallel(
             objective, gradient_as_bucket_view=True, find_unused_parameters=routed, **options
@@ -232,6 +233,10 @@ def gathered(place: Placement | None, run: Path, stopped: Callable[[], object]) 
 
 
 def disband() -> None:
-    """Give back what `Ranks.unite` took."""
-    if distributed.is_initialized():
+    """Give back the accelerator's part of what `Ranks.unite` took; the rest ends with the process.
+
+    Soon after an operation the end of a gloo group can wait for ever: for its own thread, which waits for the
+    interpreter to let go of that operation (torch 2.13).
+    """
+    if distributed.is_initialized() and distributed.get_backend() == "nccl":
         distributed.destroy_process_group()
