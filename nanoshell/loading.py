@@ -45,7 +45,9 @@ class LoadedModel:
 def check_dtype(backend: Backend, dtype: str) -> None:
     """Raise `DeviceError` where ``backend`` cannot compute in ``dtype``; in ``auto`` all can."""
     if dtype != "auto" and not backend.supports_dtype(dtype):
-        raise DeviceError(f"device '{backend.name}' cannot compute in {dtype}", hint=f"try: {typed('set dtype auto')}")
+        raise DeviceError(
+            f"device '{backend.name}' cannot compute in {dtype}", hint=f"try: {typed('set dtype auto')}"
+        )
 
 
 def load(
