@@ -216,6 +216,7 @@ def test_pruning_keeps_what_is_needed(runs_dir: Path) -> None:
         checkpoint(ended, step)
         checkpoint(alive, step)
     (ended.checkpoints_dir / "latest").write_text("step-000200")
+    (ended.checkpoints_dir / "best").write_text("step-000100")
     for folder in (ended.checkpoints_dir / ".step-000500.part", ended.snapshots_dir / "step-000400"):
         folder.mkdir(parents=True)
     finish(ended)
@@ -229,12 +230,11 @@ def test_pruning_keeps_what_is_needed(runs_dir: Path) -> None:
     assert done == planned
     assert {(entry.run, entry.kind, entry.path.name) for entry in done} == {
         ("", "leftover", ".gone-1.removed-99"),
-        ("ended-1", "checkpoint", "step-000100"),
         ("ended-1", "checkpoint", "step-000300"),
         ("ended-1", "leftover", ".step-000500.part"),
         ("ended-1", "snapshot", "step-000400"),
     }
-    assert [entry.step for entry in ended.checkpoints()] == [200, 400]
+    assert [entry.step for entry in ended.checkpoints()] == [100, 200, 400]
     assert len(alive.checkpoints()) == 4
     assert prune(runs_dir) == []
     assert [(entry.run, entry.kind) for entry in prune(runs_dir, empty=True)] == [("hollow-1", "run")]

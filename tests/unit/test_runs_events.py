@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
+import os
 import subprocess
 import sys
 import threading
@@ -276,3 +278,115 @@ def test_follow_makes_up_the_end_of_a_run_whose_folder_was_removed(runs_dir: Pat
     run.path.rmdir()
     (event,) = follow(run, poll=0.001)
     assert (event["state"], event["reason"]) == ("crashed", "its folder is gone")
+
+
+class Disk:
+    """Takes so many bytes of the files that this process writes, and then says that it is full."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.left = 10**9
+        write = os.write
+
+        def limited(handle: int, data: Any) -> int:
+            if self.left <= 0:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            count = write(handle, bytes(data)[: self.left])
+            self.left -= count
+            return count
+
+        monkeypatch.setattr("nanoshell.runs.events.os.write", limited)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.integers(0, 120), min_size=1, max_size=12))
+def test_no_event_is_lost_or_repeated_where_the_disk_is_full_now_and_then(
+    tmp_path: Path, room: list[int]
+) -> None:
+    """Before each event the disk has room for so many bytes more; at the end it has room for all."""
+    path = tmp_path / "full.jsonl"
+    path.unlink(missing_ok=True)
+    with pytest.MonkeyPatch.context() as patch:
+        disk = Disk(patch)
+        log = EventLog(path)
+        for step, left in enumerate(room):
+            disk.left = left
+            log.write("step", step=step, note="ü")
+            written = [event["step"] for event in read_events(path)[0] if event["type"] == "step"]
+            assert (log.waiting is None) == (step in written)
+            log.write("heartbeat")
+        disk.left = 10**9
+        assert log.flush()
+    assert log.waiting is None
+    events = read_events(path)[0]
+    assert [event["step"] for event in events if event["type"] == "step"] == list(range(len(room)))
+    assert [index for index, event in enumerate(events) if "format" in event] == [0][: len(events)]
+    assert all(line.startswith("{") and line.endswith("}") for line in path.read_text().splitlines())
+
+
+def test_a_half_line_of_an_earlier_worker_is_closed_also_on_a_full_disk(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path.write_bytes(b'{"type": "step", "st')
+    disk = Disk(monkeypatch)
+    log = EventLog(path)
+    disk.left = 0
+    log.write("step", step=1)
+    disk.left = 1
+    log.write("step", step=2)
+    disk.left = 10**9
+    assert log.flush()
+    assert [event["step"] for event in read_events(path)[0]] == [1, 2]
+    assert path.read_bytes().count(b"\n") == 3
+
+
+def test_signs_of_life_do_not_pile_up_on_a_full_disk(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    disk = Disk(monkeypatch)
+    log = EventLog(path)
+    log.write("state", state="running")
+    disk.left = 0
+    log.write("step", step=1)
+    for _ in range(50):
+        log.write("heartbeat")
+    assert log.waiting is not None
+    assert "the disk is full" in log.waiting.message
+    disk.left = 10**9
+    log.write("heartbeat")
+    assert [event["type"] for event in read_events(path)[0]] == ["state", "step"]
+    log.write("heartbeat")
+    assert read_events(path)[0][-1]["step"] == 1
+
+
+def test_a_failure_that_room_does_not_cure_is_raised(path: Path) -> None:
+    log = EventLog(path / "nowhere" / "events.jsonl")
+    with pytest.raises(StorageError):
+        log.write("step", step=1)
+    assert log.waiting is None
+
+
+def test_signs_of_life_repeat_the_reason_of_a_pause_and_the_best_loss(path: Path) -> None:
+    log = EventLog(path)
+    log.write("eval", step=4, val_loss=2.5, best=True)
+    log.write("eval", step=8, val_loss=2.75, best=False)
+    log.write("state", state="paused", reason="the disk is full", step=9)
+    told = log.write("heartbeat")
+    assert (told["reason"], told["val_loss"], told["best_val_loss"], told["best_step"]) == (
+        *("the disk is full", 2.75, 2.5),
+        4,
+    )
+    log.write("state", state="running")
+    assert "reason" not in log.write("heartbeat")
+    log.write("resume", from_step=2)
+    assert {"val_loss", "best_val_loss", "best_step"}.isdisjoint(log.write("heartbeat"))
+
+
+def test_the_thread_of_heartbeats_calls_who_asks_it_to_and_outlives_its_failures(path: Path) -> None:
+    log = EventLog(path)
+    calls: list[int] = []
+
+    def look() -> None:
+        calls.append(1)
+        raise RuntimeError
+
+    log.each_beat = look
+    with log.beating(every=0.001):
+        until(lambda: len(calls) >= 3)

@@ -9,7 +9,7 @@ import pytest
 from nanoshell.errors import CheckpointError, RunError, UnknownNameError
 from nanoshell.runs.directory import RunDirectory, create_run
 from nanoshell.runs.events import EventLog
-from nanoshell.runs.locate import locate_model
+from nanoshell.runs.locate import locate_model, split_step
 
 
 def trained(runs_dir: Path, name: str, *steps: int) -> RunDirectory:
@@ -71,3 +71,15 @@ def test_what_has_no_weights_is_told(runs_dir: Path, tmp_path: Path) -> None:
         locate_model(runs_dir, str(tmp_path))
     with pytest.raises(UnknownNameError, match="did you mean 'empty-1'"):
         locate_model(runs_dir, "emptie-1")
+
+
+def test_the_best_is_named_behind_the_run(runs_dir: Path) -> None:
+    run = trained(runs_dir, "tiny", 200, 400)
+    with pytest.raises(RunError, match="tiny-1 has no best checkpoint"):
+        locate_model(runs_dir, "tiny@best")
+    (run.checkpoints_dir / "best").write_text("step-000200\n")
+    for reference in ("tiny@best", "latest@best", f"{run.path}@best"):
+        assert locate_model(runs_dir, reference).label == "tiny-1@200"
+    assert locate_model(runs_dir, "tiny").step == 400
+    assert split_step("a@b@best") == ("a@b", "best")
+    assert split_step("@best") == ("@best", None)

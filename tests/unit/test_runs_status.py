@@ -236,3 +236,40 @@ def test_a_folder_that_vanished_or_holds_nonsense_raises_nothing(run: RunDirecto
     run.process_path.write_text("nonsense")
     assert run.status().state == "starting"
     assert RunDirectory(run.path / "nowhere").status().state == "crashed"
+
+
+def test_the_best_loss_is_that_of_the_evaluations_that_count(run: RunDirectory, log: EventLog) -> None:
+    assert (run.status().best_val_loss, run.status().best_step) == (None, None)
+    log.write("eval", step=10, val_loss=3.0, best=True)
+    log.write("eval", step=20, val_loss=2.5, best=True)
+    log.write("eval", step=30, val_loss=2.75, best=False)
+    status = run.status()
+    assert (status.val_loss, status.best_val_loss, status.best_step) == (2.75, 2.5, 20)
+    for step in range(31, 2000):
+        log.write("step", step=step, loss=1.0)
+    log.write("heartbeat")
+    status = run.status()
+    assert (status.val_loss, status.best_val_loss, status.best_step) == (2.75, 2.5, 20)
+    log.write("resume", from_step=15)
+    log.write("state", state="running", step=15)
+    assert (run.status().best_val_loss, run.status().best_step) == (3.0, 10)
+
+
+def test_a_pause_keeps_its_reason_behind_signs_of_life(run: RunDirectory, log: EventLog) -> None:
+    log.write("state", state="paused", step=3, reason="cannot write there: the disk is full")
+    log.write("heartbeat")
+    assert (run.status().state, run.status().reason) == ("paused", "cannot write there: the disk is full")
+    log.write("state", state="running", step=3)
+    log.write("heartbeat")
+    assert (run.status().state, run.status().reason) == ("running", "")
+
+
+def test_the_end_of_a_run_follows_an_extension(run: RunDirectory, log: EventLog) -> None:
+    log.write("state", state="running", step=0, total_steps=100, horizon=100)
+    log.write("step", step=1, loss=1.0)
+    log.write("control", id="a", action="extend", ok=True, horizon=150, total_steps=150, step=1)
+    assert run.status().total_steps == 150
+    for step in range(2, 2000):
+        log.write("step", step=step, loss=1.0)
+    log.write("heartbeat")
+    assert run.status().total_steps == 150
