@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import faulthandler
 import sys
 import time
@@ -155,7 +156,7 @@ class Loop:
             try:
                 self.sample(configured(self.trainer.config))
             except NanoshellError as error:  # a sample is no reason to end a run
-                print(f"no sample after step {step:,}: {error.message}", file=sys.stderr)
+                _log(f"no sample after step {step:,}: {error.message}")
 
     def _save(self) -> None:
         with self._stalls.doing("saving"):
@@ -359,7 +360,7 @@ class Loop:
         if alert.cleared:
             fields["cleared"] = True
         self._events.write("alert", **{"step": self.trainer.step, **fields})
-        print(f"{alert.kind}: {alert.message}" + (f"; {alert.hint}" if alert.hint else ""), file=sys.stderr)
+        _log(f"{alert.kind}: {alert.message}" + (f"; {alert.hint}" if alert.hint else ""))
 
     def _look_for_stall(self) -> None:
         """What the thread of heartbeats does: it tells that the main thread hangs, and in the log where."""
@@ -367,6 +368,12 @@ class Loop:
         if alert is not None:
             self._tell(alert)
             faulthandler.dump_traceback(sys.stderr)
+
+
+def _log(line: str) -> None:
+    """Write ``line`` into the worker's log, which may be on a disk that is full."""
+    with contextlib.suppress(OSError):
+        print(line, file=sys.stderr)
 
 
 def _due(step: int, interval: int) -> bool:

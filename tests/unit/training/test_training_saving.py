@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import os
+import signal
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -211,3 +213,38 @@ def test_what_is_no_lack_of_room_ends_the_run(lab: Any, monkeypatch: pytest.Monk
     assert "permission denied" in run.status().reason
     assert [event["kind"] for event in lab.events(run, "alert")] == ["storage"]
     assert not StorageError("x").no_room
+
+
+def test_a_run_that_cannot_even_tell_its_end_fails_and_its_log_may_be_full_too(
+    lab: Any, monkeypatch: pytest.MonkeyPatch, disk: Disk
+) -> None:
+    run = lab.prepare(lab.request(lab.config(max_steps=50, save_interval=0), lab.corpus()))
+    write, full = os.write, []
+
+    def limited(handle: int, data: Any) -> int:
+        if full and os.fstat(handle).st_ino == run.events_path.stat().st_ino:
+            raise OSError(28, "No space left on device")
+        return write(handle, data)
+
+    class FullLog:
+        def write(self, text: str) -> int:
+            if full:
+                raise OSError(28, "No space left on device")
+            return len(text)
+
+        def flush(self) -> None:
+            pass
+
+    def update(trainer: Trainer) -> StepResult:
+        if trainer.step == 2:
+            full.append(True)
+            os.kill(os.getpid(), signal.SIGTERM)
+        return take_step(trainer)
+
+    take_step = Trainer.update
+    monkeypatch.setattr("nanoshell.runs.events.os.write", limited)
+    monkeypatch.setattr(Trainer, "update", update)
+    monkeypatch.setattr(sys, "stderr", FullLog())
+    assert run_worker(run, lab.plugins) == 1
+    assert [event["step"] for event in lab.events(run, "step")] == [1, 2]
+    assert run.latest_checkpoint() == run.checkpoints_dir / "step-000003", "only the log was without room"
