@@ -134,7 +134,7 @@ class RunDirectory:
         return None
 
     def log_tail(self, lines: int = 20) -> str:
-        """Return the last ``lines`` lines of the worker's log that hold anything; "" without a log."""
+        """Return the last ``lines`` lines of the worker's log that hold any word; "" without a log."""
         try:
             with self.log_path.open("rb") as file:
                 file.seek(max(0, file.seek(0, os.SEEK_END) - _LOG_TAIL_BYTES))
@@ -143,7 +143,7 @@ class RunDirectory:
             return ""
         # A progress bar overwrites its line after a carriage return: its last state is what counts.
         shown = [line.rstrip("\r").rpartition("\r")[2].rstrip() for line in text.split("\n")]
-        return "\n".join([line for line in shown if line][-lines:])
+        return "\n".join([line for line in shown if any(map(str.isalnum, line))][-lines:])
 
 
 def create_run(runs_dir: Path, name: str, record: Mapping[str, Any]) -> RunDirectory:

@@ -163,6 +163,7 @@ class Link:
         """Tell processes that wait for a run that there is none, since it could not be made."""
         with contextlib.suppress(NanoshellError):
             self._set("run", "")
+            self._await_farewell(set(range(1, self.place.size)), _FAREWELL_SECONDS)
 
     def gather(self, word: str, stopped: Callable[[], object]) -> None:
         """Wait until every process has said ``word``. Raises as `lead` does."""
@@ -197,13 +198,14 @@ class Link:
         """Let the others end, and where ``patient``, wait a moment for those that live."""
         with contextlib.suppress(NanoshellError):
             self.order("end")
-            deadline = time.monotonic() + (_FAREWELL_SECONDS if patient else 0)
-            waiting = set(self._known)
-            while waiting and time.monotonic() < deadline:
-                waiting = {
-                    rank for rank in waiting if not self._has(f"end/{rank}") and not self._is_gone(rank)
-                }
-                time.sleep(0.01)
+            self._await_farewell(set(self._known), _FAREWELL_SECONDS if patient else 0.0)
+
+    def _await_farewell(self, waiting: set[int], seconds: float) -> None:
+        """Wait until the processes ``waiting`` have said that they end: the store may end with this one."""
+        deadline = time.monotonic() + seconds
+        while waiting and time.monotonic() < deadline:
+            time.sleep(0.01)
+            waiting = {rank for rank in waiting if not self._has(f"end/{rank}") and not self._is_gone(rank)}
 
     def check(self, silence: float = SILENT_SECONDS) -> None:
         """Raise `RunError` that says so where another process has failed or ended.

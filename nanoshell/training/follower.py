@@ -26,15 +26,16 @@ if TYPE_CHECKING:
 def run_follower(place: Placement, plugins: Plugins, log: TextIO | None = None) -> int:
     """Follow the leader to the end of its run and return the exit code: 0 where it ended as it was told.
 
-    What it has to say of an unexpected failure goes to ``log``; None is the stderr that the process began with.
+    What it has to say of an unexpected failure goes to ``log``; None is the stderr that it began with.
     """
     try:
         link = connect(place)
         folder = link.await_run()
+        if not folder:
+            link.say("end")
+            return 0
     except (NanoshellError, KeyboardInterrupt):
         return 1  # the leader tells, or is gone
-    if not folder:
-        return 0
     # From here on a signal is the leader's to obey: who ended by himself would break its update.
     with StopSignal().caught():
         try:
