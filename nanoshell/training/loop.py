@@ -16,7 +16,7 @@ from nanoshell.training.actions import answer
 from nanoshell.training.alerts import Alert, Overfitting, Plateau, StallWatch
 from nanoshell.training.divergence import keep_diverged
 from nanoshell.training.samples import SampleTaker, check_samples, configured
-from nanoshell.training.saving import Saver, without_room
+from nanoshell.training.saving import Saver, told_at, without_room
 
 if TYPE_CHECKING:
     from nanoshell.plugin.registry import Registry
@@ -92,6 +92,7 @@ class Loop:
         self._patiently(self.saver.point_best)
         self._events.each_beat = self._look_for_stall
         try:
+            self._do_what_is_owed()
             while True:
                 self._serve_requests()  # also at the end: what is asked for may move it
                 if trainer.step < self.last_step:
@@ -153,10 +154,24 @@ class Loop:
             if evaluates and not self._stop_reason():
                 self._evaluate()
         if _due(step, settings.sample_interval):
-            try:
-                self.sample(configured(self.trainer.config))
-            except NanoshellError as error:  # a sample is no reason to end a run
-                _log(f"no sample after step {step:,}: {error.message}")
+            self._sample_as_configured()
+
+    def _do_what_is_owed(self) -> None:
+        """Do what was due at the step of the checkpoint and the worker that saved it did not come to."""
+        step, settings = self.trainer.step, self.trainer.config.trainer
+        if not 0 < step < self.last_step or self._run.latest_checkpoint() is None:
+            return
+        told = told_at(self._run, step)
+        if _due(step, settings.eval_interval) and "eval" not in told:
+            self._evaluate()
+        if _due(step, settings.sample_interval) and "sample" not in told:
+            self._sample_as_configured()
+
+    def _sample_as_configured(self) -> None:
+        try:
+            self.sample(configured(self.trainer.config))
+        except NanoshellError as error:  # a sample is no reason to end a run
+            _log(f"no sample after step {self.trainer.step:,}: {error.message}")
 
     def _save(self) -> None:
         with self._stalls.doing("saving"):

@@ -91,7 +91,9 @@ def _newest(request: TrainRequest) -> ResumePoint | None:
             record = read_record(run)
             point = _newest_point(run)
             begun = point.checkpoint or record.initial_checkpoint
-            if not _is_named(run, record, request) or not _steps_left(record, begun, request):
+            if not _is_named(run, record, request):
+                continue
+            if not _steps_left(record, begun, request) and not _broke_off(run):
                 continue
             if begun is None and not _agrees(record, request):
                 continue
@@ -121,6 +123,11 @@ def _steps_left(record: RunRecord, checkpoint: Path | None, request: TrainReques
     horizon = extended_horizon(document, record.horizon)
     last = replace(record, horizon=horizon, stop_at=request.max_steps).last_step
     return int(document.get("step", 0)) < last
+
+
+def _broke_off(run: RunDirectory) -> bool:
+    """Whether the last worker of ``run`` came to no proper end: it may owe the last evaluation."""
+    return run.status().state in ("crashed", "failed", "silent")
 
 
 def _newest_point(run: RunDirectory) -> ResumePoint:
@@ -204,7 +211,7 @@ def _provenance(
 def _refuse_end(run: RunDirectory, record: RunRecord, document: Mapping[str, Any]) -> None:
     step, horizon = int(document.get("step", 0)), extended_horizon(document, record.horizon)
     last = replace(record, horizon=horizon).last_step
-    if step >= last:
+    if step >= last and not (step == last and _broke_off(run)):
         raise RunError(
             f"run '{run.name}' has nothing left to do: it is at step {step:,} of {last:,}",
             hint="start a new run: train without --resume"

@@ -150,6 +150,12 @@ def best_evaluation(run: RunDirectory, step: int) -> tuple[float, int] | None:
     return min((pair for pair in found if pair[1] in there and pair[1] <= step), default=None)
 
 
+def told_at(run: RunDirectory, step: int) -> set[str]:
+    """Return the types of the events that tell about the model as it was after ``step``."""
+    events = effective_events(rare_events(run.events_path))
+    return {event["type"] for event in events if event.get("step") == step}
+
+
 def without_room(error: StorageError, checkpoint: Path | None) -> StorageError:
     """Return ``error``, met while saving, with what is kept."""
     kept = f"the last good checkpoint is kept: {checkpoint.name}" if checkpoint else "no checkpoint is kept"

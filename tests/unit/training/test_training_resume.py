@@ -26,6 +26,7 @@ from nanoshell.runs.events import read_events
 from nanoshell.runs.process import refuse_live
 from nanoshell.training import launch
 from nanoshell.training.resume import find_resume_point
+from nanoshell.training.trainer import Trainer
 from nanoshell.training.worker import run_worker
 from tests.unit.training.steering import asking
 
@@ -389,6 +390,34 @@ def test_a_run_that_was_killed_before_its_first_checkpoint_begins_again_in_its_f
     whole = lab.prepare(lab.request(config, lab.corpus()))
     run_worker(whole, lab.plugins)
     assert losses(lab, run) == losses(lab, whole)
+
+
+@pytest.mark.parametrize("step", [3, 6], ids=["on the way", "at the end"])
+def test_an_evaluation_that_a_worker_did_not_come_to_is_made_up_for(lab: Any, step: int) -> None:
+    config = lab.config(max_steps=6, eval_interval=3, save_interval=3, val_fraction=0.2)
+    run, whole = (lab.prepare(lab.request(config, lab.corpus())) for _ in range(2))
+    assert run_worker(whole, lab.plugins) == 0
+    evaluate = Trainer.evaluate
+
+    def fail(trainer: Trainer, interrupted: Any) -> Any:
+        if trainer.step == step:
+            raise RuntimeError("the machine burns")
+        return evaluate(trainer, interrupted)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Trainer, "evaluate", fail)
+        assert run_worker(run, lab.plugins) == 1
+    assert run.latest_checkpoint().name == f"step-{step:06d}"
+    assert lab.prepare(lab.request(config, lab.corpus(), resume="auto")) == run
+    assert run_worker(run, lab.plugins) == 0
+    told = [
+        [(event["step"], event["val_loss"]) for event in lab.events(each, "eval")] for each in (run, whole)
+    ]
+    assert told[0] == told[1]
+    assert [number for number, _ in told[0]] == [3, 6]
+    assert run.status().state == "finished"
+    with pytest.raises(RunError, match="nothing left to do"):
+        lab.prepare(lab.request(None, None, resume=run.name))
 
 
 def test_what_is_set_after_a_save_is_saved_with_the_stop_at_the_same_step(lab: Any) -> None:
