@@ -11,15 +11,18 @@ gradients clipped at 1), written anew here.
 
 Each contender is a process of its own, and they take turns: while one trains, the other waits. After each
 turn the same judge takes the mean loss of all characters of the last tenth, in windows of 64 one behind the
-other; its time is not counted, that of everything else in the loop is. The file is Karpathy's ``input.txt``
-of char-rnn; the benchmark does not come with it.
+other; its time is not counted, that of everything else in the loop is. Our threads sleep while they wait, as
+the program sets it; the peer's do what is set where they come from, and suffer on a busy machine: leave it
+alone meanwhile. The file is Karpathy's ``input.txt`` of char-rnn; the benchmark does not come with it.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import math
 import multiprocessing
+import os
 import statistics
 import tempfile
 import time
@@ -203,7 +206,7 @@ def judge(model: nn.Module, ids: Ids) -> float:
 
 
 def compete(kind: str, data: Path, seed: int, threads: int, channel: Connection) -> None:
-    """Train in this process, so many steps as each message says, and answer with how it went."""
+    """Train in this process, so many steps as each message says, none to end, and answer with how it went."""
     torch.set_num_threads(threads)
     text = data.read_text("utf-8")
     with tempfile.TemporaryDirectory() as folder:
@@ -211,12 +214,13 @@ def compete(kind: str, data: Path, seed: int, threads: int, channel: Connection)
         held = contender.numbers(text[-(len(text) // 10) :])
         parameters = sum(parameter.numel() for parameter in contender.model.parameters())
         channel.send((contender.name, contender.steps, parameters))
-        while (steps := channel.recv()) is not None:
-            began = time.perf_counter()
-            for _ in range(steps):
-                contender.update()
-            seconds = time.perf_counter() - began
-            channel.send((seconds, judge(contender.model, held)))
+        with contextlib.suppress(EOFError, BrokenPipeError):  # whoever asked has gone
+            while steps := channel.recv():
+                began = time.perf_counter()
+                for _ in range(steps):
+                    contender.update()
+                seconds = time.perf_counter() - began
+                channel.send((seconds, judge(contender.model, held)))
 
 
 @dataclass
@@ -245,7 +249,7 @@ class Racer:
         return next((at for at, loss in zip(self.seconds, self.losses, strict=True) if loss <= target), None)
 
     def end(self) -> None:
-        self.channel.send(None)
+        self.channel.send(0)
         self.process.join()
 
 
@@ -253,7 +257,13 @@ def start(kind: str, data: Path, seed: int, threads: int) -> Racer:
     context = multiprocessing.get_context("spawn")
     mine, theirs = context.Pipe()
     process = context.Process(target=compete, args=(kind, data, seed, threads, theirs), daemon=True)
+    before = os.environ.get("OMP_WAIT_POLICY")
+    if kind == "ours" and before is None:
+        os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
     process.start()
+    if before is None:
+        os.environ.pop("OMP_WAIT_POLICY", None)
+    theirs.close()
     racer = Racer(kind, process, mine)
     racer.name, racer.horizon, racer.parameters = mine.recv()
     return racer
