@@ -40,7 +40,9 @@ PositiveNumber = Annotated[float, BeforeValidator(_number), Field(gt=0, allow_in
 
 
 class DistributedConfig(BaseModel):
-    """The ``distributed:`` section of the seed family. Read, and not used by a run of one process."""
+    """The ``distributed:`` section of the seed family. Read, and not used: ``--nproc`` or torchrun says how
+    many processes train, and the device by what they talk.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

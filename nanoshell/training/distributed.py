@@ -154,7 +154,8 @@ class Link:
     def lead(self, run: str, stopped: Callable[[], object]) -> None:
         """Tell the others which run it is, and wait until all are there.
 
-        Raises `RunError` where one fails or does not come, or once ``stopped`` returns something true.
+        Raises `RunError` where one fails or does not come; once ``stopped`` returns something true, it has to
+        come soon.
         """
         self._set("run", run)
         self.gather("here", stopped)
@@ -165,17 +166,17 @@ class Link:
             self._set("run", "")
             self._await_farewell(set(range(1, self.place.size)), _FAREWELL_SECONDS)
 
-    def gather(self, word: str, stopped: Callable[[], object]) -> None:
+    def gather(self, word: str, stopped: Callable[[], object] = lambda: False) -> None:
         """Wait until every process has said ``word``. Raises as `lead` does."""
         deadline = time.monotonic() + GATHER_SECONDS
         for rank in range(1, self.place.size):
             while not self._has(f"{word}/{rank}"):
                 self.check()
-                if stopped():
-                    raise RunError(f"asked to stop before rank {rank} was ready")
+                if stopped():  # perhaps by torchrun, because that process has ended already
+                    deadline = min(deadline, time.monotonic() + _FAREWELL_SECONDS)
                 if word == "here" and time.monotonic() > deadline:
                     raise RunError(
-                        f"rank {rank} of {self.place.size} did not come within {GATHER_SECONDS:.0f} s",
+                        f"the process of rank {rank} of {self.place.size} has not come",
                         hint="is torchrun started on every machine, with the same --nnodes and endpoint?",
                     )
                 time.sleep(_MOST_IDLE_SECONDS)

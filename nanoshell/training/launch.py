@@ -115,7 +115,8 @@ def _start_new(
             origin["forced"] = [asdict(difference) for difference in forced]
     trainer = config.trainer
     for key in trainer.unused_keys():
-        narrator.note(f"trainer.{key} is read and not used by this run")
+        instead = ": --nproc says how many processes train" if key == "distributed" else " by this run"
+        narrator.note(f"trainer.{key} is read and not used{instead}")
     if config.model.vocab_size > 2 * tokenizer.vocab_size:
         narrator.note(
             f"the model has {config.model.vocab_size:,} ids, and tokenizer '{tokenizer.name}' only "

@@ -91,10 +91,9 @@ class Team:
 class Ranks(Team):
     """A team of several processes, each of which has one of these."""
 
-    def __init__(self, link: Link, stopped: Callable[[], object] = lambda: False) -> None:
+    def __init__(self, link: Link) -> None:
         self.size = link.place.size
         self._link = link
-        self._stopped = stopped
         self._place = link.place
         self._leads = link.place.rank == 0
         self._module: nn.parallel.DistributedDataParallel | None = None
@@ -122,7 +121,7 @@ class Ranks(Team):
         self._link.check()
 
     def assemble(self) -> None:
-        self._link.gather("ready", self._stopped)
+        self._link.gather("ready")
         self._link.order("unite")
 
     def unite(self, objective: nn.Module, device: torch.device, *, routed: bool) -> nn.Module:
@@ -220,7 +219,7 @@ def gathered(place: Placement | None, run: Path, stopped: Callable[[], object]) 
         patient = True
         try:
             link.lead(str(run.resolve()), stopped)
-            yield Ranks(link, stopped)
+            yield Ranks(link)
         except Exception as error:
             if not isinstance(error, NanoshellError):
                 patient = False  # the others may wait within an update: they see that this process ends

@@ -158,7 +158,7 @@ def test_keys_that_do_nothing_here_are_told(lab: Any) -> None:
         launch.start_run(request, lab.plugins, Ear())
     assert notes == [
         "trainer.checkpoint_dir is read and not used by this run",
-        "trainer.distributed is read and not used by this run",
+        "trainer.distributed is read and not used: --nproc says how many processes train",
         "model.num_experts is read and not used: no layer is of a kind that it is for",
     ]
 
