@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from nanoshell.data.loader import IGNORED
 from nanoshell.model.loss import full_loss
+from nanoshell.training.heap import give_back
 from nanoshell.training.sampled_softmax import CompactVocabulary
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ class Objective(nn.Module):
         """
         if self._vocabulary is None:
             hidden = self.model.hidden(inputs)
+            if hidden.device.type == "cpu":
+                give_back()  # here memory is at its peak: all activations, and now the gradient of the head
             return full_loss(
                 hidden, self.model.head_weight, targets, IGNORED, cap=self.model.logit_soft_cap
             )[0]
