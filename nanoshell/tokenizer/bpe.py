@@ -52,36 +52,45 @@ _LONG_RUN = 4096
 class RankedTokenizer:
     """A tiktoken encoding that fulfils the `Tokenizer` contract.
 
-    ``ranks`` gives the bytes of each token its rank, which is its id: 0, 1, … without a gap. Special tokens
-    have ids beyond. ``pattern`` cuts a text into pieces, as `PATTERN` does, and ``source`` stands for the
-    ranks in the fingerprint. Several threads may encode and decode at once, and do so side by side.
+    ``ranks`` returns for the bytes of each token its rank, which is its id: 0, 1, … below ``num_ranks``. It
+    is called when a text is first encoded or decoded: a run on a tokenized corpus starts without. Special
+    tokens have ids beyond. ``pattern`` cuts a text into pieces, as `PATTERN` does, and ``source`` stands for
+    the ranks in the fingerprint. Several threads may encode and decode at once, and do so side by side.
     """
 
     def __init__(
         self,
         name: str,
-        ranks: dict[bytes, int],
+        ranks: Callable[[], dict[bytes, int]],
+        num_ranks: int,
         *,
         pattern: str,
         special_tokens: Mapping[str, int],
         end_of_text: str,
         source: str,
     ) -> None:
-        import tiktoken
-
         self.name = name
         self.special_tokens: Mapping[str, int] = MappingProxyType(dict(special_tokens))
         self.end_of_text = special_tokens[end_of_text]
         ids = self.special_tokens.values()
-        self.vocab_size = 1 + max(len(ranks) - 1, *ids)
-        self.unused_ids = frozenset(range(len(ranks), self.vocab_size)).difference(ids)
+        self.vocab_size = 1 + max(num_ranks - 1, *ids)
+        self.unused_ids = frozenset(range(num_ranks, self.vocab_size)).difference(ids)
         definition = json.dumps([source, pattern, sorted(special_tokens.items())])
         self.fingerprint = hashlib.sha256(definition.encode()).hexdigest()
         self._special_pattern = re.compile(
             "(" + "|".join(re.escape(spelling) for spelling in sorted(special_tokens, reverse=True)) + ")"
         )
-        self._encoding: tiktoken.Encoding = tiktoken.Encoding(
-            name, pat_str=pattern, mergeable_ranks=ranks, special_tokens=dict(special_tokens)
+        self._ranks, self._pattern = ranks, pattern
+
+    @functools.cached_property
+    def _encoding(self) -> tiktoken.Encoding:
+        import tiktoken
+
+        return tiktoken.Encoding(
+            self.name,
+            pat_str=self._pattern,
+            mergeable_ranks=self._ranks(),
+            special_tokens=dict(self.special_tokens),
         )
 
     def __repr__(self) -> str:
@@ -160,9 +169,11 @@ class BpeTokenizer(RankedTokenizer):
         end_of_text: str,
     ) -> None:
         self._arguments = (name, rank_file, sha256, pattern, dict(special_tokens), end_of_text)
+        content = _read(rank_file, sha256)
         super().__init__(
             name,
-            _read_ranks(rank_file, sha256),
+            functools.partial(_ranks, content),
+            len(content.splitlines()),
             pattern=pattern,
             special_tokens=special_tokens,
             end_of_text=end_of_text,
@@ -175,7 +186,7 @@ class BpeTokenizer(RankedTokenizer):
 
 @functools.cache
 def cl100k_base() -> BpeTokenizer:
-    """Return cl100k_base with the 59 special tokens: 100,331 ids. Built once in a process, in about 0.1 s."""
+    """Return cl100k_base with the 59 special tokens: 100,331 ids. Made once in a process."""
     return BpeTokenizer(
         "cl100k_base",
         RANK_FILE,
@@ -196,8 +207,8 @@ def _rebuild(
     )
 
 
-def _read_ranks(path: Path, sha256: str) -> dict[bytes, int]:
-    """Return the bytes of each token with its rank, which is the number of its line from 0."""
+def _read(path: Path, sha256: str) -> bytes:
+    """Return what the rank file holds, checked."""
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -210,6 +221,11 @@ def _read_ranks(path: Path, sha256: str) -> dict[bytes, int]:
             f"the rank file {path} is damaged: its SHA-256 is {found}, not {sha256}",
             hint="install nanoshell anew",
         )
+    return content
+
+
+def _ranks(content: bytes) -> dict[bytes, int]:
+    """Return the bytes of each token with its rank, which is the number of its line from 0."""
     fields = content.split()
     return dict(zip(map(binascii.a2b_base64, fields[::2]), range(len(fields) // 2), strict=True))
 

@@ -44,9 +44,11 @@ class TrainedBpe(RankedTokenizer):
                 f"tokenizer '{name}' needs {END_OF_TEXT}, and every special token once",
                 hint=f"make it anew: {typed('tokenizer train')}",
             )
+        ranks = _ranks(name, self.merges)
         super().__init__(
             name,
-            _ranks(name, self.merges),
+            lambda: ranks,
+            len(ranks),
             pattern=pattern,
             special_tokens={
                 spelling: NUM_BYTES + len(self.merges) + index
