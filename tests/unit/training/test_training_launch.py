@@ -202,3 +202,18 @@ def test_cores_are_those_that_the_process_may_use(monkeypatch: pytest.MonkeyPatc
         assert numerics.available_cores() == cores
     monkeypatch.setenv("OMP_NUM_THREADS", "5")
     assert numerics.available_cores() == 5
+
+
+def test_auto_is_a_process_for_each_cuda_device(lab: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    started: list[int] = []
+
+    def start(run: Any, arguments: Any, processes: int = 1, *rest: Any, **options: Any) -> None:
+        started.append(processes)
+
+    monkeypatch.setattr(launch, "start_worker", start)
+    for devices, processes in ((0, 1), (3, 3)):
+        monkeypatch.setattr(torch.cuda, "device_count", lambda devices=devices: devices)
+        launch.start_run(lab.request(lab.config(), lab.corpus(), processes="auto"), lab.plugins)
+        assert started.pop() == processes
