@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from torch.nn import functional as F
 
 from nanoshell.data.tokens import used_ids
 from nanoshell.model.transformer import Transformer, build_model
+from nanoshell.training.muon import muon
 from nanoshell.training.numerics import choose_softmax
 from nanoshell.training.optimizer import VOCABULARY_PARAMETERS, adamw
 from nanoshell.training.sampled_softmax import CompactVocabulary
@@ -79,14 +81,50 @@ def test_the_estimate_of_the_normaliser_has_no_bias(lab: Any) -> None:
     assert bool(((mean - normaliser).abs() < 4 * spread / 1500**0.5).all())
 
 
+class Drawing:
+    """A random generator that draws what it was told."""
+
+    def __init__(self, chosen: tuple[int, ...]) -> None:
+        self.chosen = np.array(chosen)
+
+    def choice(self, population: int, size: int, *, replace: bool, shuffle: bool) -> Any:
+        assert max(self.chosen) < population
+        assert (len(self.chosen), replace) == (size, False)
+        return self.chosen
+
+
+def test_over_all_samples_the_estimate_is_the_normaliser_exactly(
+    lab: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = model_of(lab, False)
+    used = np.arange(24)  # so that 8 others remain, of which 56 samples of 3 can be drawn
+    vocabulary = CompactVocabulary(model, used, 3, seed=1)
+    with torch.no_grad(), vocabulary.full():
+        hidden = model.hidden(IDS)
+        normaliser = (hidden @ model.head_weight.t()).exp().sum(-1)
+    optimizer, estimates = no_optimizer(model), []
+    for step, chosen in enumerate(itertools.combinations(range(8), 3)):
+        monkeypatch.setattr(np.random, "default_rng", lambda seed, chosen=chosen: Drawing(chosen))
+        vocabulary.draw(step, optimizer)
+        with torch.no_grad():
+            loss, count = vocabulary.loss(hidden[:1, :1], torch.zeros(1, 1, dtype=torch.int64))
+            own = hidden[0, 0] @ model.head_weight[0]
+        assert count == 1
+        estimates.append((loss + own).exp())
+    assert len(estimates) == 56
+    assert torch.stack(estimates).std() > 1e-3
+    torch.testing.assert_close(torch.stack(estimates).mean(), normaliser[0, 0], rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("kind", [adamw, muon])
 @pytest.mark.parametrize("tied", [True, False])
-def test_an_update_touches_used_and_sampled_rows_alone(lab: Any, tied: bool) -> None:
+def test_an_update_touches_used_and_sampled_rows_alone(lab: Any, tied: bool, kind: Any) -> None:
     model = model_of(lab, tied)
     before = {
         name: p.detach().clone() for name, p in model.named_parameters() if name in VOCABULARY_PARAMETERS
     }
     vocabulary = CompactVocabulary(model, USED, 4, seed=1)
-    optimizer = adamw(model, lab.config(learning_rate=0.1).trainer)
+    optimizer = kind(model, lab.config(learning_rate=0.1, weight_decay=0.5).trainer)
     touched = set(USED.tolist())
     for step in range(1, 4):
         vocabulary.draw(step, optimizer)
@@ -146,6 +184,37 @@ def test_a_corpus_that_uses_every_id_needs_no_sample(lab: Any) -> None:
     vocabulary = CompactVocabulary(model, np.arange(32), 8, seed=1)
     vocabulary.draw(1, no_optimizer(model))
     torch.testing.assert_close(sampled(model, vocabulary), expected)
+
+
+def test_states_have_rows_for_used_and_sampled_ids_alone(lab: Any) -> None:
+    config = lab.config(sampled_negatives=3)
+    trainer = lab.trainer(config, lab.corpus(tokens=96, ids=6), softmax="sampled")
+    trainer.update()
+    shapes = {tuple(state.shape) for state in lab.states(trainer).values()}
+    assert (10, 16) in shapes  # 7 used, 3 sampled
+    assert not any(32 in shape[:1] for shape in shapes)
+
+
+def test_evaluation_is_exact_and_leaves_training_as_it_was(lab: Any) -> None:
+    config = lab.config(sampled_negatives=3, val_fraction=0.2)
+    corpus = lab.corpus(tokens=600, ids=6)
+    one, other = (lab.trainer(config, corpus, softmax="sampled") for _ in range(2))
+    for _ in range(3):
+        one.update()
+        other.update()
+    found = one.evaluate()
+    total, count = 0.0, 0
+    with one.full_vocabulary(), torch.no_grad():
+        one.model.eval()
+        assert one.model.head_weight.shape[0] == 32
+        for batch in one.loader.validation_batches():
+            logits = one.model(torch.from_numpy(batch.inputs)).double()
+            targets = torch.from_numpy(batch.targets)
+            total += float(F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="sum"))
+            count += targets.numel()
+        one.model.train()
+    assert found.loss == pytest.approx(total / count, rel=1e-5)
+    assert lab.facts(one.update()) == lab.facts(other.update())
 
 
 def test_training_with_it_learns_what_full_softmax_learns(lab: Any) -> None:
