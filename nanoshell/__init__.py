@@ -197,6 +197,7 @@ if TYPE_CHECKING:
         placement as placement,
         preparing as preparing,
     )
+    from nanoshell.training.flops import flops_per_token as flops_per_token
     from nanoshell.training.follower import run_follower as run_follower
     from nanoshell.training.launch import TrainRequest as TrainRequest, start_run as start_run
     from nanoshell.training.muon import muon as muon
@@ -318,6 +319,7 @@ _HOME = {
     "export_conversation": "nanoshell.chat.transfer",
     "find_run": "nanoshell.runs.directory",
     "find_tokenizer": "nanoshell.tokenizer.store",
+    "flops_per_token": "nanoshell.training.flops",
     "follow": "nanoshell.runs.events",
     "frequency_penalty": "nanoshell.generation.penalties",
     "greedy": "nanoshell.generation.sampling",

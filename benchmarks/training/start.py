@@ -2,8 +2,8 @@
 
 Two ways lead there: ``nanoshell train`` in a new process, and the command at a prompt that is open already,
 for which only the program's own start is left out. They take turns with ``python -c "import torch"``, and
-medians are printed: by the clock, and in processor seconds of the command and the worker together, which other
-work on the machine disturbs less. The limit is one second more than the import.
+medians are printed: by the clock, and in processor seconds of the command and the worker together, which
+other work on the machine disturbs less. The limit is one second more than the import.
 """
 
 from __future__ import annotations

@@ -172,7 +172,8 @@ class Trainer:
 
     def _try(self) -> None:
         """Compute the gradient of a batch of the last update, and leave no trace of it."""
-        with torch.random.fork_rng():
+        devices = [] if self._device.type == "cpu" else [self._device]
+        with torch.random.fork_rng(devices, device_type=self._device.type):
             self._loss_sum(self.last_batches[0]).backward()  # type: ignore[no-untyped-call]
         self._routers.take(0.0)
         self._routers.begin()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -114,7 +114,6 @@ class RunDetails:
         step = f"{self.step:,}" if self.step is not None else None
         if step and self.total_steps:
             step += f" of {self.total_steps:,}"
-        speed = f"{human_count(self.tokens_per_second)} tokens/s" if self.tokens_per_second else None
         return [
             ("state", f"{self.state}: {self.reason}" if self.reason else self.state),
             ("data", self.record.get("source") or self.record.get("data")),
@@ -127,11 +126,19 @@ class RunDetails:
             ),
             ("best", _evaluated(self.best) if self.best != self.evaluation else None),
             ("learning rate", _maybe(self.learning_rate, 3)),
-            ("speed", speed),
+            ("speed", self._speed()),
             ("ETA", human_seconds(self.eta_seconds) if self.eta_seconds is not None else None),
             ("changes", "\n".join(f"step {made.step or 0:,}: {made.text}" for made in self.changes) or None),
             ("last alert", _alerted(self.alert)),
         ]
+
+    def _speed(self) -> str | None:
+        """Return tokens a second, and the arithmetic that they amount to where that is known."""
+        if not self.tokens_per_second:
+            return None
+        giga = (training_flops(self.record) or 0) * self.tokens_per_second / 1e9
+        work = f"{giga / 1000:,.1f} TFLOP/s" if giga >= 1000 else f"{giga:,.1f} GFLOP/s" if giga else ""
+        return ", ".join(part for part in (f"{human_count(self.tokens_per_second)} tokens/s", work) if part)
 
 
 @dataclass(frozen=True)
@@ -267,3 +274,19 @@ def _expert_load(run: RunDirectory, record: dict[str, Any]) -> dict[str, list[fl
 
 def _maybe(value: float | None, digits: int = 4) -> str | None:
     return None if value is None else figure(value, digits)
+
+
+def training_flops(record: Mapping[str, Any]) -> int | None:
+    """Return the operations that a run with ``record`` makes for each token, None where they are unknown."""
+    from nanoshell import ModelConfig, NanoshellError, flops_per_token
+
+    try:
+        model = ModelConfig.from_dict(record["model"], "run.yaml")
+        trainer, rows = record["trainer"], None
+        if record.get("softmax") == "sampled":
+            used = int(record["corpus"]["distinct_ids"]) + int(trainer["sampled_negatives"])
+            rows = min(used, model.vocab_size)
+        found: int | None = flops_per_token(model, trainer.get("seq_len") or model.max_seq_len, rows)
+    except (NanoshellError, KeyError, TypeError, ValueError):
+        return None
+    return found

@@ -78,3 +78,15 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(tmp_path: Path) -> None:
 def test_the_device_is_listed_and_chosen(tmp_path: Path) -> None:
     [found] = nanoshell(tmp_path, "device", "--json")
     assert any("cuda" in str(entry) and entry.get("memory_total") for entry in found)
+
+
+def test_the_step_is_compiled_or_it_is_said_why_not(tmp_path: Path) -> None:
+    preset = PRESET.format(softmax="full", dtype="bfloat16").replace("num_epochs: 40", "max_steps: 3000")
+    (tmp_path / "small.yaml").write_text(preset)
+    train = ["train", "--config", "small.yaml", "--data", "nano-start:qa", "--device", "cuda", "--compile"]
+    lines = nanoshell(tmp_path, *train, "--json", "--events")
+    told = [line for line in lines if line.get("type") == "compile"]
+    assert told, "3,000 steps take longer than compiling"
+    assert all(line["message"] for line in told)
+    losses = [line["loss"] for line in lines if "loss" in line and "type" not in line]
+    assert losses[-1] < 0.5 * losses[0]
