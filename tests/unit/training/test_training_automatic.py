@@ -19,10 +19,10 @@ from nanoshell.training.record import read_record
 @pytest.mark.parametrize(
     ("width", "keys", "wanted"),
     [
-        (MUON_WIDTH, {"batch_size": 32}, "muon"),
-        (MUON_WIDTH, {"batch_size": 31}, "adamw"),
-        (MUON_WIDTH, {"batch_size": 8, "gradient_accumulation": 4}, "muon"),
-        (MUON_WIDTH, {"batch_size": 32, "seq_len": 7}, "adamw"),
+        (MUON_WIDTH, {"batch_size": 48}, "muon"),
+        (MUON_WIDTH, {"batch_size": 47}, "adamw"),
+        (MUON_WIDTH, {"batch_size": 12, "gradient_accumulation": 4}, "muon"),
+        (MUON_WIDTH, {"batch_size": 48, "seq_len": 7}, "adamw"),
         (MUON_WIDTH - 4, {"batch_size": 1000}, "adamw"),
     ],
 )
@@ -60,7 +60,7 @@ def test_a_run_records_the_choice_and_goes_on_with_it(lab: Any, monkeypatch: pyt
         return read_record(start_run(request, lab.plugins, Listener())).config.trainer
 
     monkeypatch.setattr(launch, "start_worker", lambda run, arguments, **options: 0)
-    asked = {"optimizer": "auto", "schedule": "auto", "model_hidden_size": 64, "batch_size": 32}
+    asked = {"optimizer": "auto", "schedule": "auto", "model_hidden_size": 64, "batch_size": 48}
     first = prepare()
     assert (first.optimizer, first.schedule) == ("muon", "trapezoid")
     assert notes[0] == "auto: optimizer: muon, schedule: trapezoid"
@@ -72,7 +72,7 @@ def test_a_run_records_the_choice_and_goes_on_with_it(lab: Any, monkeypatch: pyt
 
 
 def test_a_trainer_of_auto_is_one_of_what_it_becomes(lab: Any) -> None:
-    config = lab.config(optimizer="auto", schedule="auto", model_hidden_size=64, batch_size=32)
+    config = lab.config(optimizer="auto", schedule="auto", model_hidden_size=64, batch_size=48)
     trainer = lab.trainer(config, lab.corpus())
     assert isinstance(trainer.optimizer, Muon)
     assert trainer.config.trainer.optimizer == "muon"
