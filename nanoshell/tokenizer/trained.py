@@ -72,10 +72,13 @@ class TrainedBpe(RankedTokenizer):
 
     @classmethod
     def from_dict(cls, name: str, data: dict[str, Any]) -> TrainedBpe:
-        """Return what `to_dict` described. Raises `TokenizerError`, and KeyError or TypeError for damage."""
+        """Return what `to_dict` described. Raises `TokenizerError`; KeyError, TypeError, ValueError for damage."""
         merges = [(left, right) for left, right in data["merges"]]
         specials = [str(spelling) for spelling in data["special_tokens"]]
-        return cls(name, merges, pattern=str(data["pattern"]), special_tokens=specials)
+        made = cls(name, merges, pattern=str(data["pattern"]), special_tokens=specials)
+        if made.pattern != PATTERN:  # it may be damaged; ours is not, and its tables can wait
+            made.encode("")
+        return made
 
 
 def _ranks(name: str, merges: Sequence[tuple[int, int]]) -> dict[bytes, int]:
