@@ -72,7 +72,10 @@ class TrainedBpe(RankedTokenizer):
 
     @classmethod
     def from_dict(cls, name: str, data: dict[str, Any]) -> TrainedBpe:
-        """Return what `to_dict` described. Raises `TokenizerError`; KeyError, TypeError, ValueError for damage."""
+        """Return what `to_dict` described.
+
+        Raises `TokenizerError`, and KeyError, TypeError or ValueError for damage.
+        """
         merges = [(left, right) for left, right in data["merges"]]
         specials = [str(spelling) for spelling in data["special_tokens"]]
         made = cls(name, merges, pattern=str(data["pattern"]), special_tokens=specials)
