@@ -222,6 +222,10 @@ class Lab:
         """Return the events of one type, in order."""
         return [event for event in read_events(run.events_path)[0] if event["type"] == kind]
 
+    def losses(self, run: RunDirectory) -> dict[int, tuple[float, float]]:
+        """Return loss and norm of the gradient of each step that ``run`` has told."""
+        return {event["step"]: (event["loss"], event["grad_norm"]) for event in self.events(run, "step")}
+
 
 @pytest.fixture(scope="session")
 def plugins_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
