@@ -182,6 +182,17 @@ def save_checkpoint(
     return path, num_bytes
 
 
+def clear_snapshots(run: RunDirectory) -> None:
+    """Remove what earlier workers left, of courses of theirs. To be called by the holder of the run's lock."""
+    shutil.rmtree(run.snapshots_dir, ignore_errors=True)
+
+
+def drop_above(run: RunDirectory, step: int) -> None:
+    """Remove the checkpoints above ``step``, and keep all others. Raises `StorageError`."""
+    if run.checkpoints_dir.is_dir():
+        keep_newest(run.checkpoints_dir, 0, step)
+
+
 def save_snapshot(run: RunDirectory, step: int, fill: Callable[[Path], None]) -> Path:
     """Return the snapshot of ``step``, writing it unless it is there."""
     path = run.snapshots_dir / step_name(step)

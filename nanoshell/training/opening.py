@@ -12,7 +12,7 @@ import torch
 from nanoshell.errors import DeviceError
 from nanoshell.model.backend import Backend, choose_backend
 from nanoshell.runs.live import others_here
-from nanoshell.training.checkpoint import clear_parts, read_document
+from nanoshell.training.checkpoint import clear_parts, clear_snapshots, read_document
 from nanoshell.training.loop import Loop
 from nanoshell.training.numerics import Numerics, share_of_cores
 from nanoshell.training.probe import DtypeChoice, choose_dtype
@@ -45,8 +45,9 @@ def train_run(
     it cannot go on.
     """
     record = read_record(run)
-    for folder in (run.path, run.checkpoints_dir, run.snapshots_dir):
+    for folder in (run.path, run.checkpoints_dir):
         clear_parts(folder)
+    clear_snapshots(run)
     checkpoint = run.latest_checkpoint() or record.initial_checkpoint
     numerics, backend = choose_numerics(record, plugins, checkpoint, len(others_here(run)))
     numerics = team.settle(numerics)
@@ -118,7 +119,7 @@ def choose_numerics(
     if checkpoint is not None:
         found = Numerics.from_dict(read_document(checkpoint).get("numerics"), str(checkpoint))
         if not record.goes_on_exactly(int(read_document(checkpoint).get("step", 0))):
-            found = replace(found, softmax=record.softmax)
+            found = replace(found, softmax=record.softmax, compiled=record.config.trainer.compile)
         if asked in ("auto", found.device) and record.config.dtype in ("auto", found.dtype):
             return found, choose_backend(found.device, plugins.backends)
     backend = choose_backend(asked, plugins.backends)

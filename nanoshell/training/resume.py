@@ -22,7 +22,13 @@ from nanoshell.runs.locate import checkpoint_at, split_step
 from nanoshell.runs.process import hold_lock, refuse_live
 from nanoshell.training.automatic import as_chosen
 from nanoshell.training.batches import open_loader
-from nanoshell.training.checkpoint import DOCUMENT, check_whole, point_latest, read_document
+from nanoshell.training.checkpoint import (
+    DOCUMENT,
+    check_whole,
+    drop_above,
+    point_latest,
+    read_document,
+)
 from nanoshell.training.config import RunConfig
 from nanoshell.training.difference import (
     Difference,
@@ -187,6 +193,8 @@ def resume_run(
         _refuse_end(run, now, document)
     with hold_lock(run):
         refuse_live(run)  # again: only under the lock does nobody else begin to go on with it
+        if not now.goes_on_exactly(step):
+            drop_above(run, step)  # by their steps they would be taken for checkpoints of the config of now
         text = yaml.safe_dump({**run.record(), **now.to_dict()}, sort_keys=False, allow_unicode=True)
         write_text(run.record_path, text)
         if checkpoint is not None:

@@ -291,6 +291,8 @@ class Trainer:
         document = self._restore_weights(directory)
         if not adopt_state(directory, document, self.optimizer, self._device):
             self.begun_anew.append("optimizer state")
+        # Each group learns its share of the rate that was asked for, before one set on the way holds.
+        set_learning_rate(self.optimizer, self.schedule.peak, self.schedule.peak)
         try:
             then, now = document["config"]["trainer"], self._plan.to_dict()["config"]["trainer"]
             same_order = all(then.get(key) == now.get(key) for key in ("shuffle", "val_fraction"))

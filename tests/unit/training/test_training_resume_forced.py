@@ -11,7 +11,11 @@ from nanoshell.errors import (
     DataError,
     UsageError,
 )
+from nanoshell.training.opening import choose_numerics, open_trainer
+from nanoshell.training.record import read_record
+from nanoshell.training.team import Team
 from nanoshell.training.worker import run_worker
+from tests.unit.training.steering import asking
 
 
 def test_text_that_changed_is_refused_with_the_file_and_forced_with_a_trace(lab: Any) -> None:
@@ -107,3 +111,53 @@ def test_the_shape_of_a_model_and_its_tokenizer_are_never_forced(lab: Any) -> No
     with pytest.raises(UsageError, match="--force is for going on"):
         lab.prepare(lab.request(lab.config(), lab.corpus(), force=True))
     assert run.record_path.read_text() == record
+
+
+def test_a_rate_that_was_set_on_the_way_holds_after_a_resume_that_is_forced(lab: Any) -> None:
+    config = lab.config(max_steps=6, schedule="constant", warmup_steps=0)
+    run = lab.prepare(lab.request(config, lab.corpus()))
+    with asking(run, {2: [("set", {"values": {"learning_rate": 1e-3}})], 3: [("stop", {})]}):
+        run_worker(run, lab.plugins)
+    run.process_path.unlink()  # the next worker is another process
+    lab.prepare(lab.request(None, lab.corpus(seed=5), resume=run.name, force=True))
+    (record, saved) = read_record(run), run.latest_checkpoint()
+    numerics, _ = choose_numerics(record, lab.plugins, saved)
+    trainer, _ = open_trainer(run, record, lab.plugins, numerics, saved, Team())
+    assert trainer.update().learning_rate == 1e-3
+    assert [group["lr"] for group in trainer.optimizer.param_groups] == [1e-3, 1e-3]
+
+
+def test_whether_the_step_is_compiled_can_be_forced(lab: Any) -> None:
+    run = lab.prepare(lab.request(lab.config(max_steps=4), lab.corpus(), max_steps=2))
+    run_worker(run, lab.plugins)
+    for wanted in (True, False):
+        lab.prepare(lab.request(None, None, resume=run.name, overrides={"compile": wanted}, force=True))
+        assert choose_numerics(read_record(run), lab.plugins, run.latest_checkpoint())[0].compiled is wanted
+
+
+def test_checkpoints_that_a_forced_resume_leaves_behind_are_not_taken_for_its_own(lab: Any) -> None:
+    config = lab.config(max_steps=6, save_interval=1, max_checkpoints=0)
+    run = lab.prepare(lab.request(config, lab.corpus(), max_steps=4))
+    run_worker(run, lab.plugins)
+    lab.prepare(lab.request(None, lab.corpus(seed=5), resume=f"{run.name}@3", force=True))
+    assert [checkpoint.step for checkpoint in run.checkpoints()] == [1, 2, 3]
+    lab.prepare(lab.request(None, None, resume=f"{run.name}@2"))  # the worker came to nothing before
+    assert [checkpoint.step for checkpoint in run.checkpoints()] == [1, 2]
+    assert run_worker(run, lab.plugins) == 0
+    assert "forced" in lab.events(run, "resume")[-1]
+    lab.prepare(lab.request(None, lab.corpus(seed=5), resume=f"{run.name}@4"))
+    assert [checkpoint.step for checkpoint in run.checkpoints()] == [1, 2, 3, 4, 5, 6], "they are its own"
+
+
+def test_a_snapshot_is_one_of_the_course_that_goes_on(lab: Any) -> None:
+    run = lab.prepare(
+        lab.request(lab.config(max_steps=6, save_interval=2, max_checkpoints=0), lab.corpus(), max_steps=3)
+    )
+    with asking(run, {3: [("snapshot", {})]}):
+        run_worker(run, lab.plugins)
+    run.process_path.unlink()  # the next worker is another process
+    lab.prepare(lab.request(None, lab.corpus(seed=5), resume=f"{run.name}@2", force=True))
+    with asking(run, {3: [("snapshot", {}), ("checkpoint", {})]}):
+        run_worker(run, lab.plugins)
+    snapshot = run.path / lab.events(run, "control")[-2]["path"] / "model.safetensors"
+    assert snapshot.read_bytes() == (run.checkpoints_dir / "step-000003" / "model.safetensors").read_bytes()
