@@ -4,9 +4,12 @@
 
 All train the shape of the preset nano-start-transformer (4 layers, 128 channels, tied head) on the embedded
 dataset, 8 windows of 64 tokens a step, drawn alike. Ours is the preset, by the trainer of ``nanoshell
-train`` with what OURS changes. The plain loop has the same model, ``F.cross_entropy`` over all logits, and
-AdamW (fused) over all rows; transformers has a Llama of that shape, which begins with the same weights, its
-own loss, and the same AdamW. Both go along a cosine to a fiftieth of their peak, as suits so many steps.
+train``, with Muon; a further line has its AdamW and as many steps as a peer, and shows what the sampled
+softmax does alone. ``--hybrid`` lets the preset nano-start compete too, with Muon.
+
+The plain loop has the same model, ``F.cross_entropy`` over all logits, and AdamW (fused) over all rows;
+transformers has a Llama of that shape, which begins with the same weights, its own loss, and the same AdamW.
+Both go along a cosine to a fiftieth of their peak, as suits so many steps.
 
 The judge, one function for all, takes the exact loss of the whole dataset over the whole vocabulary. A peer's
 last loss is the target; what counts is the time of its steps, and that of ours until the judge finds ours
@@ -44,7 +47,11 @@ from nanoshell.training.trainer import build_trainer
 
 SOURCE = "nano-start"
 PRESET, HYBRID = "nano-start-transformer", "nano-start"
-OURS: dict[str, Any] = {"num_epochs": None, "max_steps": 100}
+MUON = {
+    "optimizer": "muon", "optimizer_options": {"momentum": 0.8}, "learning_rate": 0.02, "num_epochs": None,
+    "max_steps": 60,
+}  # fmt: skip
+ADAMW = {"optimizer": "adamw", "num_epochs": None}
 WARMUP, LAST_RATE = 10, 0.02
 OUR_TURN, PEER_TURN = 5, 25
 JUDGED_WINDOWS = 8
@@ -278,8 +285,11 @@ def main(arguments: list[str]) -> None:
         for kind in options.peers
         for rate in options.rates
     ]
+    entered = [("Muon", PRESET, MUON), ("AdamW", PRESET, {**ADAMW, "max_steps": options.steps})]
+    if options.hybrid:
+        entered.append(("nano-start, Muon", HYBRID, MUON))
     ours = [
-        start(f"nanoshell, {preset}", preset, {**OURS, **changes}, options.threads)
-        for preset in (PRESET, HYBRID)[: 1 + options.hybrid]
+        start(f"nanoshell, {name}", preset, {**recipe, **changes}, options.threads)
+        for name, preset, recipe in entered
     ]
     race(peers, ours)

@@ -18,6 +18,9 @@ ACCELERATOR_CHUNK_BYTES = 1 << 29
 BLOCK_BYTES = 1 << 22
 """The processor takes the softmax of so many logits at a time: they stay in its cache for all passes."""
 
+MULTIPLIED_ROWS = 1 << 14
+"""A product that is added in another dtype is made so many rows at a time, and never whole beside its sum."""
+
 SMALL_ELEMENTS = 1 << 20
 """Up to so many logits in all are left to autograd: what is spared does not pay for the parts."""
 
@@ -172,10 +175,13 @@ def _multiply(left: Tensor, right: Tensor, out: Tensor, *, add: bool) -> None:
     """Write ``left`` @ ``right`` to ``out``, or add it there."""
     if out.dtype == right.dtype:
         torch.addmm(out, left, right, beta=float(add), out=out)
-    elif add:
-        out += left @ right
-    else:
-        out.copy_(left @ right)
+        return
+    for start in range(0, len(out), MULTIPLIED_ROWS):
+        part = slice(start, start + MULTIPLIED_ROWS)
+        if add:
+            out[part] += left[part] @ right
+        else:
+            out[part] = left[part] @ right
 
 
 def _portions(tokens: int, row_bytes: int, kind: str) -> tuple[int, int]:

@@ -33,9 +33,11 @@ class Objective(nn.Module):
         A target of `IGNORED` counts for nothing.
         """
         if self._vocabulary is None:
+            # What the micro-batch before has left goes, and then, as memory is at its peak, gaps between the
+            # activations: the gradient of the head is too large for any of them.
+            give_back()
             hidden = self.model.hidden(inputs)
-            if hidden.device.type == "cpu":
-                give_back()  # here memory is at its peak: all activations, and now the gradient of the head
+            give_back()
             return full_loss(
                 hidden, self.model.head_weight, targets, IGNORED, cap=self.model.logit_soft_cap
             )[0]

@@ -74,6 +74,7 @@ def path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str
         monkeypatch.setattr(loss, "SMALL_ELEMENTS", 0)
         monkeypatch.setattr(loss, "CHUNK_BYTES", 20_000)
         monkeypatch.setattr(loss, "BLOCK_BYTES", 4_000)
+        monkeypatch.setattr(loss, "MULTIPLIED_ROWS", 70)
     return str(request.param)
 
 
