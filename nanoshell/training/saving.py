@@ -44,7 +44,7 @@ class Saver:
         self._events = events
         self._saved = self._course()  # where there is a checkpoint at all, it was restored
         self._num_bytes = 0
-        self.best = best_evaluation(run, trainer.step)
+        self.best = best_evaluation(run)
 
     @property
     def is_saved(self) -> bool:
@@ -137,8 +137,8 @@ class Saver:
         return str(path.relative_to(self._run.path))
 
 
-def best_evaluation(run: RunDirectory, step: int) -> tuple[float, int] | None:
-    """Return the lowest validation loss up to ``step``, with its step, among checkpoints that are there."""
+def best_evaluation(run: RunDirectory) -> tuple[float, int] | None:
+    """Return the lowest validation loss that counts, with its step, among checkpoints that are there."""
     there = {checkpoint.step for checkpoint in run.checkpoints()}
     found = [
         (loss, int(where))
@@ -147,7 +147,7 @@ def best_evaluation(run: RunDirectory, step: int) -> tuple[float, int] | None:
         and (loss := number(event, "val_loss")) is not None
         and (where := number(event, "step")) is not None
     ]
-    return min((pair for pair in found if pair[1] in there and pair[1] <= step), default=None)
+    return min((pair for pair in found if pair[1] in there), default=None)
 
 
 def told_at(run: RunDirectory, step: int) -> set[str]:

@@ -264,6 +264,16 @@ def test_a_run_whose_main_thread_hangs_says_so_and_that_it_goes_on(
     assert ", line" in errors, "it tells where"
 
 
+def test_an_evaluation_and_a_sample_that_go_on_show_signs(lab: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    signs: list[str] = []
+    monkeypatch.setattr(StallWatch, "sign", lambda watch: signs.append(watch._what))
+    keys = {"eval_interval": 2, "val_fraction": 0.2, "sample_interval": 3, "sample_tokens": 4}
+    run = lab.prepare(lab.request(lab.config(max_steps=3, **keys), lab.corpus()))
+    assert run_worker(run, lab.plugins) == 0
+    assert set(signs) == {"an evaluation", "sampling"}
+    assert signs.count("sampling") == lab.events(run, "sample")[0]["tokens"]
+
+
 # Divergence
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -12,6 +14,7 @@ from nanoshell.errors import ConfigError
 from nanoshell.plugin.manager import Plugins, load_plugins
 from nanoshell.runs.directory import RunDirectory
 from nanoshell.training.samples import Sample, SampleRequest, SampleTaker, check_samples, configured
+from nanoshell.training.state import seed_random
 from nanoshell.training.trainer import Trainer
 from nanoshell.training.worker import run_worker
 from tests.unit.training.steering import answers, asking
@@ -81,9 +84,8 @@ def test_a_sample_repeats_by_seed_step_and_index_and_follows_the_weights(lab: An
     greedy = SampleRequest(["abc"], 4, {"greedy": 1})
     before = list(taker.take(greedy, lambda: False))
     with torch.no_grad(), first.full_vocabulary():
-        first.model.head_weight[:] = 0
-        first.model.head_weight[7] = 1e-3
-        first.model.norm.weight[:] = 1.0
+        for weight in first.model.parameters():
+            weight += torch.randn(weight.shape, generator=torch.Generator().manual_seed(4))
     after = list(taker.take(greedy, lambda: False))
     reference = SampleTaker(first, lab.tokenizer, lab.plugins.samplers)
     assert after == list(reference.take(greedy, lambda: False)), "nothing of the old weights is kept"
@@ -135,6 +137,11 @@ def test_a_prompt_that_fills_the_context_gives_what_fits(lab: Any) -> None:
 
 
 BROKEN = """
+import random
+
+import numpy as np
+import torch
+
 from nanoshell import hookimpl
 
 
@@ -146,13 +153,21 @@ def register_samplers(register):
 
         return step
 
-    register("broken", build, order=25, default=0, neutral=0, minimum=0, maximum=1, summary="fails")
+    def build_drawing(value):
+        def step(logits, history):
+            return logits + random.random() + np.random.random() + torch.rand(())
+
+        return step
+
+    options = {"default": 0, "neutral": 0, "minimum": 0, "maximum": 1}
+    register("broken", build, order=25, summary="fails", **options)
+    register("drawing", build_drawing, order=26, summary="draws from the generators of all", **options)
 """
 
 
 @pytest.fixture
 def broken(tmp_path: Path, plugins_dir: Path) -> Plugins:
-    """Plugins with a sampler that fails."""
+    """Plugins with a sampler that fails, and one that draws from the generators that training may use."""
     folder = tmp_path / "broken"
     folder.mkdir()
     (folder / "letters.py").write_text((plugins_dir / "letters.py").read_text())
@@ -172,3 +187,17 @@ def test_a_sampler_that_fails_ends_no_run(
     (told,) = answers(run)
     assert "ZeroDivisionError: never mind" in told["message"]
     assert run.status().state == "finished"
+
+
+def test_a_sampler_that_draws_from_the_generators_of_all_disturbs_nobody(lab: Any, broken: Plugins) -> None:
+    trainer = lab.trainer(lab.config(model_dropout=0.2), lab.corpus())
+
+    def drawn() -> tuple[float, float, float]:
+        return float(torch.rand(())), random.random(), float(np.random.random())
+
+    seed_random(7)
+    wanted = drawn()
+    seed_random(7)
+    taker = SampleTaker(trainer, lab.tokenizer, broken.samplers)
+    assert list(taker.take(SampleRequest(["a"], 3, {"drawing": 1}), lambda: False))
+    assert drawn() == wanted

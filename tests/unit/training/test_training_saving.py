@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -141,6 +142,31 @@ def test_a_full_disk_pauses_the_run_which_obeys_and_goes_on_when_there_is_room(l
     assert "the disk is full" in told["checkpoint"]["message"]
     assert "trying again" in told["resume"]["message"]
     assert run.status().state == "finished"
+
+
+def test_nothing_is_tried_while_the_disk_says_that_a_checkpoint_does_not_fit(
+    lab: Any, disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = lab.prepare(lab.request(lab.config(max_steps=4, save_interval=2), lab.corpus()))
+    asked: list[int] = []
+
+    def usage(path: Path) -> SimpleNamespace:
+        size = lab.events(run, "checkpoint")[0]["bytes"]
+        asked.append(1)
+        disk.room = len(asked) > 3
+        assert disk.tries == 1, "the first time nobody knew"
+        return SimpleNamespace(free=size + (1 if disk.room else -1))
+
+    def update(trainer: Trainer) -> StepResult:
+        disk.room = trainer.step < 2
+        return take_step(trainer)
+
+    take_step = Trainer.update
+    monkeypatch.setattr(Trainer, "update", update)
+    monkeypatch.setattr(saving.shutil, "disk_usage", usage)
+    assert run_worker(run, lab.plugins) == 0
+    assert len(asked) == 4
+    assert [event["step"] for event in lab.events(run, "checkpoint")] == [2, 4]
 
 
 def test_a_run_that_waits_for_room_can_be_stopped_and_says_what_is_lost(lab: Any, disk: Disk) -> None:
