@@ -183,15 +183,19 @@ class Link:
             if word == "here":
                 self._known[rank] = self._get(f"here/{rank}")
 
-    def order(self, action: str, **values: Any) -> None:
-        """Let the others do ``action`` with ``values``, which JSON can hold. Raises `RunError`."""
+    def order(self, action: str, **values: Any) -> int:
+        """Let the others do ``action`` with ``values``, which JSON can hold, and return the order's number.
+
+        Raises `RunError`.
+        """
         self._sent += 1
         self._set(f"order/{self._sent}", {"action": action, **values})
+        return self._sent
 
-    def forget_orders(self) -> None:
-        """Remove the orders so far from the store: every process has read them."""
+    def forget_orders(self, last: int) -> None:
+        """Remove the orders up to number ``last`` from the store: every process has read them."""
         with contextlib.suppress(RuntimeError):
-            while self._forgotten < self._sent:
+            while self._forgotten < last:
                 self._forgotten += 1
                 self.store.delete_key(f"order/{self._forgotten}")
 

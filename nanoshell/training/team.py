@@ -2,7 +2,8 @@
 
 Every process has the whole model and draws the whole update from an equal loader. Each computes its rows of
 it; `torch.nn.parallel.DistributedDataParallel` sums the gradients (Li et al. 2020, arXiv:2006.15704), and all
-make the same update of equal weights. So the number of processes is no part of what is learnt.
+make the same update of equal weights. Their number changes losses by rounding alone, but for what is drawn or
+balanced by micro-batch: the masks of dropout, and the balance loss where rows cannot be shared evenly.
 """
 
 from __future__ import annotations
@@ -79,6 +80,9 @@ class Team:
     def seed(self, seed: int, step: int) -> None:
         """Let dropout draw other masks in each process, the same ones whenever ``step`` is made."""
 
+    def seed_alike(self, seed: int, step: int) -> None:
+        """Let an optimizer that draws random numbers draw the same ones in each process."""
+
     def reducing(self, *, last: bool) -> contextlib.AbstractContextManager[Any]:
         """Return what surrounds a micro-batch: gradients are exchanged with the ``last`` one alone."""
         return contextlib.nullcontext()
@@ -96,6 +100,7 @@ class Ranks(Team):
         self._link = link
         self._place = link.place
         self._leads = link.place.rank == 0
+        self._last_update = 0
         self._module: nn.parallel.DistributedDataParallel | None = None
 
     def settle(self, numerics: Numerics) -> Numerics:
@@ -114,8 +119,14 @@ class Ranks(Team):
         torch.cuda.set_device(self._place.local_rank)
 
     def announce(self, action: str, **values: Any) -> None:
-        if self._leads:
-            self._link.order(action, **values)
+        if not self._leads:
+            return
+        number = self._link.order(action, **values)
+        if action == "update":
+            # The result of the update before this one has been read, so everybody was there. That a collective
+            # operation of this one has returned would not say so: on an accelerator it is only enqueued.
+            self._link.forget_orders(self._last_update)
+            self._last_update = number
 
     def check(self) -> None:
         self._link.check()
@@ -153,8 +164,10 @@ class Ranks(Team):
         return share_of(batches, self._place.rank, self.size)
 
     def seed(self, seed: int, step: int) -> None:
-        drawn = np.random.SeedSequence([seed, step, self._place.rank]).generate_state(1, np.uint64)
-        seed_random(int(drawn[0]) % _SEEDS)
+        _seed_random(seed, step, self._place.rank)
+
+    def seed_alike(self, seed: int, step: int) -> None:
+        _seed_random(seed, step, self.size)  # no rank is that number
 
     def reducing(self, *, last: bool) -> contextlib.AbstractContextManager[Any]:
         if last or self._module is None:
@@ -164,9 +177,12 @@ class Ranks(Team):
     def total(self, values: Tensor) -> Tensor:
         summed = values.clone()
         distributed.all_reduce(summed)
-        if self._leads:
-            self._link.forget_orders()  # who takes part in this has read them
         return summed
+
+
+def _seed_random(*words: int) -> None:
+    drawn = np.random.SeedSequence(words).generate_state(1, np.uint64)
+    seed_random(int(drawn[0]) % _SEEDS)
 
 
 def _divided(numerics: Numerics, processes: int, here: int) -> Numerics:

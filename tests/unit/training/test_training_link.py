@@ -10,6 +10,7 @@ import time
 from typing import Any
 
 import pytest
+import torch
 from torch.distributed import HashStore
 
 from nanoshell.errors import DataError, RunError
@@ -17,6 +18,7 @@ from nanoshell.runs.process import process_start
 from nanoshell.training import distributed
 from nanoshell.training.distributed import LeaderGoneError, Link, Placement
 from nanoshell.training.follower import _tell
+from nanoshell.training.team import Ranks
 
 
 def links(size: int = 2) -> list[Link]:
@@ -42,19 +44,35 @@ def test_orders_come_in_their_order_and_are_forgotten() -> None:
         come(link)
     leader.lead("/run", lambda: False)
     assert follower.await_run() == "/run"
-    leader.order("change", values={"batch_size": 3})
-    leader.order("update")
+    assert leader.order("change", values={"batch_size": 3}) == 1
+    assert leader.order("update") == 2
     assert follower.next_order() == {"action": "change", "values": {"batch_size": 3}}
     assert follower.next_order() == {"action": "update"}
     before = leader.store.num_keys()
-    leader.forget_orders()
-    leader.forget_orders()
+    leader.forget_orders(2)
+    leader.forget_orders(2)
     assert leader.store.num_keys() == before - 2
     assert not follower.leader_left()
     leader.order("update")
     follower.say("end")
     leader.end(patient=True)
     assert follower.leader_left()
+
+
+def test_an_order_stays_until_the_update_that_it_belongs_to_has_its_result(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # As with NCCL: the operation is enqueued, and says nothing of whether the other has come.
+    monkeypatch.setattr("torch.distributed.all_reduce", lambda tensor: None)
+    leader, follower = links()
+    team = Ranks(leader)
+    for rate in (1, 2, 3):
+        team.announce("change", values={"learning_rate": rate})
+        team.announce("update")
+        team.total(torch.zeros(2))
+        assert leader.store.num_keys() == 2, "those of this update"
+        assert follower.next_order() == {"action": "change", "values": {"learning_rate": rate}}
+        assert follower.next_order() == {"action": "update"}
 
 
 def test_the_first_to_fail_is_the_one_that_is_told() -> None:
@@ -142,7 +160,7 @@ def test_without_the_store_the_leader_says_so_and_the_others_end() -> None:
     with pytest.raises(RunError, match="torchrun, which started the processes of this run, is gone"):
         leader.order("update")
     leader.end(patient=True)
-    leader.forget_orders()
+    leader.forget_orders(1)
     with pytest.raises(LeaderGoneError):
         follower.next_order()
     assert not follower.fail("why", "")
