@@ -126,7 +126,7 @@ class Plateau:
 
 @dataclass(frozen=True)
 class _Gain:
-    """Mean losses of two neighbouring stretches of ``steps``; the ``least`` gain that counts, and the doubt."""
+    """Mean losses of two neighbouring stretches of ``steps``; the gain that counts, and the doubt."""
 
     old: float
     new: float

@@ -183,7 +183,7 @@ def save_checkpoint(
 
 
 def clear_snapshots(run: RunDirectory) -> None:
-    """Remove what earlier workers left, of courses of theirs. To be called by the holder of the run's lock."""
+    """Remove what earlier workers left, of their courses. To be called by the holder of the run's lock."""
     shutil.rmtree(run.snapshots_dir, ignore_errors=True)
 
 
