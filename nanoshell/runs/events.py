@@ -34,6 +34,7 @@ FINAL_STATES = frozenset({"finished", "stopped", "failed", "crashed"})
 
 HEARTBEAT_SECONDS = 3.0
 _MEASUREMENTS = frozenset({"step", "eval", "sample", "checkpoint"})
+_CHANGES = frozenset({"set", "extend"})
 _SUMMARY = ("state", "step", "total_steps", "val_loss", "best_val_loss", "best_step")
 _OF_A_COURSE = ("val_loss", "best_val_loss", "best_step")
 _CHUNK = 1 << 20
@@ -270,22 +271,28 @@ def read_events(path: Path, offset: int = 0) -> tuple[list[Event], int]:
 
 
 def effective_events(events: Iterable[Event]) -> list[Event]:
-    """Return ``events`` without the measurements that a resume made void.
+    """Return ``events`` without the measurements and changes that a resume made void.
 
-    After ``{"type": "resume", "from_step": n}`` the steps, evaluations, samples and checkpoints above ``n``
-    that were written before it belong to a course that was left.
+    After ``{"type": "resume", "from_step": n}`` the steps, evaluations, samples, checkpoints and what was
+    ``set`` or extended above ``n``, written before it, belong to a course that was left.
     """
     kept: list[Event] = []
     limit = math.inf
     for event in reversed(list(events)):
         step = number(event, "step")
-        if event.get("type") in _MEASUREMENTS and step is not None and step > limit:
+        if _is_of_a_course(event) and step is not None and step > limit:
             continue
         kept.append(event)
         if event.get("type") == "resume":
             limit = min(limit, number(event, "from_step") or 0.0)
     kept.reverse()
     return kept
+
+
+def _is_of_a_course(event: Event) -> bool:
+    if event.get("type") == "control":
+        return bool(event.get("ok")) and event.get("action") in _CHANGES
+    return event.get("type") in _MEASUREMENTS
 
 
 def follow(run: RunDirectory, *, from_start: bool = True, poll: float = 0.1) -> Iterator[Event]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from nanoshell.errors import NanoshellError, RunError, UsageError, unknown_name
+from nanoshell.errors import NanoshellError, RunError, StorageError, UsageError, unknown_name
 from nanoshell.training.difference import CHANGEABLE
 from nanoshell.training.plan import changed_config
 from nanoshell.training.samples import SampleRequest, configured
@@ -118,7 +118,8 @@ def _set(loop: Loop, given: Mapping[str, Any]) -> Answer:
         said.append(f"a step has {trainer.config.tokens_per_step:,} tokens")
     if not before.keys() <= CHANGEABLE:
         loop.look_anew()
-    return {"values": after, "before": before, "message": "; ".join(said + _new_rate(trainer, rate))}
+    said += [*_new_rate(trainer, rate), *_kept(loop)]
+    return {"values": after, "before": before, "message": "; ".join(said)}
 
 
 def _extend(loop: Loop, given: Mapping[str, Any]) -> Answer:
@@ -132,8 +133,17 @@ def _extend(loop: Loop, given: Mapping[str, Any]) -> Answer:
     trainer.extend(horizon)
     loop.stop_at = last if last < horizon else None
     loop.look_anew()
-    said = [f"it goes on to step {last:,}", *_new_rate(trainer, rate)]
+    said = [f"it goes on to step {last:,}", *_new_rate(trainer, rate), *_kept(loop)]
     return {"horizon": horizon, "total_steps": last, "message": "; ".join(said)}
+
+
+def _kept(loop: Loop) -> list[str]:
+    """Save what was changed, so that it outlasts a kill; return in words why it is not saved yet."""
+    try:
+        loop.saver.save()
+    except StorageError as error:
+        return [f"not saved yet: {error.message}"]
+    return []
 
 
 def _steps_more(trainer: Trainer, given: Mapping[str, Any]) -> int:

@@ -162,7 +162,10 @@ def naive_effective(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
             kept = [
                 e
                 for e in kept
-                if not (e["type"] in ("step", "eval", "sample", "checkpoint") and e["step"] > limit)
+                if e["type"] == "alert"
+                or e["type"] == "resume"
+                or (e["type"] == "control" and (not e["ok"] or e["action"] == "pause"))
+                or e["step"] <= limit
             ]
         kept.append(event)
     return kept
@@ -173,6 +176,12 @@ event_lists = st.lists(
         st.builds(
             lambda kind, step: {"type": kind, "step": step},
             st.sampled_from(["step", "eval", "sample", "checkpoint", "alert"]),
+            st.integers(0, 8),
+        ),
+        st.builds(
+            lambda action, ok, step: {"type": "control", "action": action, "ok": ok, "step": step},
+            st.sampled_from(["set", "extend", "pause"]),
+            st.booleans(),
             st.integers(0, 8),
         ),
         st.builds(lambda step: {"type": "resume", "from_step": step}, st.integers(0, 8)),
