@@ -51,7 +51,7 @@ class StepCompiler:
 
     ``trial`` computes the gradient of one batch and leaves everything as it was; it may raise. ``command``
     reads ``order``, which together with the shape is what `warm_up` needs to know. Call `took` after each
-    update, and compute the training loss inside of `applied`, the trial's too.
+    update, and compute the training loss and its gradient inside of `applied`, the trial's too.
     """
 
     def __init__(
@@ -74,11 +74,6 @@ class StepCompiler:
         self._build: _Build | None = None
         self._state = "waiting"
         self._command, self._order = command, order
-
-    @property
-    def in_use(self) -> bool:
-        """Whether the layers of the next step are the compiled ones."""
-        return self._turn
 
     @contextlib.contextmanager
     def applied(self, shape: Shape) -> Iterator[None]:

@@ -123,8 +123,8 @@ class Ranks(Team):
             return
         number = self._link.order(action, **values)
         if action == "update":
-            # The result of the update before this one has been read, so everybody was there. That a collective
-            # operation of this one has returned would not say so: on an accelerator it is only enqueued.
+            # The result of the update before this one has been read, so everybody was there. That a
+            # collective operation has returned would not say so: on an accelerator it is only enqueued.
             self._link.forget_orders(self._last_update)
             self._last_update = number
 

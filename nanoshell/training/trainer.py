@@ -173,11 +173,14 @@ class Trainer:
     def _try(self) -> None:
         """Compute the gradient of a batch of the last update, and leave no trace of it."""
         devices = [] if self._device.type == "cpu" else [self._device]
-        with torch.random.fork_rng(devices, device_type=self._device.type):
-            self._loss_sum(self.last_batches[0]).backward()  # type: ignore[no-untyped-call]
-        self._routers.take(0.0)
-        self._routers.begin()
-        self.optimizer.zero_grad(set_to_none=True)
+        batch = self.last_batches[0]
+        try:
+            with torch.random.fork_rng(devices, device_type=self._device.type), self._compiled(batch):
+                self._loss_sum(batch).backward()  # type: ignore[no-untyped-call]
+        finally:
+            self._routers.take(0.0)
+            self._routers.begin()
+            self.optimizer.zero_grad(set_to_none=True)
 
     def update(self) -> StepResult:
         """Do one optimizer update and return how it went.
@@ -203,7 +206,7 @@ class Trainer:
         alpha = self.config.balance_alpha
         self._routers.begin()
         for number, batch in enumerate(batches, 1):
-            with self._team.reducing(last=number == len(batches)):
+            with self._team.reducing(last=number == len(batches)), self._compiled(batch):
                 loss = self._loss_sum(batch) / count
                 balance = self._routers.take(batch.num_targets / count)
                 whole = loss + alpha * balance if alpha and balance is not None else loss
@@ -217,6 +220,7 @@ class Trainer:
         # A float16 gradient that is not finite is the scale's fault: the scaler skips it and lowers that.
         diverged = not math.isfinite(mean + (0.0 if self._scaler.is_enabled() else grad_norm))
         if not diverged:
+            self._team.seed_alike(trainer.seed, step)
             self._scaler.step(self.optimizer)
             self._scaler.update()
             self._routers.balance(trainer.router_bias_rate)
@@ -335,14 +339,13 @@ class Trainer:
 
     def _loss_sum(self, batch: Batch) -> Tensor:
         """Return the summed loss of ``batch``, with gradient."""
-        inputs, targets = (torch.from_numpy(part) for part in (batch.inputs, batch.targets))
-        with self._autocast(), self._compiled(batch):
-            loss: Tensor = self._objective(
-                inputs.to(self._device, non_blocking=True), targets.to(self._device, non_blocking=True)
-            )
+        parts = (torch.from_numpy(part) for part in (batch.inputs, batch.targets))
+        with self._autocast():
+            loss: Tensor = self._objective(*(part.to(self._device, non_blocking=True) for part in parts))
         return loss
 
     def _compiled(self, batch: Batch) -> contextlib.AbstractContextManager[None]:
+        """Return what surrounds forward and backward: gradient checkpointing computes layers in both."""
         return self.compiler.applied(batch.inputs.shape) if self.compiler else contextlib.nullcontext()
 
     def _autocast(self) -> torch.autocast:

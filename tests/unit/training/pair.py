@@ -27,13 +27,15 @@ from tests.unit.training.conftest import Lab
 class Case:
     """``steps`` updates with ``keys`` of the config; then ``saved`` is written, and as many follow.
 
-    It begins from ``restored`` where that is given. ``masked`` lets each update's first half count nothing.
+    It begins from ``restored`` where that is given. ``masked`` lets each update's first half count nothing;
+    ``noisy`` is an optimizer that moves each weight by a random number besides.
     """
 
     keys: dict[str, Any]
     steps: int
     softmax: str = "full"
     masked: bool = False
+    noisy: bool = False
     restored: str = ""
     saved: str = ""
 
@@ -41,17 +43,21 @@ class Case:
 def run_case(
     lab: Lab, corpus: Path, case: Case, unite: Callable[[Trainer], object] = lambda trainer: None
 ) -> list[dict[str, Any]]:
-    """Return the facts of each update, with the first random seed after it and the sum of all weights."""
+    """Return the facts of each update, the seed of its forward pass and the sum of all weights."""
     trainer = lab.trainer(lab.config(**case.keys), corpus, softmax=case.softmax)
     if case.restored:
         trainer.restore(Path(case.restored))
     unite(trainer)
     if case.masked:
         mask(trainer)
+    if case.noisy:
+        trainer.optimizer.register_step_post_hook(add_noise)
+    seeds: list[int] = []
+    trainer.model.embed_tokens.register_forward_pre_hook(lambda *_: seeds.append(torch.initial_seed()))
     told = []
     for step in range(1, 2 * case.steps + 1 if case.saved else case.steps + 1):
         facts = lab.facts(trainer.update())
-        facts["seed"] = torch.initial_seed()
+        facts["seed"] = seeds[-1]
         facts["weights"] = sum(float(tensor.double().sum()) for tensor in lab.weights(trainer).values())
         told.append(facts)
         if case.saved and step == case.steps and _is_first():
@@ -75,6 +81,14 @@ def mask(trainer: Trainer) -> None:
         return batch
 
     trainer.loader.next_batch = masked  # type: ignore[method-assign]
+
+
+def add_noise(optimizer: torch.optim.Optimizer, *_: Any) -> None:
+    """Move every weight by a random number, as an optimizer with noise does."""
+    with torch.no_grad():
+        for group in optimizer.param_groups:
+            for parameter in group["params"]:
+                parameter += 1e-3 * torch.randn_like(parameter)
 
 
 def main() -> None:

@@ -34,6 +34,11 @@ HYBRID = {
     "model_kv_latent_dim": 8,
     "model_d_rope": 4,
 }
+KINDS: dict[str, dict[str, Any]] = {
+    "attention": {},
+    "hybrid": HYBRID,
+    "recomputed": {"gradient_checkpointing": True},
+}
 
 
 @pytest.fixture(autouse=True)
@@ -69,20 +74,19 @@ def until_built(compiler: StepCompiler, seconds: float = 1.0) -> dict[str, Any] 
 def measured(compiler: StepCompiler, compiled: float, eager: float) -> dict[str, Any]:
     """Tell ``compiler`` of updates that took so long of either kind, and return its verdict."""
     for _ in range(4 * MEASURED_STEPS):
-        news = compiler.took(compiled if compiler.in_use else eager)
+        news = compiler.took(compiled if compiler._turn else eager)
         if news is not None:
             return news
     raise AssertionError("no verdict")
 
 
-@pytest.mark.parametrize("kind", ["attention", "hybrid"])
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("softmax", ["full", "sampled"])
 def test_updates_with_compiled_layers_are_those_without(
     lab: Any, monkeypatch: pytest.MonkeyPatch, kind: str, softmax: str
 ) -> None:
     monkeypatch.setattr(compiled_step, "compile_parts", traced)
-    keys = HYBRID if kind == "hybrid" else {}
-    config = lab.config(gradient_accumulation=2, sampled_negatives=4, **keys)
+    config = lab.config(gradient_accumulation=2, sampled_negatives=4, **KINDS[kind])
     corpus = lab.corpus(ids=14)
     plain, other = (lab.trainer(config, corpus, softmax=softmax) for _ in range(2))
     with_compiler(other)
@@ -91,7 +95,7 @@ def test_updates_with_compiled_layers_are_those_without(
         losses.append(plain.update().loss)
         assert other.update().loss == losses[-1]
     assert until_built(other.compiler) is None
-    assert other.compiler.in_use
+    assert other.compiler._turn
     assert measured(other.compiler, compiled=1.0, eager=2.0)["used"]
     for _ in range(4):
         losses.append(plain.update().loss)
@@ -102,10 +106,25 @@ def test_updates_with_compiled_layers_are_those_without(
     assert not any("forward" in vars(part) for part in compiled_parts(other.model)), "it is for updates alone"
 
 
-def test_a_trial_that_fails_leaves_no_trace(lab: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+class BreaksBackward(torch.autograd.Function):
+    """Returns its input, and has no gradient to give."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> Any:
+        raise RuntimeError("this backend\nhas a long story to tell")
+
+
+@pytest.mark.parametrize("where", ["forward", "backward"])
+def test_a_trial_that_fails_leaves_no_trace(lab: Any, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
     def broken(parts: list[nn.Module]) -> list[Callable[..., Any]]:
-        def fail(*_: Any) -> None:
+        def fail(x: torch.Tensor, *_: Any) -> Any:
             torch.rand(3)
+            if where == "backward":  # the head has its gradient then
+                return BreaksBackward.apply(x)
             raise RuntimeError("this backend\nhas a long story to tell")
 
         return [fail for _ in parts]
@@ -121,7 +140,7 @@ def test_a_trial_that_fails_leaves_no_trace(lab: Any, monkeypatch: pytest.Monkey
         "used": False,
         "message": "not compiled: the compiler failed: RuntimeError: this backend",
     }
-    assert not other.compiler.in_use
+    assert not other.compiler._turn
     assert [other.update().loss for _ in range(3)] == losses[2:]
     assert other.compiler.took(1.0) is None, "it is said once"
     assert lab.same_bits(lab.weights(plain), lab.weights(other))
@@ -152,7 +171,7 @@ def test_kinds_of_steps_take_turns_and_the_faster_stays(lab: Any, monkeypatch: p
     compiler = ready(lab, monkeypatch)
     turns = []
     for _ in range(4):
-        turns.append(compiler.in_use)
+        turns.append(compiler._turn)
         compiler.took(1.0)
     assert turns == [True, False, True, False]
     news = measured(compiler, compiled=0.5, eager=1.0)
@@ -160,7 +179,7 @@ def test_kinds_of_steps_take_turns_and_the_faster_stays(lab: Any, monkeypatch: p
     assert news["speedup"] > 1
     assert "the step is compiled" in news["message"]
     assert {"seconds", "paused_seconds"} <= news.keys()
-    assert compiler.in_use
+    assert compiler._turn
     with compiler.applied((3, 8)):
         assert not any("forward" in vars(part) for part in compiler._parts), "another shape is not compiled"
 
@@ -170,14 +189,14 @@ def test_what_is_no_faster_is_not_used(lab: Any, monkeypatch: pytest.MonkeyPatch
     news = measured(compiler, compiled=1.0, eager=1.0)
     assert not news["used"]
     assert news["message"] == "not compiled: it would be 1.00 times as fast (measured)"
-    assert not compiler.in_use
+    assert not compiler._turn
 
 
 def test_a_build_that_fails_tells_its_last_words(lab: Any) -> None:
     trainer = with_compiler(lab.trainer(lab.config(), lab.corpus()), FAILS)
     news = until_built(trainer.compiler)
     assert news == {"used": False, "message": "not compiled: the compiler failed: it is too hot to compile"}
-    assert not trainer.compiler.in_use
+    assert not trainer.compiler._turn
 
 
 def test_a_build_that_cannot_be_started_is_said(lab: Any, tmp_path: Any) -> None:
@@ -239,7 +258,7 @@ def test_a_resume_compiles_where_the_run_did(lab: Any) -> None:
 
 @pytest.mark.campaign
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("keys", [{}, HYBRID], ids=["attention", "hybrid"])
+@pytest.mark.parametrize("keys", KINDS.values(), ids=KINDS)
 def test_a_run_is_compiled_by_the_compiler_of_this_machine(
     lab: Any, plugins_dir: Any, monkeypatch: pytest.MonkeyPatch, keys: dict[str, Any]
 ) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from hypothesis import given, strategies as st
+from torch.distributed import TCPStore
 
 from nanoshell.data.loader import Batch
 from nanoshell.errors import ConfigError
@@ -58,9 +58,8 @@ def corpus_of(lab: Lab) -> Path:
 
 def pair(lab: Lab, plugins_dir: Path, cases: dict[str, Case]) -> list[dict[str, Any]]:
     """Return what both processes of a pair told of ``cases``."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    # The store lives here, as torchrun's does, so that nobody else can take its port in between.
+    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     job = {"folder": str(lab.folder), "plugins_dir": str(plugins_dir), "corpus": str(corpus_of(lab))}
     job_path = lab.folder / "job.json"
     job_path.write_text(
@@ -69,14 +68,15 @@ def pair(lab: Lab, plugins_dir: Path, cases: dict[str, Case]) -> list[dict[str, 
     root = Path(__file__).parents[3]
     processes = []
     for rank in range(2):
-        place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "MASTER_PORT": port}
+        place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "MASTER_PORT": store.port}
+        place |= {"MASTER_ADDR": "127.0.0.1", "TORCHELASTIC_USE_AGENT_STORE": True}
         environment = {**os.environ, **{name: str(value) for name, value in place.items()}}
-        environment["MASTER_ADDR"] = "127.0.0.1"
         command = [sys.executable, "-m", "tests.unit.training.pair", str(job_path)]
-        processes.append(subprocess.Popen(command, cwd=root, env=environment, stderr=subprocess.PIPE))
-    for process in processes:
-        _, errors = process.communicate()
-        assert process.returncode == 0, errors.decode()
+        # A file, unlike a pipe, never fills: neither process waits until what it says is read.
+        with (lab.folder / f"errors-{rank}").open("wb") as errors:
+            processes.append(subprocess.Popen(command, cwd=root, env=environment, stderr=errors))
+    codes = [process.wait() for process in processes]
+    assert codes == [0, 0], [(lab.folder / f"errors-{rank}").read_text() for rank in range(2)]
     return [json.loads((lab.folder / f"told-{rank}.json").read_text()) for rank in range(2)]
 
 
@@ -99,6 +99,7 @@ def told(
             ),
             "saved by two": dataclasses.replace(whole, saved="of-two"),
             "dropout": Case(DROPOUT, 4, saved="dropped"),
+            "noisy": Case(SLOW, 3, noisy=True),
             "dropout, restored": Case(DROPOUT, 4, restored=str(lab.folder / "dropped")),
         }
         return lab, alone, pair(lab, plugins_dir, cases)
@@ -144,6 +145,11 @@ def test_dropout_differs_between_processes_and_is_drawn_anew_after_a_resume(told
         assert mine["seed"] != other["seed"]
     assert len({facts["seed"] for facts in first["dropout"] + second["dropout"]}) == 16
     assert first["dropout"][4:] == first["dropout, restored"], "bit for bit"
+
+
+def test_an_optimizer_that_draws_random_numbers_draws_the_same_in_each_process(told: Any) -> None:
+    _, _, (first, second) = told
+    assert [facts["weights"] for facts in first["noisy"]] == [facts["weights"] for facts in second["noisy"]]
 
 
 @given(rows=st.integers(1, 7), batches=st.integers(1, 6), size=st.integers(1, 8))
