@@ -9,7 +9,7 @@ from nanoshell.errors import TokenizerError
 from nanoshell.spelling import typed
 from nanoshell.tokenizer.char import CharTokenizer, without_surrogates
 from nanoshell.tokenizer.special import FEW_SPECIAL_TOKENS
-from nanoshell.tokenizer.trained import NUM_BYTES, TrainedBpe
+from nanoshell.tokenizer.trained import MAX_TOKEN_BYTES, NUM_BYTES, TrainedBpe
 
 ONIGURUMA_PATTERN = (
     r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}++|(?>\p{N}{1,3})| ?[^\s\p{L}\p{N}]++[\r\n]*+"
@@ -65,6 +65,7 @@ def train_bpe(name: str, texts: Iterable[str], vocab_size: int) -> TrainedBpe:
     trainer = trainers.BpeTrainer(
         vocab_size=num_tokens,
         min_frequency=2,
+        max_token_length=MAX_TOKEN_BYTES,
         show_progress=False,
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
     )

@@ -19,12 +19,15 @@ from nanoshell.tokenizer.bpe import PATTERN, RankedTokenizer
 from nanoshell.tokenizer.special import END_OF_TEXT, FEW_SPECIAL_TOKENS
 
 NUM_BYTES = 256
+MAX_TOKEN_BYTES = 4096
+"""No token is longer. Each merge can double the last one: a small file could otherwise fill the memory."""
 
 
 class TrainedBpe(RankedTokenizer):
     """Ids 0 to 255 are the bytes; id ``256 + n`` joins the two ids of ``merges[n]``; special tokens follow.
 
-    Raises `TokenizerError` where a merge names an id that comes after it, or makes a token that exists.
+    Text is cut into pieces as for cl100k_base. Raises `TokenizerError` where a merge names an id that comes
+    after it, or makes a token that exists or is longer than `MAX_TOKEN_BYTES`.
     """
 
     kind = "bpe"
@@ -34,11 +37,9 @@ class TrainedBpe(RankedTokenizer):
         name: str,
         merges: Sequence[tuple[int, int]],
         *,
-        pattern: str = PATTERN,
         special_tokens: Sequence[str] = FEW_SPECIAL_TOKENS,
     ) -> None:
         self.merges = tuple((int(left), int(right)) for left, right in merges)
-        self.pattern = pattern
         if END_OF_TEXT not in special_tokens or len(set(special_tokens)) != len(special_tokens):
             raise TokenizerError(
                 f"tokenizer '{name}' needs {END_OF_TEXT}, and every special token once",
@@ -49,7 +50,7 @@ class TrainedBpe(RankedTokenizer):
             name,
             lambda: ranks,
             len(ranks),
-            pattern=pattern,
+            pattern=PATTERN,
             special_tokens={
                 spelling: NUM_BYTES + len(self.merges) + index
                 for index, spelling in enumerate(special_tokens)
@@ -65,7 +66,7 @@ class TrainedBpe(RankedTokenizer):
         """Return what a tokenizer file holds about it."""
         return {
             "kind": self.kind,
-            "pattern": self.pattern,
+            "pattern": PATTERN,
             "merges": [list(pair) for pair in self.merges],
             "special_tokens": list(self.special_tokens),
         }
@@ -76,12 +77,14 @@ class TrainedBpe(RankedTokenizer):
 
         Raises `TokenizerError`, and KeyError, TypeError or ValueError for damage.
         """
+        if data["pattern"] != PATTERN:  # any other could take for ever, and files come from strangers
+            raise TokenizerError(
+                f"tokenizer '{name}' cuts text by a pattern that is not ours: {data['pattern']!r}",
+                hint=f"make it anew: {typed('tokenizer train')}",
+            )
         merges = [(left, right) for left, right in data["merges"]]
         specials = [str(spelling) for spelling in data["special_tokens"]]
-        made = cls(name, merges, pattern=str(data["pattern"]), special_tokens=specials)
-        if made.pattern != PATTERN:  # it may be damaged; ours is not, and its tables can wait
-            made.encode("")
-        return made
+        return cls(name, merges, special_tokens=specials)
 
 
 def _ranks(name: str, merges: Sequence[tuple[int, int]]) -> dict[bytes, int]:
@@ -95,6 +98,12 @@ def _ranks(name: str, merges: Sequence[tuple[int, int]]) -> dict[bytes, int]:
                 hint=f"make it anew: {typed('tokenizer train')}",
             )
         joined = tokens[left] + tokens[right]
+        if len(joined) > MAX_TOKEN_BYTES:
+            raise TokenizerError(
+                f"merge {number} of tokenizer '{name}' makes a token of {len(joined):,} bytes, and "
+                f"{MAX_TOKEN_BYTES:,} are the most",
+                hint=f"make it anew: {typed('tokenizer train')}",
+            )
         if joined in ranks:
             raise TokenizerError(
                 f"merge {number} of tokenizer '{name}' makes a token that exists: {ranks[joined]}",

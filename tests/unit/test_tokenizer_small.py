@@ -18,13 +18,13 @@ from nanoshell.data.source import Document
 from nanoshell.errors import DataError, TokenizerError, UnknownNameError, UsageError
 from nanoshell.plugin.manager import Plugins, load_plugins
 from nanoshell.tokenizer.base import Tokenizer
-from nanoshell.tokenizer.bpe import _SPACE
+from nanoshell.tokenizer.bpe import _SPACE, PATTERN
 from nanoshell.tokenizer.char import CharTokenizer, UnknownCharacterError
 from nanoshell.tokenizer.files import read_tokenizer, write_tokenizer
 from nanoshell.tokenizer.making import ONIGURUMA_PATTERN, make_char, train_bpe
 from nanoshell.tokenizer.store import find_tokenizer, recipe_of, trained_names, trained_path
 from nanoshell.tokenizer.streaming import StreamingDecoder
-from nanoshell.tokenizer.trained import TrainedBpe
+from nanoshell.tokenizer.trained import MAX_TOKEN_BYTES, TrainedBpe
 
 LINES = [
     "First Citizen:\nBefore we proceed any further, hear me speak.\n\n",
@@ -37,6 +37,10 @@ texts = st.one_of(
     st.lists(st.sampled_from(PIECES), max_size=60).map("".join),
     st.text(st.characters(exclude_categories=["Cs"]), max_size=60),
 )
+
+
+DOUBLING = [[32, 32], *([token, token] for token in range(256, 295))]
+"""40 merges, the last of which would make a token of 2**40 spaces."""
 
 
 def char() -> CharTokenizer:
@@ -200,6 +204,11 @@ def test_a_corpus_with_an_unknown_character_names_its_place_in_the_document(
 def test_a_vocabulary_has_the_size_that_was_asked_for_or_what_the_text_gives() -> None:
     assert BPE.vocab_size == 390
     assert train_bpe("x", ["ab ab cd"], 400).vocab_size < 270
+    ruler = "=" * (3 * MAX_TOKEN_BYTES)
+    long = train_bpe("x", [ruler] * 2, 300)
+    longest = max(len(long.token_bytes(index)) for index in range(long.vocab_size - 4))
+    assert MAX_TOKEN_BYTES // 2 <= longest <= MAX_TOKEN_BYTES
+    assert long.decode(long.encode(ruler)) == ruler
     with pytest.raises(TokenizerError, match="too small") as caught:
         train_bpe("x", LINES, 259)
     assert "260" in caught.value.hint
@@ -252,10 +261,12 @@ def test_the_fingerprint_is_of_what_decides_the_ids() -> None:
         ({"characters": "abca"}, "twice"),
         ({"characters": ""}, "no characters"),
         ({"special_tokens": ["<|user|>"]}, "endoftext"),
-        ({"kind": "bpe", "pattern": ".", "merges": [[1, 300]]}, "merge 0"),
-        ({"kind": "bpe", "pattern": ".", "merges": [[97, 98], [97, 98]]}, "exists: 256"),
-        ({"kind": "bpe", "pattern": ".", "merges": [[97]]}, "no usable"),
+        ({"kind": "bpe", "pattern": PATTERN, "merges": [[1, 300]]}, "merge 0"),
+        ({"kind": "bpe", "pattern": PATTERN, "merges": [[97, 98], [97, 98]]}, "exists: 256"),
+        ({"kind": "bpe", "pattern": PATTERN, "merges": [[97]]}, "no usable"),
+        ({"kind": "bpe", "pattern": PATTERN, "merges": DOUBLING}, "a token of 8,192 bytes"),
         ({"kind": "bpe", "pattern": "(", "merges": []}, "no usable"),
+        ({"kind": "bpe", "pattern": r"(?=(a+)+b)\w|.", "merges": []}, "a pattern that is not ours"),
     ],
 )
 def test_a_damaged_file_says_what_is_wrong(tmp_path: Path, change: dict[str, Any], message: str) -> None:
