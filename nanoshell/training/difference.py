@@ -10,30 +10,20 @@ from typing import TYPE_CHECKING, Any
 
 from nanoshell.data.source import DataSource, RemoteSource
 from nanoshell.errors import CheckpointError, ConfigError, NanoshellError
+from nanoshell.training.settable import WRITTEN_MEANWHILE
 
 if TYPE_CHECKING:
     from nanoshell.data.corpus import Corpus
     from nanoshell.plugin.manager import Plugins
     from nanoshell.training.config import RunConfig
 
-CHANGEABLE = frozenset(
-    {
-        "checkpoint_dir",
-        "device",
-        "eval_interval",
-        "eval_tokens",
-        "gradient_checkpointing",
-        "keep_best",
-        "log_interval",
-        "max_checkpoints",
-        "sample_interval",
-        "sample_prompts",
-        "sample_settings",
-        "sample_tokens",
-        "save_interval",
-        "target_device",
-    }
-)
+CHANGEABLE = WRITTEN_MEANWHILE | {
+    "checkpoint_dir",
+    "device",
+    "gradient_checkpointing",
+    "log_interval",
+    "target_device",
+}
 """Keys of the trainer that may differ on resume: they change neither the batches nor the updates."""
 
 _STAMPED_FILES = 1000

@@ -5,23 +5,11 @@ from __future__ import annotations
 from nanoshell.errors import UnknownNameError, unknown_name
 from nanoshell.training.config import TrainerConfig
 
-SETTABLE = frozenset(
+WRITTEN_MEANWHILE = frozenset(
     {
-        # The update
-        "batch_size",
-        "decay_ratio",
-        "gradient_accumulation",
-        "learning_rate",
-        "max_grad_norm",
-        "min_lr_ratio",
-        "schedule",
-        "warmup_steps",
-        "weight_decay",
-        # What is written on the way, which changes no update
         "eval_interval",
         "eval_tokens",
         "keep_best",
-        "log_interval",
         "max_checkpoints",
         "sample_interval",
         "sample_prompts",
@@ -30,6 +18,19 @@ SETTABLE = frozenset(
         "save_interval",
     }
 )
+"""Keys of ``trainer:`` that say what a run writes on the way, and change no update."""
+
+SETTABLE = WRITTEN_MEANWHILE | {
+    "batch_size",
+    "decay_ratio",
+    "gradient_accumulation",
+    "learning_rate",
+    "max_grad_norm",
+    "min_lr_ratio",
+    "schedule",
+    "warmup_steps",
+    "weight_decay",
+}
 """Keys of ``trainer:`` that may change between two steps of a run."""
 
 

@@ -163,6 +163,7 @@ def test_what_the_worker_refuses_is_our_error_with_its_hint(nanoshell, working) 
     [
         (("set", "learning_rat=1"), "did you mean 'learning_rate'?"),
         (("set", "optimizer=muon"), "'optimizer' cannot change while a run trains"),
+        (("set", "log_interval=5"), "'log_interval' cannot change while a run trains"),
         (("set", "learning_rate"), "is not KEY=VALUE"),
         (("extend",), "say by how much"),
         (("extend", "--steps", "3", "--epochs", "1"), "say by how much"),
