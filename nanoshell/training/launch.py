@@ -62,16 +62,14 @@ def start_run(request: TrainRequest, plugins: Plugins, narrator: Narrator | None
         raise UsageError("--force is for going on with a run", hint="name it with --resume")
     if request.resume is not None:
         point = find_resume_point(request)
-        if point is None:
-            narrator.note("there is no run that can go on: starting a new one")
-        elif point.run is not None:
-            if point.note:
-                narrator.note(point.note)
+        if point.note:
+            narrator.note(point.note)
+        if point.run is not None:
             run = resume_run(point.run, point.checkpoint, request, plugins, narrator)
             _tell_early_end(read_record(run), request, narrator)
             _start(run, point.checkpoint, request, plugins, narrator)
             return run
-        elif point.checkpoint is not None:
+        if point.checkpoint is not None:
             config, forced = checkpoint_config(point.checkpoint, request, plugins)
             return _start_new(config, request, plugins, narrator, point.checkpoint, forced)
     config = request.config or load_config(DEFAULT_PRESET, request.overrides)

@@ -20,6 +20,7 @@ from nanoshell.narrator import Narrator, SilentNarrator
 from nanoshell.runs.directory import RunDirectory, find_run, list_runs
 from nanoshell.runs.locate import checkpoint_at, split_step
 from nanoshell.runs.process import hold_lock, refuse_live
+from nanoshell.spelling import typed
 from nanoshell.training.automatic import as_chosen
 from nanoshell.training.batches import open_loader
 from nanoshell.training.checkpoint import (
@@ -59,7 +60,7 @@ _BLOCK = 1 << 22
 class ResumePoint:
     """Where training goes on: a run and one of its checkpoints (None before its first), or one outside.
 
-    ``note`` says why it is not the newest checkpoint, where that is so.
+    Without both a new run begins. ``note`` says why it is not the newest run or checkpoint, where that is so.
     """
 
     run: RunDirectory | None
@@ -67,8 +68,8 @@ class ResumePoint:
     note: str = ""
 
 
-def find_resume_point(request: TrainRequest) -> ResumePoint | None:
-    """Return what ``request.resume`` names; None where ``auto`` finds nothing that can go on.
+def find_resume_point(request: TrainRequest) -> ResumePoint:
+    """Return what ``request.resume`` names; nothing but a note where ``auto`` finds no run that can go on.
 
     Raises `UnknownNameError`, `RunError`, `CheckpointError`.
     """
@@ -86,37 +87,59 @@ def find_resume_point(request: TrainRequest) -> ResumePoint | None:
     return _newest_point(run) if step is None else ResumePoint(run, checkpoint_at(run, step))
 
 
-def _newest(request: TrainRequest) -> ResumePoint | None:
-    """Return the newest run of the name that ``request`` gives or implies, if it has steps left.
+def _newest(request: TrainRequest) -> ResumePoint:
+    """Return the newest run of the name that ``request`` gives or implies, none where that has ended.
 
-    One with a live worker is passed over, and so is one that has no checkpoint yet and does not agree with
-    the request: nothing is lost with it. Whether one with a checkpoint agrees is for `resume_run` to say.
+    One that has no checkpoint yet and does not agree with the request is passed over: nothing is lost with
+    it. Whether one with a checkpoint agrees is for `resume_run` to say. Raises `RunError` where it trains.
     """
+    notes: list[str] = []
     for run in list_runs(request.runs_dir):
         try:
             record = read_record(run)
-            point = _newest_point(run)
-            begun = point.checkpoint or record.initial_checkpoint
-            if not _is_named(run, record, request):
-                continue
-            if not _steps_left(record, begun, request) and not _broke_off(run):
-                continue
-            if begun is None and not _agrees(record, request):
-                continue
-            refuse_live(run)
-        except NanoshellError:
+        except NanoshellError as error:
+            if _base(run) == _wanted_name(request, _base(run)):
+                notes.append(f"run '{run.name}' is passed over: {error.message}")
             continue
-        return point
-    return None
+        point = _newest_point(run)
+        begun = point.checkpoint or record.initial_checkpoint
+        if not _is_named(run, record, request) or (begun is None and not _agrees(record, request)):
+            continue
+        _refuse_training(run)
+        document = read_document(begun) if begun else {}
+        if _has_ended(run, replace(record, stop_at=request.max_steps), document):
+            break
+        return replace(point, note="; ".join(filter(None, (*notes, point.note))))
+    return ResumePoint(None, None, "; ".join((*notes, "there is no run that can go on: starting a new one")))
+
+
+def _refuse_training(run: RunDirectory) -> None:
+    try:
+        refuse_live(run)
+    except RunError as error:
+        raise RunError(
+            f"run '{run.name}' is training already: {error.message}",
+            hint=f"watch it: {typed(f'runs attach {run.name}')}; or start another: train without --resume",
+        ) from error
 
 
 def _is_named(run: RunDirectory, record: RunRecord, request: TrainRequest) -> bool:
     """Whether ``run`` is of the name in ``request``, else of that of its model, else on its data."""
     if request.name is not None:
-        return run.name.rpartition("-")[0] == request.name
+        return _base(run) == request.name
     if request.config is not None:
         return run_name(record.config) == run_name(request.config)
     return record.is_on(request.source)
+
+
+def _base(run: RunDirectory) -> str:
+    """Return the name of ``run`` without its number."""
+    return run.name.rpartition("-")[0]
+
+
+def _wanted_name(request: TrainRequest, otherwise: str) -> str:
+    config = request.config
+    return request.name or (run_name(config) if config is not None else otherwise)
 
 
 def _agrees(record: RunRecord, request: TrainRequest) -> bool:
@@ -124,11 +147,16 @@ def _agrees(record: RunRecord, request: TrainRequest) -> bool:
     return record.is_on(request.source) and not config_differences(record.config, wanted)
 
 
-def _steps_left(record: RunRecord, checkpoint: Path | None, request: TrainRequest) -> bool:
-    document = read_document(checkpoint) if checkpoint else {}
+def _has_ended(run: RunDirectory, record: RunRecord, document: Mapping[str, Any]) -> bool:
+    """Whether ``run`` has nothing left to do after the checkpoint of ``document``."""
+    step, last = _course(record, document)
+    return step >= last and not (step == last and _broke_off(run))
+
+
+def _course(record: RunRecord, document: Mapping[str, Any]) -> tuple[int, int]:
+    """Return the step of the checkpoint of ``document``, and the one at which the run ends."""
     horizon = extended_horizon(document, record.horizon)
-    last = replace(record, horizon=horizon, stop_at=request.max_steps).last_step
-    return int(document.get("step", 0)) < last
+    return int(document.get("step", 0)), replace(record, horizon=horizon).last_step
 
 
 def _broke_off(run: RunDirectory) -> bool:
@@ -141,7 +169,8 @@ def _newest_point(run: RunDirectory) -> ResumePoint:
     latest = run.latest_checkpoint()
     if latest is None:
         return ResumePoint(run, None)
-    older = [found.path for found in reversed(run.checkpoints()) if found.path.name < latest.name]
+    step = int(latest.name.rpartition("-")[2])
+    older = [found.path for found in reversed(run.checkpoints()) if found.step < step]
     problem = ""
     for path in (latest, *older):
         try:
@@ -217,15 +246,16 @@ def _provenance(
 
 
 def _refuse_end(run: RunDirectory, record: RunRecord, document: Mapping[str, Any]) -> None:
-    step, horizon = int(document.get("step", 0)), extended_horizon(document, record.horizon)
-    last = replace(record, horizon=horizon).last_step
-    if step >= last and not (step == last and _broke_off(run)):
-        raise RunError(
-            f"run '{run.name}' has nothing left to do: it is at step {step:,} of {last:,}",
-            hint="start a new run: train without --resume"
-            if last == horizon
-            else "raise --max-steps, or leave it out",
-        )
+    if not _has_ended(run, record, document):
+        return
+    step, last = _course(record, document)
+    stopped_early = last < extended_horizon(document, record.horizon)
+    raise RunError(
+        f"run '{run.name}' has nothing left to do: it is at step {step:,} of {last:,}",
+        hint="raise --max-steps, or leave it out"
+        if stopped_early
+        else "start a new run: train without --resume",
+    )
 
 
 def checkpoint_config(

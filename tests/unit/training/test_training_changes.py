@@ -11,7 +11,7 @@ from nanoshell.runs.events import effective_events, read_events
 from nanoshell.training import saving
 from nanoshell.training.trainer import StepResult, Trainer
 from nanoshell.training.worker import run_worker
-from tests.unit.training.steering import answers, asking
+from tests.unit.training.steering import Asked, answers, asking
 
 
 def test_a_run_that_was_set_and_extended_goes_on_as_if_it_had_not_stopped(lab: Any) -> None:
@@ -45,7 +45,10 @@ def test_a_run_that_was_set_and_extended_goes_on_as_if_it_had_not_stopped(lab: A
 def test_what_was_answered_outlasts_a_kill_and_is_void_with_the_course_it_was_for(lab: Any) -> None:
     config = lab.config(max_steps=8, save_interval=2, max_checkpoints=0)
     run = lab.prepare(lab.request(config, lab.corpus()))
-    asked = [("set", {"values": {"learning_rate": 2e-3, "save_interval": 0}}), ("extend", {"steps": 3})]
+    asked: list[Asked] = [
+        ("set", {"values": {"learning_rate": 2e-3, "save_interval": 0}}),
+        ("extend", {"steps": 3}),
+    ]
     update = Trainer.update
 
     def killed(trainer: Trainer) -> StepResult:

@@ -21,7 +21,7 @@ from nanoshell.runs.directory import RunDirectory
 from nanoshell.training.resume import find_resume_point
 from nanoshell.training.trainer import Trainer
 from nanoshell.training.worker import run_worker
-from tests.unit.training.steering import asking
+from tests.unit.training.steering import Asked, asking
 
 
 def test_stopping_and_resuming_gives_the_losses_of_one_go(lab: Any) -> None:
@@ -199,7 +199,7 @@ def test_a_run_that_was_killed_before_its_first_checkpoint_begins_again_in_its_f
 @pytest.mark.parametrize("step", [3, 6], ids=["on the way", "at the end"])
 def test_an_evaluation_that_a_worker_did_not_come_to_is_made_up_for(lab: Any, step: int) -> None:
     config = lab.config(max_steps=6, eval_interval=3, save_interval=3, val_fraction=0.2)
-    run, whole = (lab.prepare(lab.request(config, lab.corpus())) for _ in range(2))
+    whole, run = (lab.prepare(lab.request(config, lab.corpus())) for _ in range(2))
     assert run_worker(whole, lab.plugins) == 0
     evaluate = Trainer.evaluate
 
@@ -227,7 +227,11 @@ def test_an_evaluation_that_a_worker_did_not_come_to_is_made_up_for(lab: Any, st
 def test_what_is_set_after_a_save_is_saved_with_the_stop_at_the_same_step(lab: Any) -> None:
     config = lab.config(max_steps=6, save_interval=3)
     run = lab.prepare(lab.request(config, lab.corpus()))
-    asked = [("set", {"values": {"learning_rate": 2e-3}}), ("extend", {"steps": 2}), ("stop", {})]
+    asked: list[Asked] = [
+        ("set", {"values": {"learning_rate": 2e-3}}),
+        ("extend", {"steps": 2}),
+        ("stop", {}),
+    ]
     with asking(run, {3: asked}):
         assert run_worker(run, lab.plugins) == 0
     assert run.latest_checkpoint().name == "step-000003"

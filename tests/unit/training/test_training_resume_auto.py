@@ -20,6 +20,7 @@ from nanoshell.runs.directory import RunDirectory
 from nanoshell.runs.events import read_events
 from nanoshell.runs.process import refuse_live
 from nanoshell.training import launch
+from nanoshell.training.resume import find_resume_point
 from nanoshell.training.worker import run_worker
 
 
@@ -96,18 +97,63 @@ def test_auto_refuses_what_differs_from_the_newest_of_the_name(lab: Any) -> None
     assert auto(config, lab.corpus()) == run
 
 
-def test_auto_passes_over_what_is_at_its_horizon_or_trains(lab: Any) -> None:
+def auto(lab: Any, config: Any, **options: Any) -> RunDirectory:
+    found: RunDirectory = lab.prepare(lab.request(config, lab.corpus(), resume="auto", **options))
+    return found
+
+
+def test_auto_looks_at_the_newest_alone(lab: Any) -> None:
     config = lab.config(max_steps=4)
     older, newer = (lab.prepare(lab.request(config, lab.corpus(), max_steps=2)) for _ in range(2))
     for run in (older, newer):
         run_worker(run, lab.plugins)
-
-    def auto() -> RunDirectory:
-        found: RunDirectory = lab.prepare(lab.request(config, lab.corpus(), resume="auto"))
-        return found
-
-    assert auto() == newer
+    assert auto(lab, config) == newer
     run_worker(newer, lab.plugins)
-    assert auto() == older
-    on_another_host(older, 0)
-    assert auto().name == "small-3"
+    assert auto(lab, config).name == "small-3", "the newest has finished, and what is older is history"
+    newest = RunDirectory(lab.runs_dir / "small-3")
+    run_worker(newest, lab.plugins)
+    on_another_host(newest, 0)
+    with pytest.raises(RunError, match=r"run 'small-3' is training already: .* on elsewhere") as caught:
+        auto(lab, config)
+    assert "runs attach small-3" in caught.value.hint
+    assert len(list(lab.runs_dir.iterdir())) == 3
+
+
+def test_auto_begins_anew_where_a_crash_was_beyond_the_last_step_that_is_asked_for(lab: Any) -> None:
+    config = lab.config(max_steps=9, save_interval=1)
+    run = lab.prepare(lab.request(config, lab.corpus(), max_steps=3))
+    run_worker(run, lab.plugins)
+    lines = run.events_path.read_text().splitlines(keepends=True)
+    run.events_path.write_text("".join(line for line in lines if '"finished"' not in line))
+    run.process_path.write_text(run.process_path.read_text().replace(f'"pid": {os.getpid()}', '"pid": 1'))
+    assert run.status().state == "crashed"
+    assert auto(lab, config, max_steps=3) == run, "it may owe its last evaluation"
+    assert auto(lab, config, max_steps=2).name == "small-2"
+
+
+def test_auto_says_which_damaged_run_it_passes_over(lab: Any) -> None:
+    config = lab.config(max_steps=4)
+    older, newer, other = (
+        lab.prepare(lab.request(config, lab.corpus(), max_steps=2, name=name))
+        for name in ("small", "small", "other")
+    )
+    run_worker(older, lab.plugins)
+    for run in (newer, other):
+        run.record_path.write_text("created: '2099-01-01'\nmodel: [")
+    point = find_resume_point(lab.request(config, lab.corpus(), resume="auto"))
+    assert point.run == older
+    assert "run 'small-2' is passed over: " in point.note
+    assert "is damaged" in point.note
+    assert "other-1" not in point.note
+    assert "other-1" in find_resume_point(lab.request(None, lab.corpus(), resume="auto")).note
+
+
+def test_the_checkpoint_before_a_damaged_one_is_told_by_its_number(lab: Any) -> None:
+    run = lab.prepare(lab.request(lab.config(max_steps=4, save_interval=1), lab.corpus(), max_steps=2))
+    run_worker(run, lab.plugins)
+    for old, new in (("step-000001", "step-999999"), ("step-000002", "step-1000000")):
+        (run.checkpoints_dir / old).rename(run.checkpoints_dir / new)
+    (run.checkpoints_dir / "latest").write_text("step-1000000\n")
+    (run.checkpoints_dir / "step-1000000" / "trainer.safetensors").write_bytes(b"")
+    point = find_resume_point(lab.request(None, None, resume=run.name))
+    assert point.checkpoint == run.checkpoints_dir / "step-999999"
