@@ -27,6 +27,7 @@ from nanoshell.data.tokens import (
 from nanoshell.errors import DataError
 from nanoshell.files import explain_storage, write_text
 from nanoshell.narrator import Narrator, SilentNarrator
+from nanoshell.spelling import typed
 from nanoshell.tokenizer.base import Tokenizer
 from nanoshell.version import __version__
 
@@ -181,7 +182,9 @@ def _write(
                     count += 1
                     advance(ids.num_bytes)
             if count == before:
-                raise DataError(f"{source.spec} holds no text", hint="see what it holds: nanoshell data info")
+                raise DataError(
+                    f"{source.spec} holds no text", hint=f"see what it holds: {typed('data info')}"
+                )
     return files.stats()
 
 

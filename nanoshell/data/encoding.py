@@ -30,6 +30,7 @@ from nanoshell.chat.template import ChatTemplate
 from nanoshell.data.source import Document
 from nanoshell.data.tokens import TOKEN_DTYPE
 from nanoshell.errors import DataError, NanoshellError
+from nanoshell.spelling import typed
 from nanoshell.tokenizer.base import Tokenizer
 from nanoshell.tokenizer.char import UnknownCharacterError
 
@@ -264,6 +265,6 @@ def _checked(ids: NDArray[np.integer[Any]], origin: str, tokenizer: Tokenizer) -
         raise DataError(
             f"{origin}: id {int(ids[position]):,}, {position:,} tokens further on, is no token of "
             f"{tokenizer.name}",
-            hint=f"tokenize the text again with `nanoshell tokenize`, for {tokenizer.name}",
+            hint=f"tokenize the text again, for {tokenizer.name}: {typed('tokenize')}",
         )
     return np.ascontiguousarray(ids, dtype=TOKEN_DTYPE)

@@ -50,12 +50,6 @@ class Batch:
         """How many targets count."""
         return int((self.targets != IGNORED).sum())
 
-    def rows(self, part: slice) -> Batch:
-        """Return ``part`` of the rows."""
-        return Batch(
-            self.inputs[part], self.targets[part], None if self.starts is None else self.starts[part]
-        )
-
 
 class TokenLoader:
     """Cuts ``tokens``, shape ``(tokens,)`` and possibly a map of a file, into batches.

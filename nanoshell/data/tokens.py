@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nanoshell.errors import DataError
+from nanoshell.spelling import typed
 from nanoshell.tokenizer.base import Tokenizer
 
 TOKEN_BYTES = 4
@@ -43,7 +44,7 @@ def open_tokens(path: Path, tokenizer: Tokenizer | None = None) -> np.memmap[Any
     or of a size that is no multiple of four bytes.
     """
     whose = f" of {tokenizer.name}" if tokenizer is not None else ""
-    hint = f"a .bin holds 32-bit little-endian ids{whose} and nothing else; `nanoshell tokenize` writes one"
+    hint = f"a .bin holds 32-bit little-endian ids{whose} and nothing else; {typed('tokenize')} writes one"
     try:
         size = path.stat().st_size
         if size == 0:
@@ -94,7 +95,7 @@ def used_ids(path: Path) -> NDArray[np.int64]:
         if largest >= _LARGEST_SENSIBLE_ID:
             raise DataError(
                 f"{path}: id {largest:,}, position {start + int(block.argmax()):,} is beyond any vocabulary",
-                hint="the file holds no 32-bit token ids; tokenize its text again with `nanoshell tokenize`",
+                hint=f"the file holds no 32-bit token ids; tokenize its text again: {typed('tokenize')}",
             )
         counter.add(block)
     return counter.distinct()
@@ -157,14 +158,14 @@ def _bad_id(
     if token_id in tokenizer.unused_ids:
         return DataError(
             f"{where} stands for no token of {tokenizer.name}",
-            hint="the file was written for another vocabulary: tokenize its text with `nanoshell tokenize`",
+            hint=f"the file was written for another vocabulary; tokenize its text again: {typed('tokenize')}",
         )
     if token_id < tokenizer.vocab_size:
         return DataError(
             f"{where} is beyond the model's vocabulary of {vocab_size:,}",
             hint=f"set model.vocab_size to {tokenizer.vocab_size:,}, the vocabulary of {tokenizer.name}",
         )
-    hint = f"tokenize the text again with `nanoshell tokenize`, for {tokenizer.name}"
+    hint = f"tokenize the text again, for {tokenizer.name}: {typed('tokenize')}"
     if _looks_16_bit(tokens):
         hint = f"it looks like a file of 16-bit ids, as nanoGPT writes them for GPT-2; {hint}"
     return DataError(

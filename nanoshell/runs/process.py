@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from nanoshell.errors import RunError
 from nanoshell.files import explain_storage, write_text
+from nanoshell.spelling import typed
 
 if TYPE_CHECKING:
     from nanoshell.runs.directory import RunDirectory
@@ -178,7 +179,7 @@ def _taken(run: RunDirectory) -> RunError:
         who = f"a process that its worker {process.pid} left behind"
     return RunError(
         f"run '{run.name}' is being written by {who}",
-        hint=f"watch it with 'runs show {run.name}', or end it with 'runs stop {run.name}'",
+        hint=f"watch it: {typed(f'runs show {run.name}')}\nend it: {typed(f'runs stop {run.name}')}",
     )
 
 
@@ -265,20 +266,3 @@ def _reap(worker: subprocess.Popen[bytes], log_path: Path) -> None:
         with contextlib.suppress(OSError, ValueError), log_path.open("a") as log:
             memory = " (the system does so when memory runs out)" if code == -signal.SIGKILL else ""
             log.write(f"the worker was ended by {signal.Signals(-code).name}{memory}\n")
-
-
-def signal_stop(run: RunDirectory) -> bool:
-    """Ask the worker by SIGTERM to save and stop. Returns False where it is gone or on another host."""
-    process = read_process(run)
-    if process is None or process.host != socket.gethostname() or not _lives(process):
-        return False
-    try:
-        os.kill(process.pid, signal.SIGTERM)
-    except ProcessLookupError:
-        return False
-    except PermissionError as error:
-        raise RunError(
-            f"process {process.pid} of run '{run.name}' belongs to another user",
-            hint=f"ask it through its folder instead: 'runs stop {run.name}'",
-        ) from error
-    return True

@@ -13,6 +13,7 @@ from nanoshell.errors import RunError
 from nanoshell.files import explain_storage
 from nanoshell.runs.directory import RunDirectory, folder_bytes, folders, list_runs, remove_run
 from nanoshell.runs.process import hold_lock
+from nanoshell.spelling import typed
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ def prune(runs_dir: Path, *, keep: int = 1, empty: bool = False, dry_run: bool =
     """
     if keep < 1:
         raise RunError(
-            "at least one checkpoint of each run is kept", hint="to remove whole runs, use: runs rm"
+            "at least one checkpoint of each run is kept", hint=f"to remove whole runs: {typed('runs rm')}"
         )
     pruned = [
         Pruned("", "leftover", path, folder_bytes(path))

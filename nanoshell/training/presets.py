@@ -12,6 +12,7 @@ import yaml
 from nanoshell import paths
 from nanoshell.errors import ConfigError, nearest, unknown_name
 from nanoshell.model.config import ModelConfig
+from nanoshell.spelling import typed
 from nanoshell.training.config import RunConfig, TrainerConfig
 
 PRESET_SUFFIXES = (".yaml", ".yml")
@@ -158,7 +159,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise ConfigError(
             f"{path} holds no config: it must have the sections 'model:' and 'trainer:'",
-            hint="look at a preset: model list",
+            hint=f"see the presets: {typed('model list')}",
         )
     for section in RunConfig.model_fields:
         if not isinstance(data.get(section, {}), dict | None):

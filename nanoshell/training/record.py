@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from nanoshell.data.corpus import Corpus
 from nanoshell.errors import DataError, RunError
+from nanoshell.spelling import typed
 from nanoshell.tokenizer.files import carried_tokenizer
 from nanoshell.tokenizer.store import find_tokenizer
 from nanoshell.training.config import RunConfig
@@ -121,7 +122,7 @@ def check_corpus(corpus: Corpus) -> None:
     except OSError as error:
         raise DataError(
             f"the tokens of '{corpus.spec}' are gone: {corpus.path}",
-            hint="resume with train --resume, which tokenizes the source again where it is needed",
+            hint=f"{typed('train --resume RUN')} tokenizes the source again where that is needed",
         ) from error
     if size != corpus.num_tokens * _TOKEN_BYTES:
         raise DataError(

@@ -30,12 +30,12 @@ from nanoshell.runs.process import (
     hold_lock,
     process_start,
     read_process,
-    signal_stop,
     start_worker,
     worker_alive,
     write_process,
 )
 from nanoshell.runs.pruning import prune
+from nanoshell.spelling import spelled_with
 
 WORKER = """
 import signal, sys, time
@@ -185,7 +185,6 @@ def test_a_later_process_of_the_same_number_is_not_taken_for_the_worker(run: Run
     run.process_path.write_text(json.dumps(record))
     assert worker_alive(run) is False
     assert run.status().state == "crashed"
-    assert signal_stop(run) is False
 
 
 def test_the_start_of_a_process_is_the_one_that_psutil_knows() -> None:
@@ -206,9 +205,12 @@ def test_a_run_of_another_host_is_not_judged_by_our_process_table(run: RunDirect
     log.write("state", state="running")
     assert worker_alive(run) is None
     assert run.status().state == "running"
-    assert signal_stop(run) is False
-    with pytest.raises(RunError, match=r"being written by process .* on elsewhere"):
+    with (
+        pytest.raises(RunError, match=r"being written by process .* on elsewhere") as caught,
+        spelled_with(":"),
+    ):
         start_worker(run)
+    assert f"end it: :runs stop {run.name}" in caught.value.hint
     with pytest.raises(RunError, match="another host"):
         remove_run(run)
 
@@ -230,11 +232,10 @@ def test_a_worker_is_started_in_a_session_of_its_own_and_collected(run: RunDirec
     assert os.getsid(pid) == pid != os.getsid(0)
     assert stat.S_IMODE(run.log_path.stat().st_mode) == 0o600
     assert run.log_tail() == f"arguments: --safe train --run {run.path}"
-    assert signal_stop(run) is True
+    os.kill(pid, signal.SIGTERM)
     assert [event["reason"] for event in follow(run) if event.get("state") == "stopped"] == ["signal"]
     until(lambda: not psutil.pid_exists(pid))  # collected: not even a zombie is left
     assert run.status().state == "stopped"
-    assert signal_stop(run) is False
 
 
 @pytest.mark.usefixtures("stand_in")
@@ -306,7 +307,7 @@ def test_of_many_who_start_a_worker_at_once_one_succeeds(run: RunDirectory) -> N
     # The worker outlives the program that started it.
     until(lambda: run.status().state == "running")
     assert [str(run.status().pid)] == [text for text in said if text != "refused"]
-    assert signal_stop(run)
+    os.kill(int(str(run.status().pid)), signal.SIGTERM)
     list(follow(run))
 
 
