@@ -128,13 +128,9 @@ class Session:
 
     def train(self, request: TrainRequest) -> RunDirectory:
         """Validate ``request``, start its worker, follow it, and make its weights the session's model."""
-        from nanoshell.runs.live import live_runs_here
         from nanoshell.training.launch import start_run
 
-        others = ", ".join(run.name for run in live_runs_here(self.runs_dir))
         run = start_run(request, self.plugins, self.narrator)
-        if others:
-            self.narrator.note(f"training on this machine already: {others}; they share its cores")
         self.following.add(run)
         self.data = request.source or self.data
         self.model_name = str(run.path)
@@ -199,16 +195,11 @@ class Session:
 
     def run_removed(self, run: RunDirectory) -> None:
         """Let go of the chosen model, and of the last start's, where it was one of ``run``."""
-        folder = run.path.resolve()
+        from nanoshell.runs.locate import is_of_run
 
-        def is_of_run(name: object) -> bool:
-            if not isinstance(name, str):
-                return False
-            return name.partition("@")[0] == run.name or Path(name).resolve().is_relative_to(folder)
-
-        if is_of_run(self.model_name):
+        if is_of_run(self.model_name, run):
             self.model_name = None
-        if is_of_run(last_state().get("model")):
+        if is_of_run(last_state().get("model"), run):
             self.forget("model")
 
     # Models
@@ -258,12 +249,7 @@ class Session:
             self._loaded = None
             gc.collect()
         self._loaded = load(
-            location,
-            self.plugins,
-            backend,
-            dtype=dtype,
-            compiled=compiled,
-            narrator=self.narrator,
+            location, self.plugins, backend, dtype=dtype, compiled=compiled, narrator=self.narrator
         )
         return self._loaded
 

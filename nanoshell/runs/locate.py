@@ -55,6 +55,14 @@ def locate_model(runs_dir: Path, reference: str) -> ModelLocation:
     return ModelLocation(_newest_weights(run), run)
 
 
+def is_of_run(reference: object, run: RunDirectory) -> bool:
+    """Return whether ``reference``, as `locate_model` takes it, is a model of ``run``: by name or by path."""
+    if not isinstance(reference, str):
+        return False
+    folder = run.path.resolve()
+    return reference.partition("@")[0] == run.name or Path(reference).resolve().is_relative_to(folder)
+
+
 def split_step(reference: str) -> tuple[str, Step | None]:
     """Return ``NAME@STEP`` as its two parts; the step is None where ``reference`` names none.
 

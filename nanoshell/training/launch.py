@@ -95,11 +95,10 @@ def _start_new(
     template = plugins.chat_templates.get(request.chat_template)()
     source = open_source(request.source, plugins.sources)
     carried = carried_tokenizer(initial_checkpoint) if initial_checkpoint else None
-    name = config.model.tokenizer
-    tokenizer = carried or choose_tokenizer(name, source, request.special, plugins, narrator)
+    wanted = config.model.tokenizer
+    tokenizer = carried or choose_tokenizer(wanted, source, request.special, plugins, narrator)
     config, chosen = resolve(fit_vocabulary(config, tokenizer))
-    if chosen:
-        narrator.note(f"auto: {', '.join(chosen)}")
+    _tell_of_config(config, chosen, tokenizer, narrator)
     check_samples(configured(config), config, tokenizer, plugins.samplers)
     check_rows(config.windows_per_step, _count_processes(initial_checkpoint, request))
     corpus = prepare_corpus(source, tokenizer, template, special=request.special, narrator=narrator)
@@ -112,16 +111,6 @@ def _start_new(
             forced_from = int(read_document(initial_checkpoint).get("step", 0))
             origin["forced"] = [asdict(difference) for difference in forced]
     trainer = config.trainer
-    for key in trainer.unused_keys():
-        instead = ": --nproc says how many processes train" if key == "distributed" else " by this run"
-        narrator.note(f"trainer.{key} is read and not used{instead}")
-    if config.model.vocab_size > 2 * tokenizer.vocab_size:
-        narrator.note(
-            f"the model has {config.model.vocab_size:,} ids, and tokenizer '{tokenizer.name}' only "
-            f"{tokenizer.vocab_size:,}: --set model.vocab_size=auto fits it"
-        )
-    for key in config.model.unused_keys():
-        narrator.note(f"model.{key} is read and not used: no layer is of a kind that it is for")
     record = RunRecord(
         config=config,
         corpus=replace(corpus, path=corpus.path.resolve()),
@@ -148,6 +137,24 @@ def _start_new(
     return run
 
 
+def _tell_of_config(
+    config: RunConfig, chosen: Sequence[str], tokenizer: Tokenizer, narrator: Narrator
+) -> None:
+    """Say what was ``chosen`` for ``config``, and what of it is in vain."""
+    if chosen:
+        narrator.note(f"auto: {', '.join(chosen)}")
+    for key in config.trainer.unused_keys():
+        instead = ": --nproc says how many processes train" if key == "distributed" else " by this run"
+        narrator.note(f"trainer.{key} is read and not used{instead}")
+    if config.model.vocab_size > 2 * tokenizer.vocab_size:
+        narrator.note(
+            f"the model has {config.model.vocab_size:,} ids, and tokenizer '{tokenizer.name}' only "
+            f"{tokenizer.vocab_size:,}: --set model.vocab_size=auto fits it"
+        )
+    for key in config.model.unused_keys():
+        narrator.note(f"model.{key} is read and not used: no layer is of a kind that it is for")
+
+
 def _start(
     run: RunDirectory,
     checkpoint: Path | None,
@@ -163,12 +170,18 @@ def _start(
             f"trained in {_counted(before)}, it goes on in {processes}: the global batch is the same, so "
             "losses agree to rounding, not to the bit"
         )
+    others = others_here(run)
+    if others:
+        how = (
+            "they share its cores" if checkpoint is None else "this one keeps the threads that it began with"
+        )
+        narrator.note(f"training on this machine already: {', '.join(other.name for other in others)}; {how}")
     if placement() is not None:
         return
     if processes == 1:
         start_worker(run, plugins.arguments, first=request.extend)
     else:
-        cores = share_of_cores(len(others_here(run)))
+        cores = share_of_cores(len(others))
         threads = cores if os.environ.get("OMP_NUM_THREADS") else max(1, cores // processes)
         start_worker(run, plugins.arguments, processes, threads, request.extend)
 
