@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from nanoshell.model.config import Fraction
+from nanoshell.model.moe import TopKRouter
 from nanoshell.model.validation import Flag, validate
 from nanoshell.training.config import PositiveNumber
 from nanoshell.training.optimizer import VOCABULARY_PARAMETERS, exempt_parameters, parameter_groups
@@ -144,9 +145,11 @@ def hidden_matrices(model: nn.Module) -> list[nn.Parameter]:
     """Return the matrices from channels to channels: weights of `torch.nn.Linear`, the head's left out.
 
     Neither embeddings are among them nor convolutions, vectors, and what a module names in
-    ``no_weight_decay``.
+    ``no_weight_decay``; nor what chooses experts, whose rows are scores of one expert each, as a head's are
+    of one token.
     """
-    exempt = exempt_parameters(model)
+    routers = {id(module.gate.weight) for module in model.modules() if isinstance(module, TopKRouter)}
+    exempt = exempt_parameters(model) | routers
     linear = {id(module.weight) for module in model.modules() if isinstance(module, nn.Linear)}
     return [
         parameter

@@ -162,7 +162,9 @@ def test_matrices_between_channels_are_its_and_all_else_is_adamws(lab: Any) -> N
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     linear = {name for name, part in model.named_modules() if isinstance(part, nn.Linear)}
     chosen = {names[id(parameter)] for parameter in hidden_matrices(model)}
-    assert chosen == {f"{name}.weight" for name in linear} - VOCABULARY_PARAMETERS
+    routers = {f"{name}.weight" for name in linear if name.endswith(".router.gate")}
+    assert len(routers) == 1
+    assert chosen == {f"{name}.weight" for name in linear} - VOCABULARY_PARAMETERS - routers
     assert any(".experts.3." in name for name in chosen)
     assert not any(part in name for name in chosen for part in ("conv", "A_log", "norm", "bias"))
     assert {len(parameter.shape) for parameter in hidden_matrices(model)} == {2}
@@ -172,6 +174,7 @@ def test_matrices_between_channels_are_its_and_all_else_is_adamws(lab: Any) -> N
     moved, *rest = optimizer.param_groups
     assert {names[id(parameter)] for parameter in moved["params"]} == chosen
     decays = {names[id(parameter)]: group["weight_decay"] for group in rest for parameter in group["params"]}
+    assert decays[routers.pop()] == 0.2
     assert decays["embed_tokens.weight"] == decays["norm.weight"] == 0.0
     assert all(group["lr"] == 0.01 for group in optimizer.param_groups)
 
