@@ -112,13 +112,18 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture
-def session(model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Session:
-    """A session at the prompt, with the model loaded and replies of three tokens."""
+def bare_session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Session:
+    """A session at the prompt, with no model."""
     monkeypatch.chdir(tmp_path)
-    session = open_session(safe=True)
-    session.settings.override("max_tokens", "3")
-    session.use_model(model)
-    return session
+    return open_session(safe=True)
+
+
+@pytest.fixture
+def session(model: str, bare_session: Session) -> Session:
+    """A session at the prompt, with the model loaded and replies of three tokens; a file may have another."""
+    bare_session.settings.override("max_tokens", "3")
+    bare_session.use_model(model)
+    return bare_session
 
 
 @pytest.fixture
@@ -129,7 +134,7 @@ def prompt(session: Session, capfd: pytest.CaptureFixture[str]) -> Callable[[str
 
     def carry_out(line: str) -> tuple[int, str, str]:
         capfd.readouterr()
-        outcome = run_line(session, line, TerminalScreen())
+        outcome = run_line(session, line, TerminalScreen(prompt=True))
         return outcome.code, *capfd.readouterr()
 
     return carry_out

@@ -5,35 +5,19 @@ from __future__ import annotations
 import io
 import signal
 import threading
-from collections.abc import Callable
 
 import pytest
 from rich.console import Console
 
-from nanoshell.command.render import TerminalScreen
-from nanoshell.command.script import run_line
 from nanoshell.repl import toolbar
-from nanoshell.session import Session, open_session
+from nanoshell.session import Session
 from nanoshell_commands.compare import Comparison, Result, differences, worked
 from nanoshell_commands.watch import Watch
 
 
 @pytest.fixture
-def session(tmp_path, monkeypatch: pytest.MonkeyPatch) -> Session:
-    monkeypatch.chdir(tmp_path)
-    return open_session(safe=True)
-
-
-@pytest.fixture
-def prompt(session: Session, capfd) -> Callable[[str], tuple[int, str, str]]:
-    """Carry out one line of the interactive prompt, and return its exit code and what it printed."""
-
-    def carry_out(line: str) -> tuple[int, str, str]:
-        capfd.readouterr()
-        outcome = run_line(session, line, TerminalScreen(prompt=True))
-        return outcome.code, *capfd.readouterr()
-
-    return carry_out
+def session(bare_session: Session) -> Session:
+    return bare_session
 
 
 def two_runs(fake_run) -> None:

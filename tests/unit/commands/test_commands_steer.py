@@ -9,13 +9,11 @@ from typing import Any
 
 import pytest
 
-from nanoshell.command.render import TerminalScreen
-from nanoshell.command.script import run_line
 from nanoshell.repl.completer import CommandCompleter
 from nanoshell.runs.control import ControlInbox
 from nanoshell.runs.directory import RunDirectory
 from nanoshell.runs.events import follow
-from nanoshell.session import Session, open_session
+from nanoshell.session import Session
 from nanoshell_commands import asking
 
 Answers = dict[str, dict[str, Any]]
@@ -82,21 +80,8 @@ def working(fake_run: Callable[..., Any]) -> Iterator[Callable[..., Worker]]:
 
 
 @pytest.fixture
-def session(tmp_path, monkeypatch: pytest.MonkeyPatch) -> Session:
-    monkeypatch.chdir(tmp_path)
-    return open_session(safe=True)
-
-
-@pytest.fixture
-def prompt(session: Session, capfd) -> Callable[[str], tuple[int, str, str]]:
-    """Carry out one line of the interactive prompt, and return its exit code and what it printed."""
-
-    def carry_out(line: str) -> tuple[int, str, str]:
-        capfd.readouterr()
-        outcome = run_line(session, line, TerminalScreen(prompt=True))
-        return outcome.code, *capfd.readouterr()
-
-    return carry_out
+def session(bare_session: Session) -> Session:
+    return bare_session
 
 
 @pytest.mark.parametrize(
