@@ -12,7 +12,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -226,22 +226,33 @@ class StallWatch:
         self._clock = clock
         self._lock = threading.Lock()
         self._what = ""
+        self._apart = 0.0
         self._since = self._looked = clock()
         self._took: dict[str, deque[float]] = {}
         self._told = False
 
     @contextmanager
     def doing(self, what: str) -> Iterator[None]:
-        """Expect an end of ``what`` (a step, a checkpoint) while the block runs."""
+        """Expect an end of ``what`` (a step, a checkpoint) while the block runs.
+
+        Within another block, that one waits meanwhile: how long it takes is counted without this one.
+        """
         began = self._clock()
         with self._lock:
-            self._what, self._since = what, began
+            outer, outer_apart = self._what, self._apart
+            self._what, self._since, self._apart = what, began, 0.0
         try:
             yield
         finally:
             with self._lock:
-                self._what = ""
-                self._took.setdefault(what, deque(maxlen=20)).append(self._clock() - began)
+                now = self._clock()
+                if what:
+                    self._took.setdefault(what, deque(maxlen=20)).append(now - began - self._apart)
+                self._what, self._since, self._apart = outer, now, outer_apart + now - began
+
+    def waiting(self) -> AbstractContextManager[None]:
+        """Expect nothing while the block runs."""
+        return self.doing("")
 
     def sign(self) -> None:
         """Note that what is being done goes on."""
