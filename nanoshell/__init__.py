@@ -161,6 +161,7 @@ if TYPE_CHECKING:
         remove_run as remove_run,
     )
     from nanoshell.runs.events import (
+        comparable_evaluations as comparable_evaluations,
         effective_events as effective_events,
         follow as follow,
         read_events as read_events,
@@ -309,6 +310,7 @@ _HOME = {
     "check_tokens": "nanoshell.data.tokens",
     "choose_backend": "nanoshell.model.backend",
     "cl100k_base": "nanoshell.tokenizer.bpe",
+    "comparable_evaluations": "nanoshell.runs.events",
     "config_dir": "nanoshell.paths",
     "count_parameters": "nanoshell.model.transformer",
     "data_dir": "nanoshell.paths",

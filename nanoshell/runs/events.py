@@ -37,6 +37,8 @@ _MEASUREMENTS = frozenset({"step", "eval", "sample", "checkpoint"})
 _CHANGES = frozenset({"set", "extend"})
 _SUMMARY = ("state", "step", "total_steps", "val_loss", "best_val_loss", "best_step")
 _OF_A_COURSE = ("val_loss", "best_val_loss", "best_step")
+_OF_THE_SPLIT = frozenset({"trainer.val_fraction", "trainer.seed", "trainer.loss_on", "model.max_seq_len"})
+"""Keys of the config that decide which tokens are held back, and how they are cut."""
 _CHUNK = 1 << 20
 
 
@@ -293,6 +295,29 @@ def _is_of_a_course(event: Event) -> bool:
     if event.get("type") == "control":
         return bool(event.get("ok")) and event.get("action") in _CHANGES
     return event.get("type") in _MEASUREMENTS
+
+
+def comparable_evaluations(events: Iterable[Event]) -> list[Event]:
+    """Return the evaluations of held-out text among ``events`` whose losses compare with that of the newest.
+
+    Others were before a resume that was forced onto other data or another split, or on more or fewer tokens.
+    ``events`` are those that count, see `effective_events`.
+    """
+    found: list[Event] = []
+    for event in events:
+        if event.get("type") == "resume" and splits_anew(event):
+            found.clear()
+        elif event.get("type") == "eval" and math.isfinite(number(event, "val_loss") or math.nan):
+            if found and found[-1].get("tokens") != event.get("tokens"):
+                found.clear()
+            found.append(event)
+    return found
+
+
+def splits_anew(resume: Event) -> bool:
+    """Whether a ``resume`` event tells of other held-out text than was there before."""
+    changed = [str(difference.get("what")) for difference in resume.get("forced") or ()]
+    return any(what in _OF_THE_SPLIT or not what.startswith(("model.", "trainer.")) for what in changed)
 
 
 def follow(run: RunDirectory, *, from_start: bool = True, poll: float = 0.1) -> Iterator[Event]:

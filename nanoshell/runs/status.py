@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast, get_args
 
-from nanoshell.runs.events import FINAL_STATES, FORMAT, Event, number, parse_line
+from nanoshell.runs.events import FINAL_STATES, FORMAT, Event, number, parse_line, splits_anew
 from nanoshell.runs.process import WorkerProcess, read_process, worker_alive
 
 if TYPE_CHECKING:
@@ -74,6 +74,7 @@ class _Tail:
     resumed_from: int | None = None
     val_loss: float | None = None
     best: tuple[float, int] | None = None
+    split_anew: bool = False
     total_steps: float | None = None
     summarised: bool = False
 
@@ -122,9 +123,10 @@ def _scan(lines: Iterable[tuple[int, bytes]]) -> _Tail:
             tail.summarised = tail.summarised or step is not None
         if kind in ("state", "heartbeat", "eval") and tail.val_loss is None and valid:
             tail.val_loss = number(event, "val_loss")
-        if valid and tail.best is None:
+        if valid and tail.best is None and not tail.split_anew:
             tail.best = _best(event)
         if kind == "resume":
+            tail.split_anew = tail.split_anew or splits_anew(event)
             limit = min(limit, number(event, "from_step") or 0.0)
             if tail.step is None and tail.resumed_from is None:
                 tail.resumed_from = int(limit)

@@ -175,7 +175,7 @@ class Loop:
 
     def _save(self) -> None:
         with self._stalls.doing("saving"):
-            self._patiently(self.saver.save)
+            self._patiently(self.saver.save, self.saver.has_room)
 
     def _finish(self) -> None:
         """Save and evaluate what the last step made, once, and answer what was asked for meanwhile."""
@@ -200,7 +200,7 @@ class Loop:
             "perplexity": found.perplexity,
             "bits_per_byte": found.bits_per_byte,
             "tokens": found.tokens,
-            "best": held_out and self.saver.evaluated(found.loss),
+            "best": held_out and self.saver.evaluated(found),
         }
         self._events.write("eval", step=step, **fields)
         if held_out:
@@ -281,8 +281,10 @@ class Loop:
         if not self._events.flush() and self._events.waiting is not None:
             raise self._events.waiting
 
-    def _patiently(self, write: Callable[[], object]) -> None:
+    def _patiently(self, write: Callable[[], object], has_room: Callable[[], bool] = lambda: True) -> None:
         """Do ``write``; where the disk is full, pause until there is room, or until the run is to stop.
+
+        It is not tried again where ``has_room`` knows better.
 
         Raises `StorageError` where it fails for another reason.
         """
@@ -298,22 +300,22 @@ class Loop:
         self._tell(Alert("storage", problem.message, f"{problem.hint}; the run goes on when there is room"))
         self._say("paused", reason=problem.message)
         try:
-            written = self._wait_for_room(write)
+            written = self._wait_for_room(write, has_room)
         finally:
             self.wants_room = ""
         if written:
             self._tell(Alert("storage", "there is room again", cleared=True))
             self._say("running")
 
-    def _wait_for_room(self, write: Callable[[], object]) -> bool:
+    def _wait_for_room(self, write: Callable[[], object], has_room: Callable[[], bool]) -> bool:
         """Try ``write`` now and then until it succeeds, and say so; False where the run is to stop."""
         delay = ROOM_SECONDS
         due = time.monotonic() + delay
         while not self._stop_reason():
-            time.sleep(_POLL_SECONDS)
-            self._stalls.sign()
-            self._answer_all()
-            if not self.try_again and (time.monotonic() < due or not self.saver.has_room()):
+            with self._stalls.waiting():
+                time.sleep(_POLL_SECONDS)
+                self._answer_all()
+            if not self.try_again and (time.monotonic() < due or not has_room()):
                 continue
             self.try_again = False
             try:

@@ -30,14 +30,14 @@ class TrainRequest:
     """What a user asks for with ``train``.
 
     ``max_steps`` only stops, after that step of the run; the schedule's horizon is the config's. ``resume``
-    is a run (name, folder, ``latest``, ``NAME@STEP``), a checkpoint folder, or ``auto``: the newest run of the
-    name if it can go on, else a new one. A resumed run has a config and a source: ``config`` and ``source`` may be None
-    then, and must agree with the run's where they are given. ``overrides`` (keys as `load_config` takes them)
-    apply where ``config`` is None: to the resumed run's config, else to the default preset. With ``force`` a
-    run goes on although config or data have changed, from its weights and what else still fits.
-    ``processes`` is how many train: absent, one, or as many as wrote the checkpoint; ``auto`` is one for each
-    CUDA device. ``extend`` is a request to extend the resumed run, which may be at its end: its worker
-    answers it first.
+    is a run (name, folder, ``latest``, ``NAME@STEP``), a checkpoint folder, or ``auto``: the newest run of
+    the name if it can go on, else a new one. A resumed run has a config and a source: ``config`` and
+    ``source`` may be None then, and must agree with the run's where they are given. ``overrides`` (keys as
+    `load_config` takes them) apply where ``config`` is None: to the resumed run's config, else to the default
+    preset. With ``force`` a run goes on although config or data have changed, from its weights and what else
+    still fits. ``processes`` is how many train: absent, one, or as many as wrote the checkpoint; ``auto`` is
+    one for each CUDA device. ``extend`` is a request to extend the resumed run, which may be at its end: its
+    worker answers it first.
     """
 
     config: RunConfig | None

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nanoshell.errors import StorageError
-from nanoshell.runs.events import effective_events, number
+from nanoshell.runs.events import comparable_evaluations, effective_events
 from nanoshell.runs.telling import rare_events
 from nanoshell.training.checkpoint import (
     keep_newest,
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from nanoshell.runs.events import EventLog
     from nanoshell.tokenizer.base import Tokenizer
     from nanoshell.training.config import RunConfig
+    from nanoshell.training.evaluation import Evaluation
     from nanoshell.training.record import RunRecord
     from nanoshell.training.trainer import Trainer
 
@@ -31,7 +32,8 @@ if TYPE_CHECKING:
 class Saver:
     """Writes the checkpoints and snapshots of ``run``, and knows which checkpoint is the best.
 
-    ``best`` is the lowest validation loss whose checkpoint was kept, with its step; None before the first.
+    ``best`` is the lowest validation loss whose checkpoint was kept, with its step; None before the first. It
+    is compared only with losses on the same held-out tokens.
     """
 
     def __init__(
@@ -44,7 +46,7 @@ class Saver:
         self._events = events
         self._saved = self._course()  # where there is a checkpoint at all, it was restored
         self._num_bytes = 0
-        self.best = best_evaluation(run)
+        self.best, self._judged_on = best_evaluation(run)
 
     @property
     def is_saved(self) -> bool:
@@ -92,15 +94,19 @@ class Saver:
             lambda folder: self._trainer.save_weights(folder, self._tokenizer),
         )
 
-    def evaluated(self, val_loss: float) -> bool:
-        """Return whether ``val_loss``, of this step, is the lowest; ``checkpoints/best`` follows it.
+    def evaluated(self, found: Evaluation) -> bool:
+        """Return whether the loss ``found``, of this step, is the lowest; ``checkpoints/best`` follows it.
 
         Without room on the disk that waits until the next checkpoint is saved. Raises `StorageError` for
         other reasons.
         """
-        if not math.isfinite(val_loss) or (self.best is not None and val_loss >= self.best[0]):
+        if not math.isfinite(found.loss):
             return False
-        self.best = (val_loss, self._trainer.step)
+        if self._best_is_gone():
+            self.best, self._judged_on = best_evaluation(self._run)
+        if self.best is not None and self._judged_on == found.tokens and found.loss >= self.best[0]:
+            return False
+        self.best, self._judged_on = (found.loss, self._trainer.step), found.tokens
         try:
             self.point_best()
             self._drop_superfluous()
@@ -108,6 +114,11 @@ class Saver:
             if not error.no_room:
                 raise
         return True
+
+    def _best_is_gone(self) -> bool:
+        """Whether the best is to be kept and is not there: without room, or while none was kept."""
+        best, keeps = self.best, self._trainer.config.trainer.keep_best
+        return keeps and best is not None and not (self._run.checkpoints_dir / step_name(best[1])).is_dir()
 
     def point_best(self) -> None:
         """Let ``checkpoints/best`` name the best checkpoint, if it is there. Raises `StorageError`."""
@@ -137,17 +148,19 @@ class Saver:
         return str(path.relative_to(self._run.path))
 
 
-def best_evaluation(run: RunDirectory) -> tuple[float, int] | None:
-    """Return the lowest validation loss that counts, with its step, among checkpoints that are there."""
+def best_evaluation(run: RunDirectory) -> tuple[tuple[float, int] | None, int | None]:
+    """Return the lowest validation loss that counts, with its step, among checkpoints that are there.
+
+    And on how many tokens it was found.
+    """
     there = {checkpoint.step for checkpoint in run.checkpoints()}
     found = [
-        (loss, int(where))
-        for event in effective_events(rare_events(run.events_path))
-        if event["type"] == "eval"
-        and (loss := number(event, "val_loss")) is not None
-        and (where := number(event, "step")) is not None
+        (float(event["val_loss"]), int(event["step"]), event.get("tokens"))
+        for event in comparable_evaluations(effective_events(rare_events(run.events_path)))
+        if event.get("step") in there
     ]
-    return min((pair for pair in found if pair[1] in there), default=None)
+    loss, step, tokens = min(found, default=(None, None, None), key=lambda each: each[:2])
+    return (None if loss is None or step is None else (loss, step)), tokens
 
 
 def told_at(run: RunDirectory, step: int) -> set[str]:

@@ -166,7 +166,7 @@ def result(run: RunDirectory, events: Sequence[Event], common: int | None) -> Re
 
     status = run.status()
     evaluations = [event for event in events if event.get("type") == "eval"]
-    best = best_evaluation(evaluations) or {}
+    best = best_evaluation(events) or {}
     kept = run.checkpoints()
     there = step_event(run.events_path, common) if common else None
     return Result(

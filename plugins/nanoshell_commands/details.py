@@ -156,7 +156,7 @@ def details(run: RunDirectory, kind: type[RunDetails] = RunDetails) -> RunDetail
     status, record = run.status(), run.record()
     events = effective_events(rare_events(run.events_path))
     evaluations = [event for event in events if event.get("type") == "eval"]
-    best = best_evaluation(evaluations)
+    best = best_evaluation(events)
     best_path = run.best_checkpoint()
     return kind(
         name=run.name,
@@ -201,10 +201,11 @@ def evaluation(event: Event) -> Evaluation:
     )
 
 
-def best_evaluation(evaluations: Sequence[Event]) -> Event | None:
-    """Return the event of the lowest validation loss, None where nothing was held back."""
-    held_back = [event for event in evaluations if event.get("val_loss") is not None]
-    return min(held_back, key=lambda event: float(event["val_loss"]), default=None)
+def best_evaluation(events: Sequence[Event]) -> Event | None:
+    """Return the event of the lowest validation loss that counts, None where nothing was held back."""
+    from nanoshell import comparable_evaluations
+
+    return min(comparable_evaluations(events), key=lambda event: float(event["val_loss"]), default=None)
 
 
 def changes(events: Sequence[Event]) -> list[Change]:

@@ -15,13 +15,13 @@ import pytest
 from nanoshell.errors import StorageError
 from nanoshell.files import storage_error
 from nanoshell.runs.directory import RunDirectory
-from nanoshell.runs.events import Event
+from nanoshell.runs.events import Event, comparable_evaluations, effective_events
 from nanoshell.runs.locate import locate_model
 from nanoshell.training import loop, saving
 from nanoshell.training.evaluation import Evaluation
 from nanoshell.training.trainer import StepResult, Trainer
 from nanoshell.training.worker import run_worker
-from tests.unit.training.steering import ask, await_event, beside
+from tests.unit.training.steering import ask, asking, await_event, beside
 
 # The best checkpoint
 
@@ -78,6 +78,55 @@ def test_what_is_learnt_is_saved_before_an_evaluation_that_ends_the_process(
     run = lab.prepare(lab.request(lab.config(max_steps=9, eval_interval=3, save_interval=0), lab.corpus()))
     assert run_worker(run, lab.plugins) == 1
     assert run.latest_checkpoint() == run.checkpoints_dir / "step-000003"
+
+
+def test_the_best_on_other_held_out_text_is_the_best_no_more(
+    lab: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judged_by(monkeypatch, {2: 1.0, 4: 4.0, 6: 3.2, 8: 3.5})
+    config = lab.config(max_steps=8, eval_interval=2, save_interval=0, max_checkpoints=0, val_fraction=0.2)
+    run = lab.prepare(lab.request(config, lab.corpus(), max_steps=2))
+    run_worker(run, lab.plugins)
+    other = {"learning_rate": 1e-3}  # which leaves the held-out text as it is
+    lab.prepare(lab.request(None, None, resume=run.name, overrides=other, force=True, max_steps=3))
+    run_worker(run, lab.plugins)
+    assert (run.status().best_val_loss, run.status().best_step) == (1.0, 2)
+    lab.prepare(lab.request(None, lab.corpus(seed=5), resume=run.name, force=True, max_steps=6))
+    run_worker(run, lab.plugins)
+    assert [event["best"] for event in lab.events(run, "eval")] == [True, True, True]
+    assert (run.status().best_val_loss, run.status().best_step) == (3.2, 6)
+    lab.prepare(lab.request(None, None, resume=run.name))
+    run_worker(run, lab.plugins)
+    assert [event["best"] for event in lab.events(run, "eval")][3:] == [False]
+    assert run.best_checkpoint() == run.checkpoints_dir / "step-000006"
+
+
+def test_a_loss_on_fewer_tokens_is_not_compared(lab: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    losses = {2: 1.0, 4: 4.0, 6: 5.0}
+
+    def evaluate(trainer: Trainer, interrupted: Any) -> Evaluation:
+        return Evaluation(losses[trainer.step], trainer.config.trainer.eval_tokens, "validation", 10)
+
+    monkeypatch.setattr(Trainer, "evaluate", evaluate)
+    config = lab.config(max_steps=6, eval_interval=2, val_fraction=0.2)
+    run = lab.prepare(lab.request(config, lab.corpus()))
+    with asking(run, {3: [("set", {"values": {"eval_tokens": 24}})]}):
+        run_worker(run, lab.plugins)
+    assert [event["best"] for event in lab.events(run, "eval")] == [True, True, False]
+    counting = comparable_evaluations(effective_events(lab.events(run, "eval")))
+    assert [event["step"] for event in counting] == [4, 6]
+
+
+def test_a_best_whose_checkpoint_was_not_kept_is_in_nobodys_way(
+    lab: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judged_by(monkeypatch, {2: 1.0, 4: 3.0, 6: 2.9, 8: 3.1})
+    config = lab.config(max_steps=8, eval_interval=2, max_checkpoints=1, keep_best=False, val_fraction=0.2)
+    run = lab.prepare(lab.request(config, lab.corpus()))
+    with asking(run, {5: [("set", {"values": {"keep_best": True}})]}):
+        run_worker(run, lab.plugins)
+    assert [event["best"] for event in lab.events(run, "eval")] == [True, False, True, False]
+    assert run.best_checkpoint() == run.checkpoints_dir / "step-000006"
 
 
 # A full disk
@@ -213,14 +262,15 @@ def test_events_that_find_no_room_are_written_later_and_the_run_waits_for_that(
             assert room["left"] > 10**8, "the run has to wait"
         return take_step(trainer)
 
-    def wait(self: loop.Loop, act: Any) -> bool:
+    def wait(self: loop.Loop, *given: Any) -> bool:
         assert not self._events.flush()
         room["left"] = 10**9
-        return wait_for_room(self, act)
+        return wait_for_room(self, *given)
 
     wait_for_room, take_step = loop.Loop._wait_for_room, Trainer.update
     monkeypatch.setattr("nanoshell.runs.events.os.write", limited)
     monkeypatch.setattr(loop.Loop, "_wait_for_room", wait)
+    monkeypatch.setattr(saving.Saver, "has_room", lambda saver: False)  # for a checkpoint, which is large
     monkeypatch.setattr(Trainer, "update", update)
     assert run_worker(run, lab.plugins) == 0
     assert [event["step"] for event in lab.events(run, "step")] == [1, 2, 3, 4, 5, 6]
