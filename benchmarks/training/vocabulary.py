@@ -1,6 +1,6 @@
 """A vocabulary of 100,331 ids to the same exact loss, beside a plain PyTorch loop and transformers.
 
-    python benchmarks/train.py vocabulary [--steps 150] [--rates 0.006] [--threads 2] [--hybrid]
+    python benchmarks/train.py vocabulary [--steps 100] [--rates 0.006] [--threads 2] [--hybrid]
 
 All train the shape of the preset nano-start-transformer (4 layers, 128 channels, tied head) on the embedded
 dataset, 8 windows of 64 tokens a step, drawn alike. Ours is the preset, by the trainer of ``nanoshell
@@ -23,6 +23,7 @@ import contextlib
 import math
 import multiprocessing
 import os
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -248,6 +249,10 @@ def race(peers: Sequence[Racer], ours: Sequence[Racer]) -> None:
         for racer in racers:
             if racer.steps[-1] < racer.horizon:
                 racer.advance(PEER_TURN if racer in peers else OUR_TURN)
+                told = (
+                    f"{racer.name}: step {racer.steps[-1]}, {racer.seconds[-1]:.1f} s, {racer.losses[-1]:.3f}"
+                )
+                print(told, file=sys.stderr, flush=True)
     for racer in racers:
         racer.end()
         pace = racer.seconds[-1] / racer.steps[-1] * 1e3
@@ -272,7 +277,7 @@ def race(peers: Sequence[Racer], ours: Sequence[Racer]) -> None:
 def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="train.py vocabulary", description=__doc__)
     parser.formatter_class = argparse.RawTextHelpFormatter
-    parser.add_argument("--steps", type=int, default=150, help="steps of a peer")
+    parser.add_argument("--steps", type=int, default=100, help="steps of a peer")
     parser.add_argument("--rates", type=float, nargs="+", default=[0.006], help="a peer for each peak rate")
     parser.add_argument("--peers", nargs="*", default=["plain", "transformers"])
     parser.add_argument("--threads", type=int, default=2)
