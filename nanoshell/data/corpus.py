@@ -163,7 +163,7 @@ def _write(
     sizes = [source.info().num_bytes for source in sources]
     total = None if None in sizes else sum(size or 0 for size in sizes)
     label = "tokenizing " + (sources[0].spec if len(sources) == 1 else f"{len(sources)} sources")
-    with narrator.progress(label, total, "B") as advance:
+    with _tell_what_stays(files, narrator), narrator.progress(label, total, "B") as advance:
         for source in sources:
             before = count
             encoded = encode_all(
@@ -175,7 +175,7 @@ def _write(
                 workers=choose_workers(workers, source.info().num_bytes),
                 skip=max(left - count, 0),
             )
-            with contextlib.closing(encoded), _tell_what_stays(files, narrator):
+            with contextlib.closing(encoded):
                 for ids in encoded:
                     if count >= left:
                         files.append((ids.train, ids.held_out)[: len(files.paths)], ids.num_bytes)
@@ -193,8 +193,8 @@ def _tell_what_stays(files: TokenFiles, narrator: Narrator) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        if files.durable:
-            narrator.note("what has been tokenized is kept: the same again goes on from there")
+        if kept := files.keep():
+            narrator.note(f"{kept:,} tokens are kept: the same command goes on where this one stopped")
         raise
 
 

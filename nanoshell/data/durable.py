@@ -14,7 +14,9 @@ import hashlib
 import json
 import os
 import secrets
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
@@ -29,11 +31,22 @@ from nanoshell.paths import private_folder
 
 FORMAT = 1
 DURABLE_BYTES = 32 << 20
-"""Bytes of text from one durable position to the next: seconds of byte pair encoding, and two fsyncs."""
+"""Bytes of text after which a position is made durable, if `DURABLE_SECONDS` have not passed before."""
+DURABLE_SECONDS = 2.0
+"""What a kill may cost; where a disk is so slow that fsync takes a tenth of that, ten times the fsync."""
 _BLOCK_BYTES = 4 << 20
 _INTERRUPTS = (KeyboardInterrupt, Interrupted)
 
 Ids = Sequence[int] | NDArray[np.integer[Any]]
+
+
+@dataclass(frozen=True)
+class _Position:
+    """After which batch the files are whole: so many bytes in each, with their hashes."""
+
+    batches: int
+    sizes: list[int]
+    sha256: list[str]
 
 
 class TokenFiles:
@@ -41,13 +54,19 @@ class TokenFiles:
 
     ``key`` stands for everything that decides the ids; without one, nothing is ever taken up. When the block
     begins, ``batches`` is how many calls of `append` an earlier writer of that key has left durable: they
-    are not to be made again. Nothing is left behind after an error; after an interrupt what is durable stays.
-    A second writer of the same files at the same time works beside the first, in parts of its own. Raises
-    `StorageError`.
+    are not to be made again. Nothing is left behind after an error; after an interrupt all whole batches
+    stay. A second writer of the same files at the same time works beside the first, in parts of its own.
+    ``clock`` counts seconds. Raises `StorageError`.
     """
 
     def __init__(
-        self, paths: Sequence[Path], end_of_text: int, *, key: str = "", private: bool = False
+        self,
+        paths: Sequence[Path],
+        end_of_text: int,
+        *,
+        key: str = "",
+        private: bool = False,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.paths = tuple(paths)
         self.batches = 0
@@ -59,6 +78,9 @@ class TokenFiles:
         self._files: list[IO[bytes]] = []
         self._start_anew()
         self._undurable = 0
+        self._clock = clock
+        self._due = 0.0
+        self._whole = self._journaled = self._position()
 
     def __enter__(self) -> Self:
         with explain_storage(self.paths[0]):
@@ -73,6 +95,8 @@ class TokenFiles:
             except BaseException:
                 self._close()
                 raise
+        self._whole = self._journaled = self._position()
+        self._due = self._clock() + DURABLE_SECONDS
         return self
 
     def __exit__(
@@ -81,6 +105,8 @@ class TokenFiles:
         try:
             if error is None:
                 self._finish()
+            elif isinstance(error, _INTERRUPTS):
+                self.keep()
         except BaseException as late:
             error = late
             raise
@@ -103,9 +129,16 @@ class TokenFiles:
                 file.write(data.data)
         self._count(tokens)
         self.batches += 1
+        self._whole = self._position()  # at once: an interrupt finds this batch whole, or the one before
         self._undurable += num_bytes
-        if self._key and self._undurable >= DURABLE_BYTES:
+        if self._key and (self._undurable >= DURABLE_BYTES or self._clock() >= self._due):
             self._make_durable()
+
+    def keep(self) -> int:
+        """Make all whole batches durable and return how many tokens a later writer of the key will find."""
+        if self._key and self._whole.batches > self._journaled.batches:
+            self._make_durable()
+        return sum(self._journaled.sizes) // TOKEN_BYTES
 
     def stats(self) -> list[TokenStats]:
         """Return what each file holds so far."""
@@ -170,18 +203,23 @@ class TokenFiles:
             self._counters[index].add(np.frombuffer(block[:usable], TOKEN_DTYPE))
             self._hashes[index].update(block)
 
+    def _position(self) -> _Position:
+        return _Position(
+            self.batches,
+            [counter.num_tokens * TOKEN_BYTES for counter in self._counters],
+            [digest.hexdigest() for digest in self._hashes],
+        )
+
     def _make_durable(self) -> None:
+        begun, position = self._clock(), self._whole
         with explain_storage(self.paths[0]):
             self._sync()
-        journal = {
-            "format": FORMAT,
-            "key": self._key,
-            "batches": self.batches,
-            "sizes": [counter.num_tokens * TOKEN_BYTES for counter in self._counters],
-            "sha256": [digest.hexdigest() for digest in self._hashes],
-        }
+        journal = {"format": FORMAT, "key": self._key, **asdict(position)}
         write_text(self._journal, json.dumps(journal) + "\n", private=self._private)
+        self._journaled = position
         self._undurable = 0
+        now = self._clock()
+        self._due = now + max(DURABLE_SECONDS, 10 * (now - begun))
 
     def _finish(self) -> None:
         with explain_storage(self.paths[0]):

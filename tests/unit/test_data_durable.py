@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -59,11 +61,13 @@ def test_what_is_written_is_read(tmp_path_factory: pytest.TempPathFactory, parts
     assert read(path) == [token for part in parts for token in part]
 
 
-@pytest.mark.parametrize("failure", [KeyboardInterrupt, DataError("no")])
-def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path, failure: BaseException) -> None:
+@pytest.mark.parametrize(("failure", "key"), [(KeyboardInterrupt, ""), (DataError("no"), "k")])
+def test_a_failure_leaves_the_old_file_and_nothing_else(
+    tmp_path: Path, failure: BaseException, key: str
+) -> None:
     path = tmp_path / "x.bin"
     np.array([1, 2, 3], "<u4").tofile(path)
-    with pytest.raises((KeyboardInterrupt, DataError)), TokenFiles([path], EOT, key="k") as files:
+    with pytest.raises((KeyboardInterrupt, DataError)), TokenFiles([path], EOT, key=key) as files:
         files.append([[4] * 1000], 1000)
         raise failure
     assert read(path) == [1, 2, 3]
@@ -82,14 +86,18 @@ def test_no_id_is_wrapped_around(tmp_path: Path, token_id: int) -> None:
 
 @pytest.fixture
 def interrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder where two files were interrupted after five batches, of which four are durable."""
-    monkeypatch.setattr(durable, "DURABLE_BYTES", 200)
+    """A folder where two files were interrupted within the fifth batch, before its second half is counted."""
     with pytest.raises(KeyboardInterrupt), TokenFiles(both(tmp_path), EOT, key="k") as files:
-        for number in range(5):
+        for number in range(4):
             files.append([[number, EOT], [number]], 100)
-        raise KeyboardInterrupt
+        monkeypatch.setattr(files._counters[1], "add", interrupt)
+        files.append([[4, EOT], [4]], 100)
     assert names(tmp_path) == [".a.bin.journal", ".a.bin.part", ".b.bin.part"]
     return tmp_path
+
+
+def interrupt(_ids: object) -> None:
+    raise KeyboardInterrupt
 
 
 def both(folder: Path) -> list[Path]:
@@ -113,6 +121,61 @@ def finish(folder: Path, key: str = "k") -> int:
 
 def test_the_next_writer_goes_on_from_what_is_durable(interrupted: Path) -> None:
     assert finish(interrupted) == 4
+
+
+@pytest.mark.parametrize("step", [0.5, 3.0])
+def test_a_kill_costs_two_seconds_at_most(tmp_path: Path, step: float) -> None:
+    """By the clock or by the text, whichever says so first; a copy of the folder is what a kill leaves."""
+    now = 0.0
+    with TokenFiles(both(tmp_path), EOT, key="k", clock=lambda: now) as files:
+        for number in range(6):
+            now += step
+            files.append([[number, EOT], [number]], 100)
+        left = shutil.copytree(tmp_path, tmp_path / "left")
+        monkey = pytest.MonkeyPatch()
+        monkey.setattr(durable, "DURABLE_BYTES", 100)
+        files.append([[6, EOT], [6]], 100)
+        monkey.undo()
+        later = shutil.copytree(tmp_path, tmp_path / "later", ignore=lambda *_: ["left"])
+    assert finish(left) == (4 if step == 0.5 else 6)
+    assert finish(later) == 7
+
+
+def test_a_slow_disk_is_not_asked_all_the_time(tmp_path: Path) -> None:
+    now, writes = 0.0, []
+
+    def clock() -> float:
+        nonlocal now
+        now += 1  # each look at the clock: a write of the journal takes a second
+        return now
+
+    with TokenFiles([tmp_path / "x.bin"], EOT, key="k", clock=clock) as files:
+        for number in range(40):
+            files.append([[number]], 1)
+            writes.append(files._journaled.batches)
+    assert 2 <= len(set(writes)) <= 6
+
+
+def test_an_interrupt_tells_what_is_kept(tmp_path: Path) -> None:
+    from nanoshell.data.source import open_source
+
+    notes: list[str] = []
+
+    class Stops(SilentNarrator):
+        def note(self, text: str) -> None:
+            notes.append(text)
+
+        @contextlib.contextmanager
+        def progress(self, label: str, total: int | None, unit: str = "") -> Iterator[Callable[[int], None]]:
+            yield interrupt
+
+    source = tmp_path / "notes.txt"
+    source.write_text("one two three")
+    opened = open_source(str(source), load_plugins(safe=True).sources)
+    with pytest.raises(KeyboardInterrupt):
+        tokenize([opened], cl100k_base(), RoleTemplate(), tmp_path / "out.bin", narrator=Stops())
+    assert notes == ["4 tokens are kept: the same command goes on where this one stopped"]
+    assert (tmp_path / ".out.bin.journal").exists()
 
 
 def test_other_work_starts_anew(interrupted: Path) -> None:
