@@ -175,6 +175,7 @@ if TYPE_CHECKING:
         tell as tell,
         tell_changes as tell_changes,
         tell_evaluation as tell_evaluation,
+        tell_logged as tell_logged,
         without_echo as without_echo,
     )
     from nanoshell.session import Session as Session, open_session as open_session
@@ -369,6 +370,7 @@ _HOME = {
     "tell": "nanoshell.runs.telling",
     "tell_changes": "nanoshell.runs.telling",
     "tell_evaluation": "nanoshell.runs.telling",
+    "tell_logged": "nanoshell.runs.telling",
     "temperature": "nanoshell.generation.temperature",
     "tokenize": "nanoshell.data.corpus",
     "top_k": "nanoshell.generation.cuts",

@@ -42,6 +42,29 @@ def tell(event: Event) -> str:
     return ""
 
 
+def tell_logged(event: Event) -> str:
+    """Return the line that ``event`` is in a log, which has what `tell` tells and the course of the run."""
+    match event.get("type"):
+        case "step":
+            loss = number(event, "loss")
+            told = _at_step(event, f"loss {event.get('loss') or 'nan' if loss is None else _figure(loss)}")
+            loads = (event.get("expert_load") or {}).items()
+            shares = ", ".join(
+                f"{layer}: {min(each):.2f} to {max(each):.2f}" for layer, each in loads if each
+            )
+            return f"{told}  load of experts by layer {shares}" if shares else told
+        case "state":
+            reason = f": {event['reason']}" if event.get("reason") else ""
+            return _at_step(event, f"{event.get('state') or 'state unknown'}{reason}")
+        case "resume":
+            return _tell_resume(event)
+        case "checkpoint":
+            name = Path(str(event.get("path") or "checkpoint")).name
+            size = f" ({event['bytes'] / 1e6:,.1f} MB)" if event.get("bytes") else ""
+            return _at_step(event, f"saved {name}{size}")
+    return tell(event) or _at_step(event, str(event.get("action") or event.get("type") or "event"))
+
+
 def tell_evaluation(event: Event) -> str:
     """Return the figures of an ``eval`` event, or of the answer to a request for one."""
     held_back = "val_loss" in event
@@ -113,6 +136,19 @@ def step_event(path: Path, step: int) -> Event | None:
     return found
 
 
+def _tell_resume(event: Event) -> str:
+    parts = [f"resumed from step {event.get('from_step') or 0:,}"]
+    forced = [
+        f"{each.get('what')} {_value(each.get('before'))} -> {_value(each.get('now'))}"
+        for each in event.get("forced") or ()
+    ]
+    if forced:
+        parts.append(f"forced: {', '.join(forced)}")
+    if event.get("begun_anew"):
+        parts.append(f"begun anew: {', '.join(map(str, event['begun_anew']))}")
+    return "; ".join(parts)
+
+
 def _is_news(event: Event) -> bool:
     return not (event.get("ok") and event.get("action") in _ANSWERED_BY_AN_EVENT)
 
@@ -141,7 +177,7 @@ def _shortened(text: str) -> str:
 def _figure(value: Any) -> str:
     if not isinstance(value, float):
         return str(value)
-    return f"{value:,.0f}" if 1e4 <= value < 1e9 else f"{value:.4g}"
+    return f"{value:,.0f}" if 1e4 <= value < 1e9 else f"{value:#.4g}".removesuffix(".")
 
 
 def _value(value: Any) -> str:

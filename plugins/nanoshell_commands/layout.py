@@ -157,6 +157,13 @@ def figure(value: float | str | None, digits: int = 4) -> str:
     return f"{value:,.0f}" if 10**digits <= abs(value) < 1e9 else f"{value:.{digits}g}"
 
 
+def steady(value: float | str | None) -> str:
+    """Return a number as `figure` does, its zeros kept: in lines below each other the columns stay."""
+    if not isinstance(value, int | float) or 1e4 <= abs(value) < 1e9:
+        return figure(value)
+    return f"{value:#.4g}".removesuffix(".")
+
+
 def utf8(console: HasEncoding) -> bool:
     """Return whether ``console`` can show more than ASCII."""
     return console.encoding.lower().replace("-", "").startswith("utf")

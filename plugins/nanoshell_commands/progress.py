@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from nanoshell_commands.layout import figure, human_count, human_seconds
+from nanoshell_commands.layout import figure, human_count, human_seconds, steady
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -28,7 +28,7 @@ def step_line(event: Event) -> Event:
 def step_text(event: Event, total: int | None) -> str:
     """Return a step as one line for people."""
     parts = [f"step {event['step']:,}" + (f"/{total:,}" if total else "")]
-    parts.append(f"loss {figure(event.get('loss')) or 'nan'}")
+    parts.append(f"loss {steady(event.get('loss')) or 'nan'}")
     if event.get("learning_rate") is not None:
         parts.append(f"lr {figure(event['learning_rate'], 3)}")
     if event.get("tokens/s") is not None:

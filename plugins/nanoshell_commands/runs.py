@@ -119,13 +119,16 @@ def show_run(session: Session, run: str) -> RunDetails:
     type=click.IntRange(min=0),
     default=20,
     show_default=True,
-    help="How many lines of its end.",
+    help="How many events, and lines of its worker, at most.",
 )
 @click.option("--follow", "-f", is_flag=True, help="Go on with the run's events until it ends.")
 @runs_dir_option
 @click.pass_obj
 def log(session: Session, run: str, lines: int, follow: bool) -> LogView:
-    """Show the end of the log of RUN, or its last events."""
+    """Show the last events of RUN with their times, and what its worker has printed.
+
+    Of its steps it is the newest alone; --follow shows all that come.
+    """
     return LogView(session.find_run(run), lines, follow)
 
 

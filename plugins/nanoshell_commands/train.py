@@ -155,9 +155,9 @@ def train(ctx: click.Context, /, **options: Any) -> Watch | Leading | Started:
     """Train a model, in a process of its own.
 
     The config says what to train and how, the data what it learns. Without a terminal it writes plain lines,
-    with --json a line for each step. Ctrl-C asks the run to save and stop; a second one leaves it in the
-    background. At the prompt it returns at once; `run` steers it. What is not given here has its value from
-    the config.
+    with --json a line for each step. Ctrl-C asks the run to save and stop; a second one returns at once, and
+    the run saves and stops by itself. At the prompt it returns at once; `run` steers it. What is not given
+    here has its value from the config.
     """
     from nanoshell import placement
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from nanoshell_commands.layout import cell, figure, human_count, human_seconds
+from nanoshell_commands.layout import cell, figure, human_count, human_seconds, steady
 from nanoshell_commands.progress import Event, eta_text, progress_bar, step_line, step_text
 
 if TYPE_CHECKING:
@@ -169,8 +169,8 @@ class Watch:
     def show(self, screen: Screen) -> None:
         if screen.prompt and not self._patient:
             name = self.run.name
-            screen.note(f"{name} trains in the background; :run shows it, :run pause, stop, set … steer it")
-            screen.note("it is the model now, with its newest weights; :model load NAME takes another")
+            screen.note(f"{name} trains in the background; see :run, and :help run to steer it")
+            screen.note("it is the model now, with its newest weights; another: :model load NAME")
             return
         if self._attached:
             from nanoshell import typed
@@ -255,7 +255,9 @@ class Watch:
         for event in self._events():
             total = event.get("total_steps") or total
             if self._stop.asked and not said:
-                screen.note("asked the run to save and stop; Ctrl-C again leaves it in the background")
+                screen.note(
+                    "asked the run to save and stop; Ctrl-C again returns at once, and it does so by itself"
+                )
                 said = True
             if event.get("type") == "step":
                 last = event
@@ -289,7 +291,7 @@ class Watch:
                         total=total,
                         completed=event["step"],
                         description="stopping" if self._stop.asked else self.run.name,
-                        loss=f"loss {figure(event.get('loss'))}",
+                        loss=f"loss {steady(event.get('loss'))}",
                         speed=f"{human_count(event.get('tokens/s'))} tokens/s",
                         eta=eta_text(event, total),
                     )
@@ -328,9 +330,11 @@ class Watch:
         from nanoshell import Interrupted, typed
 
         name = self.run.name
+        if self._attached:
+            raise Interrupted(
+                f"detached from {name}, which trains on",
+                hint=f"see it again: {typed(f'runs attach {name}')}\nend it: {typed(f'run stop {name}')}",
+            ) from None
         raise Interrupted(
-            f"detached from {name}, which trains on"
-            if self._attached
-            else f"run {name} is left in the background",
-            hint=f"see it again: {typed(f'runs attach {name}')}\nend it: {typed(f'run stop {name}')}",
+            f"{name} saves and stops by itself", hint=f"go on with: {typed(f'train --resume {name}')}"
         ) from None

@@ -200,7 +200,7 @@ def test_a_second_ctrl_c_leaves_the_run_in_the_background(session, fake_run) -> 
 
     screen.note = press
     fake.log.write("eval", step=1, val_loss=1.0)  # a second line, and with it the second press
-    with pytest.raises(Interrupted, match="left in the background"):
+    with pytest.raises(Interrupted, match="tiny-1 saves and stops by itself"):
         Watch(session, fake.run).show(screen)
     assert len(presses) == 2
     assert not fake.run.status().ended
@@ -232,7 +232,16 @@ def test_show_and_log(nanoshell, fake_run) -> None:
     shown = nanoshell("runs", "show", "tiny", "--json").json
     assert (shown["name"], shown["step"], shown["record"]["source"]) == ("tiny-1", 2, "nano-start")
     assert nanoshell("runs", "show").out.startswith("run ")
-    assert nanoshell("runs", "log", "tiny-1", "-n", "2").out == "two\nthree\n"
+    log = nanoshell("runs", "log", "tiny-1", "-n", "2")
+    told, ended, *printed = log.out.splitlines()
+    assert (told[8:], ended[8:]) == ("  step 2  loss 1.000", "  step 2  finished")
+    assert printed == ["two", "three"]
+    assert "worker.log" in log.err
+    events = nanoshell("runs", "log", "tiny-1", "--json").lines
+    assert [event.get("type", event.get("text")) for event in events] == [
+        *("state", "step", "state"),
+        *("one", "two", "three"),
+    ]
     events = nanoshell("runs", "log", "--follow", "--json").lines
     assert events == []
 
@@ -243,9 +252,11 @@ def test_an_empty_log_shows_how_the_run_went(nanoshell, fake_run) -> None:
         fake.step(step)
     fake.end()
     said = nanoshell("runs", "log", "tiny-1")
-    assert [line.split()[1] for line in said.out.splitlines()] == ["state", "step", "state"]
-    assert "step=3" in said.out
-    assert "no log" in said.err
+    assert [line[10:] for line in said.out.splitlines()] == [
+        "running",
+        "step 3  loss 1.000",
+        "step 3  finished",
+    ]
     assert [event["type"] for event in nanoshell("runs", "log", "tiny-1", "--json").lines] == [
         "state",
         "step",
@@ -348,5 +359,20 @@ def test_the_load_of_experts_is_shown_shortly(nanoshell, fake_run) -> None:
     assert "layer 3: 25.0% to 25.0% of its load" in shown.out
     assert nanoshell("runs", "show", "tiny-1", "--json").json["expert_load"] == load
     log = nanoshell("runs", "log", "tiny-1").out
-    assert "expert_load=1:[0.20,0.25,0.25,0.30],3:[0.25," in log
-    assert "reason=" not in log
+    assert "load of experts by layer 1: 0.20 to 0.30, 3: 0.25 to 0.25" in log
+
+
+def test_the_log_tells_what_a_resume_forced_and_a_sample_on_one_line(nanoshell, fake_run) -> None:
+    fake = fake_run()
+    forced = [{"what": "trainer.seed", "before": 1, "now": 2}]
+    fake.log.write("resume", from_step=4, checkpoint="c", forced=forced, begun_anew=["data position"])
+    fake.log.write("sample", step=5, index=0, prompt="One\n", text="two\nthree")
+    fake.log.write("checkpoint", step=5, path="x/step-000005", bytes=2_000_000, seconds=0.1)
+    fake.end("failed", "no room")
+    assert [line[10:] for line in nanoshell("runs", "log").out.splitlines()] == [
+        "running",
+        "resumed from step 4; forced: trainer.seed 1 -> 2; begun anew: data position",
+        "step 5  sample: One two three",
+        "step 5  saved step-000005 (2.0 MB)",
+        "step 5  failed: no room",
+    ]
