@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 from nanoshell.runs.events import HEARTBEAT_SECONDS
 
-Kind = Literal["divergence", "storage", "plateau", "overfitting", "stalled"]
+Kind = Literal["divergence", "dead", "storage", "plateau", "overfitting", "stalled"]
 
 
 @dataclass(frozen=True)
@@ -149,6 +149,37 @@ def _mean(blocks: list[_Block]) -> tuple[float, float]:
     mean = sum(block.total for block in blocks) / count
     variance = max(0.0, sum(block.squares for block in blocks) / count - mean * mean)
     return mean, variance / max(1, count - 1)
+
+
+DEAD_STEPS = 5
+"""So many steps in a row without a gradient: one may have drawn nothing but masked targets."""
+
+DEAD_NORM = 1e-12
+"""A norm of the gradient that moves no weight."""
+
+
+class Dead:
+    """Notices that nothing is learnt any more, although the loss is a number and not low.
+
+    A rate far too high drives the weights to where every output is saturated: no gradient leads back.
+    """
+
+    def __init__(self) -> None:
+        self._steps = 0
+
+    def took(self, step: int, loss: float, grad_norm: float, rate: float) -> Alert | None:
+        """Take what ``step`` tells, and return an alert where the model is found dead."""
+        self._steps = self._steps + 1 if grad_norm < DEAD_NORM and loss > LEARNT else 0
+        if self._steps != DEAD_STEPS:
+            return None
+        since = step - DEAD_STEPS + 1
+        return Alert(
+            "dead",
+            f"the gradient has been 0 since step {since:,}: the model no longer learns",
+            f"lower the learning rate (it is {rate:.3g}), and begin anew or go back to a checkpoint of "
+            "before: train --resume RUN@STEP --set learning_rate=… --force",
+            fields={"since": since},
+        )
 
 
 OVERFITTING_RISES = 3

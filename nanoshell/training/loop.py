@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from nanoshell.errors import NanoshellError, StorageError
 from nanoshell.training.actions import answer
-from nanoshell.training.alerts import Alert, Overfitting, Plateau, StallWatch
+from nanoshell.training.alerts import Alert, Dead, Overfitting, Plateau, StallWatch
 from nanoshell.training.divergence import keep_diverged
 from nanoshell.training.samples import SampleTaker, check_samples, configured
 from nanoshell.training.saving import Saver, told_at, without_room
@@ -74,6 +74,7 @@ class Loop:
         self._requests: deque[Request] = deque()
         self._finished_step: int | None = None
         self._overfitting = Overfitting()
+        self._dead = Dead()
         self._stalls = StallWatch()
         self.look_anew()
 
@@ -124,6 +125,7 @@ class Loop:
         self._tell(self._stalls.went_on())
         self._overfitting.took(result.loss)
         self._tell(self._plateau.took(result.step, result.loss))
+        self._tell(self._dead.took(result.step, result.loss, result.grad_norm, result.learning_rate))
 
     def _step_fields(self, result: StepResult) -> dict[str, Any]:
         steps_per_second = len(self._seconds) / sum(self._seconds)

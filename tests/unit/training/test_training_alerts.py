@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,11 @@ from nanoshell.runs.directory import RunDirectory
 from nanoshell.runs.events import EventLog, number
 from nanoshell.training import alerts
 from nanoshell.training.alerts import (
+    DEAD_STEPS,
     STALL_FIRST_SECONDS,
     STALL_SECONDS,
     Alert,
+    Dead,
     Overfitting,
     Plateau,
     StallWatch,
@@ -117,6 +120,35 @@ def test_a_plateau_tells_both_means() -> None:
     assert told.kind == "plateau"
     assert told.fields == {"loss": 3.0, "loss_before": 3.0}
     assert "has not improved for 160 steps: 3 on average" in told.message
+
+
+# Dead models
+
+
+def test_a_model_without_a_gradient_is_told_once_and_again_only_after_it_lived() -> None:
+    def told(norms: Sequence[float], loss: float = 4.2) -> list[int]:
+        watch = Dead()
+        return [step for step, norm in enumerate(norms, 1) if watch.took(step, loss, norm, 1e9) is not None]
+
+    assert told([1.0, *[0.0] * 50]) == [1 + DEAD_STEPS]
+    assert told([0.0] * (DEAD_STEPS - 1) + [1e-6] + [0.0] * (DEAD_STEPS - 1)) == []
+    assert told([*[0.0] * DEAD_STEPS, 1.0, *[0.0] * DEAD_STEPS]) == [DEAD_STEPS, 2 * DEAD_STEPS + 1]
+    assert told([0.0] * 50, loss=0.0) == [], "what is known by heart has no gradient either"
+
+
+def test_a_model_that_is_dead_is_told_by_its_run(lab: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    update = Trainer.update
+
+    def dead(trainer: Trainer) -> StepResult:
+        return replace(update(trainer), grad_norm=0.0)
+
+    monkeypatch.setattr(Trainer, "update", dead)
+    run = lab.prepare(lab.request(lab.config(max_steps=8, save_interval=0), lab.corpus()))
+    run_worker(run, lab.plugins)
+    (alert,) = lab.events(run, "alert")
+    assert (alert["kind"], alert["step"], alert["since"]) == ("dead", DEAD_STEPS, 1)
+    assert alert["message"] == "the gradient has been 0 since step 1: the model no longer learns"
+    assert "lower the learning rate" in alert["hint"]
 
 
 # Overfitting
