@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from nanoshell.command.render import TerminalScreen
     from nanoshell.narrator import Advance
 
+_BYTES = ("B", "bytes")
 PLAIN_SECONDS = 5.0
 """Time between two plain lines about the same work."""
 
@@ -44,12 +45,11 @@ def _bar(screen: TerminalScreen, label: str, total: int | None, unit: str) -> It
         TimeRemainingColumn,
     )
 
-    amount = DownloadColumn() if unit in ("B", "bytes") else MofNCompleteColumn()
+    amounts = (DownloadColumn(),) if unit in _BYTES else (MofNCompleteColumn(), TextColumn(unit))
     columns = (
         TextColumn("{task.description}"),
         BarColumn(bar_width=24),
-        amount,
-        TextColumn(unit),
+        *amounts,
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=screen.err, transient=True) as progress:
@@ -67,7 +67,16 @@ def _plain(_screen: TerminalScreen, label: str, total: int | None, unit: str) ->
         if time.monotonic() - said >= PLAIN_SECONDS:
             said = time.monotonic()
             share = f" ({done / total:.0%})" if total else ""
-            print(f"{label}: {done:,} {unit}".rstrip() + share, file=sys.stderr, flush=True)
+            print(f"{label}: {_amount(done, unit)}{share}", file=sys.stderr, flush=True)
 
     print(f"{label} …", file=sys.stderr, flush=True)
     yield advance
+
+
+def _amount(count: int, unit: str) -> str:
+    """Return ``count`` with its unit: bytes as the bar has them, in kB, MB, …"""
+    if unit in _BYTES:
+        from rich.filesize import decimal
+
+        return decimal(count)
+    return f"{count:,} {unit}".rstrip()

@@ -24,7 +24,7 @@ from nanoshell.data.tokens import (
     check_tokens,
     open_tokens,
 )
-from nanoshell.errors import DataError
+from nanoshell.errors import DataError, UsageError
 from nanoshell.files import explain_storage, write_text
 from nanoshell.narrator import Narrator, SilentNarrator
 from nanoshell.spelling import typed
@@ -106,24 +106,21 @@ def tokenize(
     of the documents goes to a second file: ``NAME.val.bin`` beside ``NAME.bin``, or ``train.bin`` and
     ``val.bin`` in the folder. ``workers`` threads tokenize (None: as many as pay). What a killed or
     interrupted process has made durable of the same work is gone on with; the files come out the same.
-    Raises `DataError`, `NetworkError` and `StorageError`; what was there before is untouched then.
+    Raises `DataError`, `NetworkError` and `StorageError`, and `UsageError` where ``output`` is another kind
+    of file or the folder above it is missing; what was there before is untouched then.
     """
     narrator = narrator or SilentNarrator()
     if not 0 <= val_fraction < 1:
         raise DataError(f"val_fraction is {val_fraction}", hint="it must be at least 0 and below 1")
+    outputs = _outputs(output, split=val_fraction > 0)
     for source in sources:
         _fetch(source, narrator)
     spec = " + ".join(source.spec for source in sources)
-    outputs = _outputs(output, split=val_fraction > 0)
     keys = [_key(source, tokenizer, template, special) for source in sources]
     with TokenFiles(outputs, tokenizer.end_of_text, key=_work(keys, val_fraction)) as files:
         found = _write(sources, tokenizer, template, files, special, val_fraction, workers, narrator)
         if not all(stats.num_tokens for stats in found):
-            raise DataError(
-                f"{spec}: {sum(stats.num_documents for stats in found):,} documents are too few to hold out "
-                f"{val_fraction:g} of them",
-                hint="hold out a larger share, or split while training with trainer.val_fraction",
-            )
+            raise _too_few(spec, sum(stats.num_documents for stats in found), val_fraction)
     return [
         _corpus(path, spec, stats, tokenizer, special) for path, stats in zip(outputs, found, strict=True)
     ]
@@ -137,7 +134,27 @@ def _fetch(source: DataSource, narrator: Narrator) -> None:
         narrator.note(note)
 
 
+def _too_few(spec: str, documents: int, val_fraction: float) -> DataError:
+    """Return the error for a split that leaves a file empty; no share divides one document."""
+    what, whole = ("1 document is", "it") if documents == 1 else (f"{documents:,} documents are", "them")
+    return DataError(
+        f"{spec}: {what} too few to hold out {val_fraction:g} of {whole}",
+        hint=("hold out another share, or " if documents > 1 else "")
+        + "split while training with trainer.val_fraction",
+    )
+
+
 def _outputs(output: Path, *, split: bool) -> list[Path]:
+    """Return the files to write. Raises `UsageError` for what is no place for them."""
+    if output.is_file() and output.suffix != ".bin":
+        kind = "a text file" if output.suffix in (".txt", ".md", ".jsonl") else "a file, and no .bin"
+        raise UsageError(
+            f"{output} is {kind}; -o takes a .bin or a folder", hint=f"write -o {output.stem}.bin"
+        )
+    if not output.parent.exists():  # more than the folder itself: more likely a slip than a wish
+        raise UsageError(
+            f"there is no folder {output.parent} for {output.name}", hint="make it first, or name another"
+        )
     if output.suffix == ".bin" and not output.is_dir():
         return [output, output.with_suffix(".val.bin")] if split else [output]
     return [output / "train.bin", output / "val.bin"] if split else [output / "tokens.bin"]
@@ -183,7 +200,8 @@ def _write(
                     advance(ids.num_bytes)
             if count == before:
                 raise DataError(
-                    f"{source.spec} holds no text", hint=f"see what it holds: {typed('data info')}"
+                    f"{source.spec} holds no text",
+                    hint=f"see what it holds: {typed(f'data info {source.spec}')}",
                 )
     return files.stats()
 

@@ -13,6 +13,7 @@ from nanoshell import paths
 from nanoshell.data.source import DataSource, Document, RemoteSource
 from nanoshell.errors import DataError, TokenizerError, UsageError
 from nanoshell.narrator import Narrator, SilentNarrator
+from nanoshell.spelling import typed
 from nanoshell.tokenizer.files import FORMAT, PortableTokenizer, read_tokenizer, write_tokenizer
 from nanoshell.tokenizer.making import make_char, train_bpe
 from nanoshell.tokenizer.special import FEW_SPECIAL_TOKENS
@@ -48,6 +49,10 @@ def make_tokenizer(
     total = None if None in sizes else sum(size or 0 for size in sizes)
     with narrator.progress(f"making the tokenizer {name}", total, "B") as advance:
         texts = itertools.chain.from_iterable(_texts(source, special, advance) for source in sources)
+        first = next(filter(None, texts), None)
+        if first is None:
+            raise TokenizerError("there is no text to make a tokenizer from", hint=_what_there_is(sources))
+        texts = itertools.chain([first], texts)
         if recipe.kind == "char":
             return make_char(name, texts)
         return train_bpe(name, texts, recipe.vocab_size or 0)
@@ -103,6 +108,14 @@ def train_tokenizer(
     tokenizer = make_tokenizer([source], recipe, name, special=special, narrator=narrator)
     write_tokenizer(path, tokenizer, origin={"source": source.spec}, private=True)
     return tokenizer
+
+
+def _what_there_is(sources: Sequence[DataSource]) -> str:
+    """Return why ``sources`` hold no text, as far as that is known without reading them again."""
+    specs = " and ".join(source.spec for source in sources)
+    if all(source.info().num_bytes == 0 for source in sources):
+        return f"{specs} {'is' if len(sources) == 1 else 'are'} empty"
+    return f"see what there is: {typed(f'data info {sources[0].spec}')}"
 
 
 def _texts(source: DataSource, special: bool, advance: Callable[[int], None]) -> Iterator[str]:

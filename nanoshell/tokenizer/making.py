@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterable
 
 from nanoshell.errors import TokenizerError
-from nanoshell.spelling import typed
 from nanoshell.tokenizer.char import CharTokenizer, without_surrogates
 from nanoshell.tokenizer.special import FEW_SPECIAL_TOKENS
 from nanoshell.tokenizer.trained import MAX_TOKEN_BYTES, NUM_BYTES, TrainedBpe
@@ -34,7 +33,7 @@ def make_char(name: str, texts: Iterable[str]) -> CharTokenizer:
         characters |= found
     if not characters:
         raise TokenizerError(
-            "there is no text to make a tokenizer from", hint=f"see what there is: {typed('data info')}"
+            "there is no text to make a tokenizer from", hint="give it at least one character"
         )
     return CharTokenizer(name, "".join(sorted(characters)))
 

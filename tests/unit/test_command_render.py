@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,6 +90,24 @@ def test_progress_in_a_pipe_is_a_line_now_and_then(
         for _ in range(4):
             advance(1000)
     assert capsys.readouterr() == ("", "reading …\nreading: 2,000 lines (50%)\nreading: 4,000 lines (100%)\n")
+
+
+def test_bytes_have_one_unit(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    moments = iter([0.0, 6.0, 6.0])
+    with monkeypatch.context() as patch:
+        patch.setattr(narrate.time, "monotonic", lambda: next(moments))
+        with narrate.ScreenNarrator(TerminalScreen()).progress("reading", 66_900_000, "B") as advance:
+            advance(55_049_188)
+    assert capsys.readouterr().err == "reading …\nreading: 55.0 MB (82%)\n"
+
+    terminal = FakeTerminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    with narrate.ScreenNarrator(TerminalScreen()).progress("reading", 66_900_000, "B") as advance:
+        advance(32_200_000)
+    shown = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", terminal.getvalue())
+    assert "32.2/66.9 MB" in shown
+    assert "MB B" not in shown
 
 
 def test_progress_on_a_terminal_goes_away(monkeypatch: pytest.MonkeyPatch) -> None:

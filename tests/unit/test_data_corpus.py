@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import os
 import signal
 import stat
@@ -20,7 +21,7 @@ import pytest
 from nanoshell.chat.template import RoleTemplate
 from nanoshell.data.corpus import Corpus, prepare_corpus, tokenize
 from nanoshell.data.source import DataSource, Document, SourceInfo
-from nanoshell.errors import DataError, StorageError
+from nanoshell.errors import DataError, StorageError, UsageError
 from nanoshell.narrator import Advance, SilentNarrator
 from nanoshell.tokenizer.bpe import cl100k_base
 
@@ -271,6 +272,29 @@ def test_too_few_documents_to_hold_any_out(tmp_path: Path) -> None:
     assert everything(tmp_path) == []
 
 
+@pytest.mark.parametrize(("count", "said"), [(1, "1 document is"), (2, "2 documents are")])
+def test_no_share_divides_one_document(tmp_path: Path, count: int, said: str) -> None:
+    with pytest.raises(DataError, match=f"{said} too few to hold out") as caught:
+        tokenize(
+            [Words(*["x"] * count)], cl100k_base(), RoleTemplate(), tmp_path / "o.bin", val_fraction=0.001
+        )
+    assert ("another share" in caught.value.hint) == (count > 1)
+
+
+@pytest.mark.parametrize("output", ["none/out.bin", "none/folder"])
+def test_no_folder_is_made_above_the_output(tmp_path: Path, output: str) -> None:
+    with pytest.raises(UsageError, match="there is no folder"):
+        tokenize([Words("a")], cl100k_base(), RoleTemplate(), tmp_path / output)
+    assert everything(tmp_path) == []
+
+
+def test_a_text_is_not_written_over(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("mine")
+    with pytest.raises(UsageError, match=r"a\.txt is a text file; -o takes a \.bin or a folder"):
+        tokenize([Words("a")], cl100k_base(), RoleTemplate(), tmp_path / "a.txt")
+    assert (tmp_path / "a.txt").read_text() == "mine"
+
+
 def test_an_output_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError):
@@ -325,8 +349,8 @@ def test_a_full_disk_is_told_and_leaves_nothing(tmp_path: Path) -> None:
     assert everything(tmp_path) == []
 
 
-def test_an_interrupted_process_leaves_no_file(tmp_path: Path) -> None:
-    """Ctrl-C in a real process, in the middle of tokenizing with threads."""
+def test_an_interrupted_process_keeps_what_is_whole(tmp_path: Path) -> None:
+    """Ctrl-C in a real process, in the middle of tokenizing with threads: no file, but where to go on."""
     script = textwrap.dedent(
         """
         import sys
@@ -362,7 +386,10 @@ def test_an_interrupted_process_leaves_no_file(tmp_path: Path) -> None:
     _, errors = process.communicate(timeout=60)
     assert process.returncode != 0
     assert "KeyboardInterrupt" in errors
-    assert everything(tmp_path) == []
+    assert everything(tmp_path) == [".out.bin.journal", ".out.bin.part"]
+    journal = json.loads((tmp_path / ".out.bin.journal").read_text())
+    assert journal["batches"] > 0
+    assert journal["sizes"] == [(tmp_path / ".out.bin.part").stat().st_size]
 
 
 def test_documents_of_the_corpus_and_of_the_template_agree(tmp_path: Path) -> None:

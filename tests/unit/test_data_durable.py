@@ -284,6 +284,7 @@ def test_a_killed_process_is_gone_on_with_byte_for_byte(tmp_path: Path) -> None:
     whole = tokenize([opened], tokenizer, RoleTemplate(), tmp_path / "whole.bin", val_fraction=0.1)
 
     output = tmp_path / "out" / "out.bin"
+    output.parent.mkdir()
     for stop_after, workers in ((2_500_000, 2), (4_100_000, 1)):
         process = subprocess.run(
             [
