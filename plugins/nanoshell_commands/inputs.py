@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from nanoshell import DTYPE_ALIASES, DTYPES
+from nanoshell import DTYPE_ALIASES, DTYPES, TOKENIZER
+
+if TYPE_CHECKING:
+    from nanoshell import Session, Tokenizer
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -50,6 +53,23 @@ def dtype_option(command: Command) -> Command:
         show_default="the setting",
         help="What the model computes in: float32, bfloat16, float16 (or bf16 …); auto as in its file.",
     )(command)
+
+
+def tokenizer_option(command: Command) -> Command:
+    """Add ``--tokenizer`` to ``command``, for this time only; `chosen_tokenizer` finds what it names."""
+    return click.option(
+        "--tokenizer",
+        type=TOKENIZER,
+        show_default="the setting",
+        help="What makes the ids: a name or a file.",
+    )(command)
+
+
+def chosen_tokenizer(session: Session, name: str | None) -> Tokenizer:
+    """Return the tokenizer that ``--tokenizer`` named, else that of the settings."""
+    from nanoshell import find_tokenizer
+
+    return find_tokenizer(name, session.plugins.tokenizers) if name else session.tokenizer
 
 
 def key_values(

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from nanoshell import SOURCE, TOKENIZER
+from nanoshell import SOURCE
+from nanoshell_commands.inputs import chosen_tokenizer, tokenizer_option
 from nanoshell_commands.layout import Rows, human_bytes
 
 if TYPE_CHECKING:
@@ -37,12 +38,10 @@ class TokenFile:
     "--output",
     required=True,
     type=click.Path(path_type=Path),
-    help="The .bin to write, or a folder for it.",
+    help="The .bin to write, or a folder for it, made where only itself is missing.",
 )
 @click.option("--special", is_flag=True, help="Read spellings like <|endoftext|> in text as special tokens.")
-@click.option(
-    "--tokenizer", type=TOKENIZER, show_default="the setting", help="What makes the ids: a name or a file."
-)
+@tokenizer_option
 @click.option(
     "--val-fraction",
     type=click.FloatRange(0, 1, max_open=True),
@@ -66,11 +65,11 @@ def tokenize(
 
     One that was killed or interrupted goes on where it was when the same command is given again.
     """
-    from nanoshell import find_tokenizer, tokenize as write
+    from nanoshell import tokenize as write
 
     corpora = write(
         [session.open_source(spec) for spec in sources],
-        find_tokenizer(tokenizer, session.plugins.tokenizers) if tokenizer else session.tokenizer,
+        chosen_tokenizer(session, tokenizer),
         session.template,
         output,
         special=special,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from nanoshell_commands.inputs import joined
+from nanoshell_commands.inputs import chosen_tokenizer, joined, tokenizer_option
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
@@ -109,21 +109,22 @@ def _counted(amount: int, noun: str) -> str:
 @click.command()
 @click.argument("text", nargs=-1, required=True)
 @click.option("--special", is_flag=True, help="Read spellings like <|endoftext|> as special tokens.")
+@tokenizer_option
 @click.pass_obj
-def tokens(session: Session, text: tuple[str, ...], special: bool) -> Split:
+def tokens(session: Session, text: tuple[str, ...], special: bool, tokenizer: str | None) -> Split:
     """Show how TEXT splits into tokens, with their ids.
 
     Several words are joined by a space; - reads standard input as it is. Spaces show as ·, line ends as ↵,
     the bytes of a character that is split over tokens as <e2 82>; special tokens have their own colour.
     """
     whole = joined(text)
-    tokenizer = session.tokenizer
-    ids = tokenizer.encode_special(whole) if special else tokenizer.encode(whole)
-    pieces = [tokenizer.token_bytes(token_id) for token_id in ids]
+    found = chosen_tokenizer(session, tokenizer)
+    ids = found.encode_special(whole) if special else found.encode(whole)
+    pieces = [found.token_bytes(token_id) for token_id in ids]
     return Split(
         ids,
         [Piece(i, piece.decode("utf-8", "replace")) for i, piece in zip(ids, pieces, strict=True)],
         whole,
         pieces,
-        frozenset(tokenizer.special_tokens.values()),
+        frozenset(found.special_tokens.values()),
     )

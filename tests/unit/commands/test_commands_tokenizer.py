@@ -100,6 +100,16 @@ def test_what_cannot_be_made(nanoshell, home: Path, arguments: tuple[str, ...], 
     assert not (paths.data_dir() / "tokenizers").exists()
 
 
+@pytest.mark.parametrize("kind", ["char", "bpe"])
+def test_nothing_makes_no_tokenizer(nanoshell, home: Path, kind: str) -> None:
+    (home / "empty.txt").write_text("")
+    said = nanoshell("tokenizer", "train", "--kind", kind, "--data", "empty.txt")
+    assert said.code == 1
+    assert "there is no text to make a tokenizer from" in said.err
+    assert "empty.txt is empty" in said.err
+    assert not (paths.data_dir() / "tokenizers").exists()
+
+
 def test_ids_make_no_tokenizer(nanoshell, home: Path) -> None:
     (home / "x.bin").write_bytes(struct.pack("<2I", 5, 100257))
     said = nanoshell("tokenizer", "train", "--data", "x.bin")
@@ -110,6 +120,7 @@ def test_ids_make_no_tokenizer(nanoshell, home: Path) -> None:
 def test_tokenize_and_tokens_use_the_one_that_is_named(nanoshell, home: Path) -> None:
     assert nanoshell("tokenizer", "train", "--kind", "char", "--data", "play.txt", "--name", "mine").code == 0
     ids = [sorted(set(TEXT)).index(character) for character in "Speak"]
+    assert nanoshell("tokens", "Speak", "--tokenizer", "mine", "--json").json["ids"] == ids
     assert nanoshell("set", "tokenizer", "mine").code == 0
     assert nanoshell("tokens", "Speak", "--json").json["ids"] == ids
     assert nanoshell("unset", "tokenizer").code == 0
