@@ -39,6 +39,12 @@ class DataError(NanoshellError):
     """Data that cannot be read or used: a source, a document, a ``.bin`` file."""
 
 
+class ChangedDataError(DataError):
+    """Data that is other than what a run was trained on: refused as another config is."""
+
+    exit_code = UsageError.exit_code
+
+
 class TokenizerError(NanoshellError):
     """A tokenizer that cannot be built, or ids that it does not know."""
 
@@ -87,9 +93,24 @@ _MOST_LISTED = 40
 """Names that a hint lists: all settings and samplers, and not every run of a year."""
 
 
+_ABBREVIATIONS = {
+    "lr": "learning_rate",
+    "bs": "batch_size",
+    "wd": "weight_decay",
+    "grad_accum": "gradient_accumulation",
+    "clip": "max_grad_norm",
+    "warmup": "warmup_steps",
+    "epochs": "num_epochs",
+}
+"""What everybody types for keys of a config, too short to be near to them."""
+
+
 def nearest(name: str, choices: Iterable[str]) -> str | None:
-    """Return the choice that is spelled most like ``name``, or None if none comes close."""
+    """Return the choice that ``name`` is short for, or is spelled most like; None if none comes close."""
     by_folded = {choice.lower(): choice for choice in choices}
+    meant = _ABBREVIATIONS.get(name.lower().removeprefix("trainer."))
+    if meant in by_folded:
+        return by_folded[meant]
     matches = difflib.get_close_matches(name.lower(), by_folded, n=1, cutoff=0.55)
     return by_folded[matches[0]] if matches else None
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,20 +44,31 @@ class Difference:
 
 
 def listed(differences: Sequence[Difference]) -> str:
-    """Return all of them as one text."""
-    return "; ".join(map(str, differences))
+    """Return all of them as a text that follows a colon, with the space: several have a line each."""
+    if len(differences) == 1:
+        return f" {differences[0]}"
+    return "".join(f"\n  {difference}" for difference in differences)
 
 
 def config_differences(before: RunConfig, now: RunConfig) -> list[Difference]:
     """Return every key whose value differs and that decides batches, updates or the model."""
     then, wanted = before.to_dict(), now.to_dict()
     return [
-        Difference(f"{section}.{key}", then[section].get(key), wanted[section].get(key))
+        difference
         for section in ("model", "trainer")
         for key in {**then[section], **wanted[section]}
         if not (section == "trainer" and key in CHANGEABLE)
-        and then[section].get(key) != wanted[section].get(key)
+        for difference in _differing(f"{section}.{key}", then[section].get(key), wanted[section].get(key))
     ]
+
+
+def _differing(key: str, before: Any, now: Any) -> Iterator[Difference]:
+    """Yield what differs between two values of ``key``; of two mappings, the keys within."""
+    if isinstance(before, Mapping) and isinstance(now, Mapping):
+        for inner in {**before, **now}:
+            yield from _differing(f"{key}.{inner}", before.get(inner), now.get(inner))
+    elif before != now:
+        yield Difference(key, before, now)
 
 
 def check_forced(
@@ -70,7 +81,7 @@ def check_forced(
     of_model = [difference for difference in differences if difference.what.startswith("model.")]
     if any(difference.what == "model.tokenizer" for difference in of_model):
         raise ConfigError(
-            f"--force cannot give a model another tokenizer: {listed(of_model)}",
+            f"--force cannot give a model another tokenizer:{listed(of_model)}",
             hint="its ids would mean other texts: start a new run",
         )
     if checkpoint is None or not of_model:
@@ -86,7 +97,7 @@ def check_forced(
         read_tensors(checkpoint / WEIGHTS, {name: tuple(value.shape) for name, value in tensors.items()})
     except CheckpointError as error:
         raise ConfigError(
-            f"--force cannot change the shape of a model: {listed(of_model)}",
+            f"--force cannot change the shape of a model:{listed(of_model)}",
             hint=f"start a new run ({error.message})",
         ) from error
 
@@ -137,10 +148,11 @@ def corpus_differences(
     ]
     found = [fact for fact in facts if fact.before != fact.now]
     old, new = then.get("files") or {}, today.get("files") or {}
-    if before.spec == now.spec and old and new:
-        found += [
-            Difference(name, old.get(name, "not there"), new.get(name, "not there"))
-            for name in sorted({*old, *new})
-            if old.get(name) != new.get(name)
-        ]
-    return found
+    if before.spec != now.spec or not old or not new:
+        return found
+    files = [
+        Difference(name, old.get(name, "not there"), new.get(name, "not there"))
+        for name in sorted({*old, *new})
+        if old.get(name) != new.get(name)
+    ]
+    return files + found

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from nanoshell.data.corpus import Corpus, prepare_corpus
 from nanoshell.data.source import DataSource, open_source
 from nanoshell.data.vocabulary import tokenizer_from_data
-from nanoshell.errors import DataError, UsageError
+from nanoshell.errors import ChangedDataError, UsageError
 from nanoshell.narrator import Narrator, SilentNarrator
 from nanoshell.runs.directory import RunDirectory, create_run, remove_run
 from nanoshell.runs.live import others_here
@@ -107,7 +107,7 @@ def _start_new(
     if initial_checkpoint is not None:
         forced = [*forced, *_other_data(initial_checkpoint, corpus, request)]
         if forced:
-            narrator.note(f"going on all the same: {listed(forced)}")
+            narrator.note(f"going on all the same:{listed(forced)}")
             forced_from = int(read_document(initial_checkpoint).get("step", 0))
             origin["forced"] = [asdict(difference) for difference in forced]
     trainer = config.trainer
@@ -213,13 +213,16 @@ def _processes_of(checkpoint: Path | None) -> int:
 
 
 def _other_data(checkpoint: Path, corpus: Corpus, request: TrainRequest) -> list[Difference]:
-    """Return in what ``corpus`` differs from the data of ``checkpoint``. Raises `DataError` unless forced."""
+    """Return in what ``corpus`` differs from the data of ``checkpoint``.
+
+    Raises `ChangedDataError` unless it is forced.
+    """
     before = str(read_document(checkpoint).get("corpus_sha256"))
     if before == corpus.sha256:
         return []
     difference = Difference("sha256", before[:12], corpus.sha256[:12])
     if not request.force:
-        raise DataError(
+        raise ChangedDataError(
             f"'{request.source}' is not the data that {checkpoint} was trained on: {difference}",
             hint="name the data of that run, or go on with other data from its weights: --force",
         )

@@ -13,7 +13,15 @@ import yaml
 
 from nanoshell.data.corpus import prepare_corpus
 from nanoshell.data.source import DataSource, open_source
-from nanoshell.errors import CheckpointError, ConfigError, DataError, NanoshellError, RunError, UsageError
+from nanoshell.errors import (
+    ChangedDataError,
+    CheckpointError,
+    ConfigError,
+    DataError,
+    NanoshellError,
+    RunError,
+    UsageError,
+)
 from nanoshell.files import write_text
 from nanoshell.model.config import with_vocabulary
 from nanoshell.narrator import Narrator, SilentNarrator
@@ -212,7 +220,7 @@ def resume_run(
     if differences:
         now = _replanned(now, record, tokenizer, document)
         forced_from = step
-        narrator.note(f"going on all the same: {listed(differences)}")
+        narrator.note(f"going on all the same:{listed(differences)}")
     now = replace(
         now,
         forced_from=forced_from,
@@ -228,7 +236,18 @@ def resume_run(
         write_text(run.record_path, text)
         if checkpoint is not None:
             point_latest(run, checkpoint.name)
+    narrator.note(_beginning(run, now, begun, document))
     return run
+
+
+def _beginning(run: RunDirectory, record: RunRecord, begun: Path | None, document: Mapping[str, Any]) -> str:
+    """Return in words from where ``run`` goes on: from ``begun``, a checkpoint of its own or another."""
+    step, last = _course(record, document)
+    if begun is None:
+        return f"{run.name} has no checkpoint yet: it begins anew, with {last:,} steps before it"
+    own = begun.resolve().parent == run.checkpoints_dir.resolve()
+    where = f"{begun.parent.name}/{begun.name}" if own else str(begun)
+    return f"{run.name} goes on at step {step:,} of {last:,} ({where})"
 
 
 def _provenance(
@@ -286,7 +305,7 @@ def agreed_config(
         if not of_model:
             ways.append("go on with the new config from its weights: --force")
         raise ConfigError(
-            f"{what} was trained with another config: {listed(differences)}",
+            f"{what} was trained with another config:{listed(differences)}",
             hint=f"{', '.join(ways[:-1])}, or {ways[-1]}",
         )
     check_forced(differences, wanted, checkpoint, plugins)
@@ -320,7 +339,7 @@ def _with_corpus(
 ) -> tuple[RunRecord, list[Difference]]:
     """Return ``record`` with its corpus, tokenized again where that is needed, and what differs in it.
 
-    Raises `DataError` that shows the differences, unless they are forced.
+    Raises `ChangedDataError` that shows the differences, unless they are forced.
     """
     corpus, is_same = record.corpus, record.is_on(request.source)
     if not is_same and not request.force:
@@ -341,8 +360,8 @@ def _with_corpus(
         return replace(record, corpus=again, source_state={**record.source_state, **state}), []
     differences = corpus_differences(corpus, again, record.source_state, state)
     if not request.force:
-        raise DataError(
-            f"the data has changed since the run began: {listed(differences)}",
+        raise ChangedDataError(
+            f"the data has changed since the run began:{listed(differences)}",
             hint="bring the old data back, start a new run, or go on with the changed data: --force",
         )
     state["asked"] = spec

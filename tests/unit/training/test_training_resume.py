@@ -17,7 +17,10 @@ from nanoshell.errors import (
     UnknownNameError,
     UsageError,
 )
+from nanoshell.narrator import SilentNarrator
 from nanoshell.runs.directory import RunDirectory
+from nanoshell.training import launch
+from nanoshell.training.launch import start_run
 from nanoshell.training.resume import find_resume_point
 from nanoshell.training.trainer import Trainer
 from nanoshell.training.worker import run_worker
@@ -76,6 +79,28 @@ def test_a_checkpoint_outside_any_run_begins_a_new_run(lab: Any) -> None:
     assert sorted(lab.losses(fresh)) == [4, 5, 6]
 
 
+def test_a_resume_says_from_where(lab: Any) -> None:
+    notes: list[str] = []
+
+    class Noting(SilentNarrator):
+        def note(self, text: str) -> None:
+            notes.append(text)
+
+    def resume(name: str) -> list[str]:
+        notes.clear()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(launch, "start_worker", lambda run, arguments, **options: 0)
+            start_run(lab.request(None, None, resume=name), lab.plugins, Noting())
+        return list(notes)
+
+    run = lab.prepare(lab.request(lab.config(max_steps=4, save_interval=1), lab.corpus(), max_steps=2))
+    assert resume(run.name) == [f"{run.name} has no checkpoint yet: it begins anew, with 4 steps before it"]
+    lab.prepare(lab.request(None, None, resume=run.name, max_steps=2))
+    run_worker(run, lab.plugins)
+    assert resume("auto") == [f"{run.name} goes on at step 2 of 4 (checkpoints/step-000002)"]
+    assert resume(f"{run.name}@1") == [f"{run.name} goes on at step 1 of 4 (checkpoints/step-000001)"]
+
+
 def test_what_cannot_be_resumed_is_told_and_changes_nothing(lab: Any) -> None:
     run = lab.prepare(lab.request(lab.config(max_steps=4), lab.corpus(), max_steps=2))
     run_worker(run, lab.plugins)
@@ -91,12 +116,14 @@ def test_what_cannot_be_resumed_is_told_and_changes_nothing(lab: Any) -> None:
     other = refused(config=lab.config(max_steps=4, model_hidden_size=32, batch_size=9, save_interval=3))
     assert isinstance(other, ConfigError)
     assert other.message.endswith(
-        "was trained with another config: model.hidden_size 16 -> 32; trainer.batch_size 4 -> 9"
+        "was trained with another config:\n  model.hidden_size 16 -> 32\n  trainer.batch_size 4 -> 9"
     )
     assert "--force" not in other.hint
     longer = refused(overrides={"learning_rate": 0.5, "warmup_steps": 2})
-    assert "trainer.learning_rate 0.01 -> 0.5; trainer.warmup_steps None -> 2" in longer.message
+    assert "\n  trainer.learning_rate 0.01 -> 0.5\n  trainer.warmup_steps None -> 2" in longer.message
     assert "--force" in longer.hint
+    nested = refused(overrides={"optimizer_options": {"momentum": 0.9, "nesterov": True}})
+    assert "\n  trainer.optimizer_options.momentum None -> 0.9\n" in nested.message
     assert "was trained on" in refused(source="other.txt").message
     assert "nothing left to do: it is at step 2 of 2" in refused(max_steps=2).message
     assert isinstance(refused(resume="smal-2"), UnknownNameError)
@@ -106,8 +133,9 @@ def test_what_cannot_be_resumed_is_told_and_changes_nothing(lab: Any) -> None:
     corpus.write_bytes(b"\1\0\0\0" * 404)
     changed = refused()
     assert isinstance(changed, DataError)
-    assert "the data has changed since the run began: tokens 400 -> 404; documents 34 -> 1" in changed.message
-    assert f"{corpus} 1600 bytes" in changed.message
+    assert f"the data has changed since the run began:\n  {corpus} 1600 bytes" in changed.message
+    assert "\n  tokens 400 -> 404\n  documents 34 -> 1\n  sha256 " in changed.message
+    assert changed.exit_code == other.exit_code == 2, "one code for all that is other than it was"
     assert "--force" in changed.hint
 
 
