@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+    from rich.measure import Measurement
     from rich.text import Text
 
 T = TypeVar("T")
@@ -82,8 +83,32 @@ def pairs(items: Iterable[tuple[str, Any]]) -> RenderableType:
     shown.add_column(overflow="fold")
     for name, value in items:
         if value is not None:
-            shown.add_row(cell(name), cell(value))
+            shown.add_row(cell(name), value if isinstance(value, Unbroken) else cell(value))
     return shown
+
+
+class Unbroken:
+    """Items two spaces apart; a line ends between two of them, never within one that has room on a line."""
+
+    def __init__(self, items: Iterable[str]) -> None:
+        self.items = tuple(items)
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        line = ""
+        for item in self.items:
+            longer = f"{line}  {item}" if line else item
+            if line and cell(longer).cell_len > options.max_width:
+                yield cell(line)
+                longer = item
+            line = longer
+        yield cell(line)
+
+    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
+        from rich.measure import Measurement
+
+        widths = [cell(item).cell_len for item in self.items]
+        whole = Measurement(max(widths, default=0), sum(widths) + 2 * max(len(widths) - 1, 0))
+        return whole.with_maximum(options.max_width)
 
 
 def cell(value: Any, style: str = "") -> Text:

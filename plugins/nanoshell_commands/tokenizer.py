@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from nanoshell import SOURCE, TOKENIZER, TRAINED_TOKENIZER
-from nanoshell_commands.layout import Rows, from_here, pairs
+from nanoshell_commands.layout import Rows, Unbroken, from_here, pairs
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -64,7 +64,7 @@ class TokenizerDetails:
                 ("kind", self.kind),
                 ("vocabulary", f"{size} ids, {len(self.special_tokens)} of them special ({specials})"),
                 ("characters", repr(self.characters)[1:-1] if self.characters else None),
-                ("longest tokens", " ".join(map(repr, self.longest_tokens)) if self.longest_tokens else None),
+                ("longest tokens", Unbroken(map(repr, self.longest_tokens)) if self.longest_tokens else None),
                 ("made from", self.source),
                 ("characters per token", f"{ratio:.2f}" if ratio else None),
                 ("file", from_here(self.path) if self.path else None),

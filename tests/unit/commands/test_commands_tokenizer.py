@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 import struct
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from nanoshell import paths
 from nanoshell.errors import RunError
 from nanoshell.tokenizer.files import read_tokenizer
+from nanoshell_commands.tokenizer import TokenizerDetails
 
 TEXT = "First Citizen:\nBefore we proceed any further, hear me speak.\n\nAll:\nSpeak, speak.\n\n" * 40
 TINY = """
@@ -98,6 +100,19 @@ def test_what_cannot_be_made(nanoshell, home: Path, arguments: tuple[str, ...], 
     assert said.code in (1, 2)
     assert message in said.err
     assert not (paths.data_dir() / "tokenizers").exists()
+
+
+@pytest.mark.parametrize("width", [40, 60, 100])
+def test_no_line_ends_within_a_token(width: int) -> None:
+    from rich.console import Console
+
+    tokens = (" Citizen", " proceed any", "\n\nAll:", " it's", " further") * 4
+    console = Console(width=width, record=True, file=io.StringIO())
+    console.print(TokenizerDetails("t", "bpe", 300, {}, "x", longest_tokens=tokens))
+    _, _, listed = console.export_text().partition("longest tokens")
+    lines = [line.strip() for line in listed.splitlines()]
+    assert len(lines) > 1
+    assert "  ".join(lines) == "  ".join(map(repr, tokens))
 
 
 @pytest.mark.parametrize("kind", ["char", "bpe"])
