@@ -149,7 +149,7 @@ def _outputs(output: Path, *, split: bool) -> list[Path]:
     if output.is_file() and output.suffix != ".bin":
         kind = "a text file" if output.suffix in (".txt", ".md", ".jsonl") else "a file, and no .bin"
         raise UsageError(
-            f"{output} is {kind}; -o takes a .bin or a folder", hint=f"write -o {output.stem}.bin"
+            f"{output} is {kind}; -o takes a .bin or a folder", hint=f"write -o {output.with_suffix('.bin')}"
         )
     if not output.parent.exists():  # more than the folder itself: more likely a slip than a wish
         raise UsageError(
