@@ -109,11 +109,17 @@ def _set(loop: Loop, given: Mapping[str, Any]) -> Answer:
     config = changed_config(trainer.config, values)
     if any(settable_key(key).startswith("sample_") for key in values):
         loop.check_samples(configured(config))
+    old, new = (each.trainer.model_dump(mode="json") for each in (trainer.config, config))
+    same = [key for key in map(settable_key, values) if old[key] == new[key]]
+    values = {key: value for key, value in values.items() if settable_key(key) not in same}
+    already = [f"{key} is {old[key]} already" for key in same]
+    if not values:
+        return {"values": {}, "before": {}, "message": "; ".join(already)}
     rate, windows = _next_rate(trainer), trainer.config.windows_per_step
     before = trainer.change(values)
     settings = trainer.config.trainer.model_dump(mode="json")
     after = {key: settings[key] for key in before}
-    said = [f"{key} is {after[key]}, it was {before[key]}" for key in before]
+    said = [f"{key} is {after[key]}, it was {before[key]}" for key in before] + already
     if trainer.config.windows_per_step != windows:
         said.append(f"a step has {trainer.config.tokens_per_step:,} tokens")
     if not before.keys() <= CHANGEABLE:

@@ -241,7 +241,10 @@ def _alerted(event: Event | None) -> str | None:
     if event is None:
         return None
     where = f"step {event['step']:,}: " if isinstance(event.get("step"), int) else ""
-    return where + ": ".join(str(event[name]) for name in ("kind", "message") if event.get(name))
+    kind, message = (str(event.get(name) or "") for name in ("kind", "message"))
+    if kind == "divergence":  # its message says so, and the step
+        return message or kind
+    return where + ": ".join(part for part in (kind, message) if part)
 
 
 def _keys(section: Any, keys: tuple[str, ...]) -> str | None:

@@ -74,6 +74,17 @@ def test_settings_and_an_extension_survive_a_resume_to_the_bit(lab: Any, softmax
     assert lab.same_bits(lab.states(resumed), lab.states(straight))
 
 
+def test_what_is_that_already_is_no_change(lab: Any) -> None:
+    run = lab.prepare(lab.request(lab.config(max_steps=6, save_interval=0), lab.corpus()))
+    same, both = {"trainer.batch_size": 4}, {"batch_size": 4, "weight_decay": 0.5}
+    with asking(run, {2: [("set", {"values": same})], 3: [("set", {"values": both})]}):
+        run_worker(run, lab.plugins)
+    first, second = lab.events(run, "control")
+    assert (first["ok"], first["values"], first["message"]) == (True, {}, "batch_size is 4 already")
+    assert second["values"] == {"weight_decay": 0.5}
+    assert "batch_size is 4 already" in second["message"]
+
+
 def test_a_new_learning_rate_is_the_peak_that_the_rest_of_the_schedule_follows(lab: Any) -> None:
     run = lab.prepare(lab.request(lab.config(max_steps=12, warmup_steps=3, save_interval=0), lab.corpus()))
     with asking(run, {6: [("set", {"values": {"learning_rate": 2e-3}})]}):
