@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     )
     from nanoshell.command.complete import (
         COMMAND as COMMAND,
+        CONFIG_KEY as CONFIG_KEY,
         CONVERSATION as CONVERSATION,
         CONVERSATION_OR_FILE as CONVERSATION_OR_FILE,
         DEVICE as DEVICE,
@@ -201,6 +202,7 @@ if TYPE_CHECKING:
     )
     from nanoshell.training.flops import flops_per_token as flops_per_token
     from nanoshell.training.follower import run_follower as run_follower
+    from nanoshell.training.keys import config_keys as config_keys
     from nanoshell.training.launch import TrainRequest as TrainRequest, start_run as start_run
     from nanoshell.training.muon import muon as muon
     from nanoshell.training.optimizer import adamw as adamw
@@ -213,6 +215,7 @@ _HOME = {
     "Backend": "nanoshell.model.backend",
     "Batch": "nanoshell.generation.batch",
     "COMMAND": "nanoshell.command.complete",
+    "CONFIG_KEY": "nanoshell.command.complete",
     "CONVERSATION": "nanoshell.command.complete",
     "CONVERSATION_OR_FILE": "nanoshell.command.complete",
     "ChatTemplate": "nanoshell.chat.template",
@@ -313,6 +316,7 @@ _HOME = {
     "cl100k_base": "nanoshell.tokenizer.bpe",
     "comparable_evaluations": "nanoshell.runs.events",
     "config_dir": "nanoshell.paths",
+    "config_keys": "nanoshell.training.keys",
     "count_parameters": "nanoshell.model.transformer",
     "data_dir": "nanoshell.paths",
     "dry": "nanoshell.generation.dry",

@@ -134,6 +134,17 @@ def _sampler_values(session: Session, incomplete: str) -> Iterator[Offer]:
             yield f"{name}={session.settings.get(name)}", "as it is"
 
 
+def _config_keys(_session: Session, incomplete: str) -> Iterator[Offer]:
+    """Yield ``KEY=`` of every key of a config, and once the key is there, the values that it can have."""
+    from nanoshell.training.keys import config_keys
+
+    key, chosen, _ = incomplete.partition("=")
+    if not chosen:
+        yield from ((f"{name}=", ", ".join(values)) for name, values in config_keys().items())
+    values = config_keys().get(key) or config_keys().get(f"trainer.{key}") or ()
+    yield from ((f"{key}={value}", "") for value in values if chosen)
+
+
 def _sources(session: Session, _incomplete: str) -> Iterator[Offer]:
     return ((entry.name, entry.summary) for entry in session.plugins.sources if entry.name != "file")
 
@@ -190,6 +201,7 @@ def _registered(kind: str, session: Session, _incomplete: str) -> Iterator[Offer
     return ((entry.name, entry.summary) for entry in getattr(session.plugins, kind))
 
 
+CONFIG_KEY = NameType("key=value", _config_keys)
 PRESET = NameType("preset", _presets, files="file")
 RUN = NameType("run", _runs)
 MODEL = NameType("model", _models, files="dir")

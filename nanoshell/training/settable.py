@@ -1,9 +1,8 @@
-"""Which keys of the trainer a run that is training may be given anew. No torch here."""
+"""Which keys of the trainer a training run may be given anew. Neither torch nor pydantic at import."""
 
 from __future__ import annotations
 
 from nanoshell.errors import UnknownNameError, unknown_name
-from nanoshell.training.config import TrainerConfig
 
 WRITTEN_MEANWHILE = frozenset(
     {
@@ -39,6 +38,8 @@ def settable_key(name: str) -> str:
 
     Raises `UnknownNameError` with the nearest for what is no key, and for one that a run keeps to its end.
     """
+    from nanoshell.training.config import TrainerConfig
+
     key = name.removeprefix("trainer.")
     if key in SETTABLE:
         return key

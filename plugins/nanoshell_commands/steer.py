@@ -94,16 +94,27 @@ def _runs(session: Session, _incomplete: str) -> Iterator[tuple[str, str]]:
 
 
 def _settings(session: Session, incomplete: str) -> Iterator[tuple[str, str]]:
-    """Yield ``KEY=`` of what can be set, and once the key is there, its value as the config has it."""
-    from nanoshell import SETTABLE
+    """Yield ``KEY=`` of what can be set, and once the key is there, its values as far as they can be told.
 
-    trainer = session.steered_run().record().get("trainer", {})
-    key, chosen, _ = incomplete.partition("=")
-    if chosen and key in trainer:
-        yield f"{key}={trainer[key]}", "as the run began"
-    elif not chosen:
-        for name in sorted(SETTABLE):
-            yield f"{name}=", f"{trainer[name]} as the run began" if name in trainer else ""
+    A run need not be in progress; of one that is, the value in its config is offered, too.
+    """
+    from nanoshell import SETTABLE, NanoshellError, config_keys
+
+    trainer: dict[str, Any] = {}
+    with contextlib.suppress(NanoshellError):
+        trainer = session.steered_run().record().get("trainer", {})
+    written, chosen, _ = incomplete.partition("=")
+    key = written.removeprefix("trainer.")
+    if chosen:
+        began = str(trainer.get(key, ""))
+        if began:
+            yield f"{written}={began}", "as the run began"
+        values = config_keys().get(f"trainer.{key}", ()) if key in SETTABLE else ()
+        yield from ((f"{written}={value}", "") for value in values if value != began)
+        return
+    start = "trainer." if incomplete.startswith("trainer.") else ""
+    for name in sorted(SETTABLE):
+        yield f"{start}{name}=", f"{trainer[name]} as the run began" if name in trainer else ""
 
 
 STEERABLE = NameType("run", _runs)

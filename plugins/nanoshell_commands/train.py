@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from nanoshell import DEVICE, DTYPE_ALIASES, DTYPES, PRESET, RUN, SOURCE, json_option
+from nanoshell import CONFIG_KEY, DEVICE, DTYPE_ALIASES, DTYPES, PRESET, RUN, SOURCE, json_option
 from nanoshell_commands.inputs import key_values, runs_dir_option
 from nanoshell_commands.watch import Watch
 
@@ -125,6 +125,7 @@ class _Remembering(click.Command):
     "--set",
     "settings",
     metavar="KEY=VALUE",
+    type=CONFIG_KEY,
     multiple=True,
     callback=key_values,
     help="Any key of the config, as trainer.loss_on=assistant; may be repeated.",

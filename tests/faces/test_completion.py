@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 import pytest
@@ -16,10 +16,14 @@ from prompt_toolkit.completion import CompleteEvent, Completion
 from prompt_toolkit.document import Document
 
 from nanoshell.command import complete
+from nanoshell.model.config import ModelConfig
 from nanoshell.repl.completer import CommandCompleter, loosely
 from nanoshell.runs.directory import create_run
 from nanoshell.session import Session, open_session
+from nanoshell.training.config import ScheduleName, TrainerConfig
+from nanoshell.training.keys import config_keys
 from nanoshell.training.presets import list_presets
+from nanoshell.training.settable import SETTABLE
 
 TYPES = '''
 import click
@@ -241,3 +245,22 @@ def session_started(session):
     offers, said = completed(process, *folder, "hel")
     assert (set(offers), said) == ({"hello", "help"}, "")
     assert "cpu" in completed(process, *folder, "--device", "cp")[0]
+
+
+def test_keys_of_a_config_and_their_values_are_offered_without_a_run(session: Session) -> None:
+    assert offered(session, ":run set l").keys() == {":run set learning_rate="}
+    assert ":run set schedule=cosine" in offered(session, ":run set schedule=c")
+    assert ":train --set trainer.loss_on=" in offered(session, ":train --set trainer.lo")
+    assert ":train --set trainer.seed=" in offered(session, ":train --set tr")
+    assert offered(session, ":train --set trainer.loss_on=a").keys() == {
+        ":train --set trainer.loss_on=all",
+        ":train --set trainer.loss_on=assistant",
+    }
+
+
+def test_the_keys_that_are_offered_are_those_of_a_config() -> None:
+    fields = {"trainer": TrainerConfig.model_fields, "model": ModelConfig.model_fields}
+    assert [*config_keys()] == [f"{block}.{key}" for block, keys in fields.items() for key in keys]
+    assert config_keys()["trainer.schedule"] == get_args(ScheduleName)
+    assert config_keys()["trainer.keep_best"] == ("true", "false")
+    assert {key.removeprefix("trainer.") for key in config_keys()} >= SETTABLE

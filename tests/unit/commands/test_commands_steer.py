@@ -91,8 +91,8 @@ def session(bare_session: Session) -> Session:
         ("resume tiny-1", "tiny-1, step 5: resumed\n"),
         ("checkpoint --run tiny-1", "tiny-1, step 5: saved in checkpoints/step-000005\n"),
         ("snapshot", "tiny-1, step 5: saved in snapshots/step-000005\n"),
-        ("evaluate", "tiny-1, step 5: validation loss 2.5  perplexity 12.18  1.25 bits/byte\n"),
-        ("eval", "tiny-1, step 5: validation loss 2.5  perplexity 12.18  1.25 bits/byte\n"),
+        ("evaluate", "tiny-1, step 5: validation loss 2.500  perplexity 12.18  1.250 bits/byte\n"),
+        ("eval", "tiny-1, step 5: validation loss 2.500  perplexity 12.18  1.250 bits/byte\n"),
         ("set learning_rate=1e-4", "tiny-1, step 5: learning_rate 0.0001 (was 0.001)\n"),
         ("extend --steps 50", "tiny-1, step 5: goes on to step 60\n"),
         ("sample Once", "tiny-1, step 5: 1 sample\nOnce …\n"),
@@ -316,3 +316,8 @@ def test_the_run_of_the_chosen_model_is_extended_where_none_is_in_progress(
     assert (code, out) == (0, "tiny-1, step 3: goes on to step 17\n")
     assert asked[0].resume == str(fake.run.path)
     assert asked[0].extend["action"] == "extend"
+
+
+def test_what_everybody_types_for_a_key_is_known(nanoshell) -> None:
+    assert "did you mean 'learning_rate'?" in nanoshell("run", "set", "lr=3").err
+    assert "did you mean 'batch_size'?" in nanoshell("run", "set", "trainer.bs=3").err
