@@ -41,9 +41,11 @@ class RunWatch:
 
 
 def ending(run: RunDirectory, status: RunStatus) -> str:
-    """Return one line about how ``run`` ended, and what to do next."""
+    """Return how ``run`` ended, and what to do next: of a failure, in further lines."""
     if status.state in ("failed", "crashed"):
-        return f"run {run.name} {status.state}: {status.reason or 'see its log'} (:runs log {run.name})"
+        told = f"run {run.name} {status.state}: {status.reason or 'see its log'} (:runs log {run.name})"
+        resume = f"go on with :train --resume {run.name}" if run.latest_checkpoint() is not None else ""
+        return "\n  ".join(filter(None, (told, status.hint, resume)))
     figures = [f"step {status.step:,}"] if status.step is not None else []
     if status.loss is not None:
         figures.append(f"loss {status.loss:.3f}")

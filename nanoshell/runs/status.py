@@ -33,7 +33,8 @@ class RunStatus:
     """How a run stands. What is not known (yet) is None; times are seconds since the epoch.
 
     ``started`` is when the newest worker began, ``updated`` when it last wrote.
-    ``reason`` says in words what the state does not: what failed, since when the run is silent.
+    ``reason`` says in words what the state does not: what failed, since when the run is silent; ``hint``
+    says of a failure what to do about it.
     ``best_val_loss`` is the lowest of the evaluations that count, ``best_step`` where it was met.
     """
 
@@ -46,6 +47,7 @@ class RunStatus:
     val_loss: float | None = None
     best_val_loss: float | None = None
     best_step: int | None = None
+    hint: str = ""
     learning_rate: float | None = None
     grad_norm: float | None = None
     tokens_per_second: float | None = None
@@ -187,6 +189,7 @@ def read_status(run: RunDirectory) -> RunStatus:
     return RunStatus(
         state=state,
         reason=reason,
+        hint=str((tail.state or {}).get("hint") or "") if state == "failed" else "",
         step=newest,
         total_steps=int(total) if total else None,
         epoch=number(step, "epoch"),

@@ -311,13 +311,17 @@ class Watch:
             # What an expected failure has in its log is its reason, which is told below.
             told = status.state == "failed" and not self._unexpected
             tail = "" if told else run.log_tail(_TAIL_LINES)
+            reason = status.reason
             if tail:
                 note(f"the end of {run.log_path}:\n{tail}")
+            if tail and status.state == "crashed":
+                reason = reason.partition("; ")[0]  # the last words behind it are shown already
+            ways = [self._hint, f"its log: {typed(f'runs log {run.name}')}"]
+            if run.latest_checkpoint() is not None:
+                ways.append(f"go on from its last checkpoint: {typed(f'train --resume {run.name}')}")
             raise RunError(
-                f"run {run.name} {status.state}" + (f": {status.reason}" if status.reason else ""),
-                hint="\n".join(
-                    part for part in (self._hint, f"its log: {typed(f'runs log {run.name}')}") if part
-                ),
+                f"run {run.name} {status.state}" + (f": {reason}" if reason else ""),
+                hint="\n".join(filter(None, ways)),
             )
         if self._stop.asked and status.state != "finished":
             raise Interrupted(

@@ -53,6 +53,16 @@ def test_an_ending_says_what_to_do_next() -> None:
     assert bad == "run tiny-1 crashed: killed by signal 9 (:runs log tiny-1)"
 
 
+def test_a_failure_says_what_to_do_and_how_to_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(RunDirectory, "latest_checkpoint", lambda run: Path("step-000004"))
+    told = toolbar.ending(RUN, RunStatus("failed", reason="it diverged", hint="lower the learning rate"))
+    assert told.splitlines() == [
+        "run tiny-1 failed: it diverged (:runs log tiny-1)",
+        "  lower the learning rate",
+        "  go on with :train --resume tiny-1",
+    ]
+
+
 def test_what_matters_least_goes_first(session: Session) -> None:
     session.model_name, session.data = "/runs/kept-7", "nano-start"
     watch = watching(RunStatus("running", step=1, total_steps=9))

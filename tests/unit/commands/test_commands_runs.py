@@ -16,6 +16,7 @@ from rich.console import Console
 
 from nanoshell.errors import Interrupted, RunError
 from nanoshell.runs.control import ControlInbox
+from nanoshell.runs.directory import RunDirectory, RunStatus
 from nanoshell.session import Session, open_session
 from nanoshell_commands.demo import losses
 from nanoshell_commands.layout import human_bytes, human_seconds
@@ -130,6 +131,22 @@ def test_an_unexpected_failure_fails_the_command_with_its_reason_and_the_end_of_
         Watch(session, fake.run).show(screen)
     assert "runs log tiny-1" in caught.value.hint
     assert "out of ideas" in screen.notes[-1]
+
+
+def test_a_crash_says_its_last_words_once_and_how_to_go_on(session, fake_run, monkeypatch) -> None:
+    fake = fake_run()
+    fake.step(1)
+    fake.run.log_path.write_text("loading\nended by SIGKILL\n")
+    reason = "process 7 is gone; its last words: ended by SIGKILL"
+    monkeypatch.setattr(RunDirectory, "latest_checkpoint", lambda run: run.path / "step-000001")
+    monkeypatch.setattr(RunDirectory, "status", lambda run: RunStatus("crashed", reason=reason))
+    monkeypatch.setattr(Watch, "_events", lambda watch: iter(()))
+    screen = FakeScreen()
+    with pytest.raises(RunError) as caught:
+        Watch(session, fake.run).show(screen)
+    assert caught.value.message == "run tiny-1 crashed: process 7 is gone"
+    assert "ended by SIGKILL" in screen.notes[-1]
+    assert "train --resume tiny-1" in caught.value.hint
 
 
 @pytest.mark.parametrize("live", [False, True])
