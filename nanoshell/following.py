@@ -78,7 +78,7 @@ class Following:
         found = live_runs(runs_dir)
         if not found:
             raise RunError(
-                f"no run is in progress in {runs_dir}",
+                "no run is in progress",
                 hint=f"start one with: {typed('train')}\nthose that have ended: {typed('runs list')}",
             )
         if len(found) > 1:

@@ -35,7 +35,7 @@ def greeting(session: Session) -> list[str]:
     first = f"nanoshell {__version__} · :help lists the commands"
     if talk:
         first += " · :reset starts a new conversation"
-    return [first, f"{'using' if chosen else 'as last time:'} {', '.join(parts)}", *lost]
+    return [first, f"{'using' if chosen else 'last used:'} {', '.join(parts)}", *lost]
 
 
 def _take_up(session: Session) -> list[str]:

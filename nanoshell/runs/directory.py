@@ -101,6 +101,13 @@ class RunDirectory:
         """Return how the run stands. Cheap at any length of the log; never raises."""
         return read_status(self)
 
+    def created(self) -> float | None:
+        """Return when the run was created, in seconds since the epoch; None where that is not known."""
+        try:
+            return dt.datetime.fromisoformat(_created(self) or "").timestamp()
+        except ValueError:
+            return None
+
     def size_bytes(self) -> int:
         """Return the bytes of all files in the folder."""
         return folder_bytes(self.path)

@@ -48,6 +48,7 @@ class Result:
     best_val_loss: float | None
     best_step: int | None
     bits_per_byte: float | None
+    bits_split: str | None
     tokens_per_second: float | None
     seconds: float | None
     parameters: int | None
@@ -75,6 +76,8 @@ class Comparison:
         for key, row in differing:
             yield cell(_line(key, row, keys, widths))
         yield cell("" if differing else "(their configs and data are the same)", "dim")
+        if differing:
+            yield cell(_line("", heads, keys, widths), "bold")
         for key, row in came:
             yield cell(_line(key, row, keys, widths))
 
@@ -101,9 +104,9 @@ def _results(runs: Sequence[Result]) -> list[tuple[str, Callable[[Result], str]]
         (f"loss at step {common or 0:,}", lambda run: figure(run.loss_at)),
         ("validation loss", lambda run: figure(run.val_loss)),
         ("best of them", _best),
-        ("bits per byte", lambda run: figure(run.bits_per_byte)),
+        ("bits per byte", _bits),
         ("tokens/s", lambda run: human_count(run.tokens_per_second)),
-        ("time", lambda run: human_seconds(run.seconds)),
+        ("wall time", lambda run: human_seconds(run.seconds)),
         ("parameters", lambda run: human_count(run.parameters)),
         ("checkpoint", lambda run: human_bytes(run.checkpoint_bytes)),
         ("on disk", lambda run: human_bytes(run.bytes)),
@@ -120,6 +123,11 @@ def _best(run: Result) -> str:
     if run.best_val_loss is None:
         return ""
     return figure(run.best_val_loss) + (f" at {run.best_step:,}" if run.best_step is not None else "")
+
+
+def _bits(run: Result) -> str:
+    """Return the bits per byte, with a word where they are of the training data: others are of held-out."""
+    return figure(run.bits_per_byte) + (" (training data)" if run.bits_split == "train" else "")
 
 
 def _written(value: Any) -> str:
@@ -156,7 +164,12 @@ def settings_of(record: Mapping[str, Any], events: Sequence[Event]) -> dict[str,
     began = [event for event in events if event.get("state") == "running" and "threads" in event]
     found |= {f"numerics.{key}": began[-1][key] for key in _NUMERICS if began and key in began[-1]}
     for made in changes(events):
-        found |= {f"changed.{key}": value for key, value in made.values.items()}
+        same = made.values.get("total_steps") == made.values.get("horizon")
+        found |= {
+            f"changed.{key}": value
+            for key, value in made.values.items()
+            if not (same and key == "total_steps")
+        }
     return found
 
 
@@ -182,6 +195,7 @@ def result(run: RunDirectory, events: Sequence[Event], common: int | None) -> Re
         best_val_loss=best.get("val_loss"),
         best_step=best.get("step"),
         bits_per_byte=evaluations[-1].get("bits_per_byte") if evaluations else None,
+        bits_split=evaluations[-1].get("split") if evaluations else None,
         tokens_per_second=status.tokens_per_second,
         seconds=worked(events, status.updated),
         parameters=_parameters(run.record().get("model")),

@@ -172,7 +172,7 @@ def details(run: RunDirectory, kind: type[RunDetails] = RunDetails) -> RunDetail
         grad_norm=status.grad_norm,
         tokens_per_second=status.tokens_per_second,
         eta_seconds=status.eta_seconds,
-        started=status.started,
+        started=run.created() or status.started,
         updated=status.updated,
         pid=status.pid,
         host=status.host,
@@ -250,7 +250,9 @@ def _alerted(event: Event | None) -> str | None:
 def _keys(section: Any, keys: tuple[str, ...]) -> str | None:
     """Return the ``keys`` of a section of the configuration that are there, on one line."""
     found = section if isinstance(section, dict) else {}
-    return ", ".join(f"{key} {found[key]}" for key in keys if key in found) or None
+    values = {key: found[key] for key in keys if key in found}
+    shown = (f"{key} {figure(value) if isinstance(value, float) else value}" for key, value in values.items())
+    return ", ".join(shown) or None
 
 
 def _loads(load: dict[str, list[float]] | None) -> str | None:

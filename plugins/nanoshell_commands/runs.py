@@ -55,7 +55,7 @@ def _row(run: RunDirectory) -> RunRow:
         total_steps=status.total_steps,
         loss=status.loss,
         bytes=run.size_bytes(),
-        started=status.started,
+        started=run.created() or status.started,
         path=str(run.path),
     )
 

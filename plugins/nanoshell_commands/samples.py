@@ -27,7 +27,9 @@ class SampleRow:
     stop: str | None
 
     def __rich__(self) -> RenderableType:
-        return cell(self.prompt, "dim").append_text(cell(self.text, "not dim"))
+        return cell(self.prompt, "dim").append_text(
+            cell(self.text, "not dim") if self.text else cell("(ended at once)", "dim")
+        )
 
 
 Row = TypeVar("Row", bound=SampleRow)

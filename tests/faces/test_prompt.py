@@ -258,7 +258,7 @@ def test_the_next_start_takes_up_model_data_and_conversation(
     again = open_session(plugins_dir=plugins_dir)
     keyboard(again, CTRL_D)
     said = capsys.readouterr().err.splitlines()
-    assert said[1].startswith("as last time: model tiny-1, data nano-start, conversation ")
+    assert said[1].startswith("last used: model tiny-1, data nano-start, conversation ")
     assert [message.content for message in again.conversation.messages] == ["Hello", "Good day."]
     assert [run.name for run, _ in again.runs_in_progress()] == ["tiny-1"]
 

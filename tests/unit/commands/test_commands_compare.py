@@ -76,7 +76,7 @@ def test_compare_keeps_to_80_columns(count: int) -> None:
     console.print(Comparison([result(name, loss=1.5) for name in names], config))
     lines = console.file.getvalue().splitlines()
     assert max(map(len, lines)) <= 80
-    assert len(lines) == 7  # names, two keys, a blank, state, loss, size: none is wrapped
+    assert len(lines) == 8  # names, two keys, a blank, names, state, loss, size: none is wrapped
     assert all(f"{number}" in lines[0] for number in range(count))  # the ends of names are kept
 
 
@@ -184,7 +184,7 @@ def test_attach_with_all_tells_evaluations_and_samples(prompt, session, fake_run
     fake.log.write("eval", step=3, val_loss=1.0, perplexity=2.718, best=True)
     fake.log.write("sample", step=3, index=0, prompt="Once", text=" upon\na time" + "." * 300, tokens=1)
     first, second = toolbar.RunWatch(session).poll(now=True)
-    assert first == "run tiny-1: step 3  validation loss 1 (best)  perplexity 2.718"
+    assert first == "run tiny-1: step 3  validation loss 1.000 (best)  perplexity 2.718"
     assert second.startswith("run tiny-1: step 3  sample: Once upon a time...")
     assert second.endswith("…")
     assert len(second) < 280

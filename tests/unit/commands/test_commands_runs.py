@@ -393,3 +393,10 @@ def test_the_log_tells_what_a_resume_forced_and_a_sample_on_one_line(nanoshell, 
         "step 5  saved step-000005 (2.0 MB)",
         "step 5  failed: no room",
     ]
+
+
+def test_a_sample_that_ended_at_once_says_so(nanoshell, fake_run) -> None:
+    fake = fake_run()
+    fake.log.write("sample", step=5, index=0, prompt="", text="", tokens=0)
+    fake.end()
+    assert nanoshell("runs", "samples").out.splitlines() == ["step 5", "(ended at once)"]
