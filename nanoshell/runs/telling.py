@@ -33,6 +33,8 @@ def tell(event: Event) -> str:
             return f"alert: {event.get('message') or event.get('reason') or ''}".rstrip(": ")
         case "control":
             return _at_step(event, _tell_answer(event)) if _is_news(event) else ""
+        case "resume" if event.get("begun_anew"):
+            return _tell_resume(event)
         case "compile":
             return _at_step(event, str(event.get("message") or ""))
         case "state" if event.get("state") == "running" and event.get("dtype_reason"):
@@ -181,4 +183,6 @@ def _figure(value: Any) -> str:
 
 
 def _value(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:,.0f}" if 1e4 <= value < 1e9 else f"{value:g}"

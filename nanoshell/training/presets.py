@@ -16,6 +16,8 @@ from nanoshell.spelling import typed
 from nanoshell.training.config import RunConfig, TrainerConfig
 
 PRESET_SUFFIXES = (".yaml", ".yml")
+_TOKENIZER = frozenset({"tokenizer", "model.tokenizer"})
+_VOCABULARY = frozenset({"vocab_size", "model.vocab_size"})
 
 
 @dataclass(frozen=True)
@@ -66,12 +68,15 @@ def load_config(reference: str | Path, overrides: Mapping[str, Any] | None = Non
 
     An override is named by its key, ``trainer.batch_size`` or plainly ``batch_size`` (the trainer's keys come
     before the model's), further names lead into a mapping (``layer_options.kind.key``); None overrides
-    nothing. Raises `ConfigError` naming file, key and line, and the overrides where they are at fault.
+    nothing. Another tokenizer brings its own ``vocab_size``. Raises `ConfigError` naming file, key and line,
+    and the overrides where they are at fault.
     """
     path = find_preset(reference)
     data = _read_yaml(path)
     given = {key: value for key, value in (overrides or {}).items() if value is not None}
     changed = override(data, given)
+    if not given.keys().isdisjoint(_TOKENIZER) and given.keys().isdisjoint(_VOCABULARY):
+        changed = override(changed, {"model.vocab_size": "auto"})
     try:
         return RunConfig.from_dict(changed, str(path))
     except ConfigError:

@@ -301,3 +301,11 @@ def test_a_file_of_the_seed_family_trains(
     losses = [trainer.update().loss for _ in range(8)]
     assert losses[0] == pytest.approx(math.log(100_331), abs=0.6)
     assert losses[-1] < losses[0] - 0.5
+
+
+def test_another_tokenizer_brings_its_own_vocabulary() -> None:
+    sizes = [
+        "vocab_size" in load_config("nano-start", given).model.model_fields_set
+        for given in ({}, {"model.tokenizer": "char"}, {"tokenizer": "char", "model.vocab_size": 300})
+    ]
+    assert sizes == [True, False, True]

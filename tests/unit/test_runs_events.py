@@ -29,6 +29,7 @@ from nanoshell.runs.events import (
     read_events,
 )
 from nanoshell.runs.process import write_process
+from nanoshell.runs.telling import tell, tell_changes
 
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -399,3 +400,11 @@ def test_the_thread_of_heartbeats_calls_who_asks_it_to_and_outlives_its_failures
     log.each_beat = look
     with log.beating(every=0.001):
         until(lambda: len(calls) >= 3)
+
+
+def test_what_a_forced_resume_begins_anew_is_told() -> None:
+    event = {"type": "resume", "from_step": 1200, "begun_anew": ["optimizer state", "data position"]}
+    assert tell(event) == "resumed from step 1,200; begun anew: optimizer state, data position"
+    assert tell({"type": "resume", "from_step": 3}) == ""
+    change = {"values": {"learning_rate": 1e6}, "before": {"learning_rate": 994115.0}}
+    assert tell_changes(change) == "learning_rate 1,000,000 (was 994,115)"
