@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from nanoshell.chat.template import ChatTemplate, Message, Role
-from nanoshell.errors import NanoshellError
+from nanoshell.errors import NanoshellError, TokenizerError
+from nanoshell.spelling import typed
 from nanoshell.tokenizer.base import Tokenizer
 
 _TITLE_LENGTH = 60
@@ -65,8 +66,22 @@ class Conversation:
     def fit(
         self, template: ChatTemplate, tokenizer: Tokenizer, max_positions: int, reserve: int
     ) -> FittedPrompt:
-        """Return the prompt for the next reply, as `fit` does for the messages."""
-        return fit(self.messages, template, tokenizer, max_positions, reserve)
+        """Return the prompt for the next reply, as `fit` does for the messages.
+
+        Raises `TokenizerError` naming the conversation where it is an earlier message that cannot be encoded.
+        """
+        try:
+            return fit(self.messages, template, tokenizer, max_positions, reserve)
+        except TokenizerError:
+            for message in self.messages[:-1]:
+                try:
+                    tokenizer.encode(message.content)
+                except TokenizerError as error:
+                    raise TokenizerError(
+                        f"an earlier message of {self.name} cannot be read by this model: {error.message}",
+                        hint=f"{typed('reset')} begins a new conversation",
+                    ) from error
+            raise
 
     @property
     def title(self) -> str:

@@ -131,7 +131,7 @@ def all_names(entries: Iterable[Entry[click.Command]]) -> list[str]:
 def dress(command: click.Command, examples: Sequence[str] = ()) -> click.Command:
     """Return a copy of ``command`` for a face: ``--json`` on every leaf, ``examples`` in its help."""
     dressed = copy.copy(command)
-    dressed.params = list(command.params)
+    dressed.params = [_shortly(param) for param in command.params]
     dressed.context_settings = {
         "show_default": True,
         "help_option_names": HELP_OPTION_NAMES,
@@ -149,6 +149,16 @@ def dress(command: click.Command, examples: Sequence[str] = ()) -> click.Command
     if not isinstance(dressed, click.Group):
         _read_negative_numbers(dressed)
     return dressed
+
+
+def _shortly(param: click.Parameter) -> click.Parameter:
+    """Return ``param``; an option that takes a number, as a copy that calls it N or X in the help."""
+    number = isinstance(param.type, click.types.IntParamType | click.types.FloatParamType)
+    if not number or param.metavar or not isinstance(param, click.Option) or param.is_flag or param.count:
+        return param
+    shown = copy.copy(param)
+    shown.metavar = "N" if isinstance(param.type, click.types.IntParamType) else "X"
+    return shown
 
 
 def _read_negative_numbers(command: click.Command) -> None:

@@ -125,9 +125,9 @@ def show_run(session: Session, run: str) -> RunDetails:
 @runs_dir_option
 @click.pass_obj
 def log(session: Session, run: str, lines: int, follow: bool) -> LogView:
-    """Show the last events of RUN with their times, and what its worker has printed.
+    """Show the last events of RUN, and what its worker has printed.
 
-    Of its steps it is the newest alone; --follow shows all that come.
+    Each event has its time. Of its steps it is the newest alone; --follow shows all that come.
     """
     return LogView(session.find_run(run), lines, follow)
 

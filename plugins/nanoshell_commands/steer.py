@@ -177,7 +177,7 @@ class SteerGroup(click.Group):
 @runs_dir_option
 @click.pass_context
 def run(ctx: click.Context) -> Any:
-    """Steer the run that is training: pause, set, sample, extend …
+    """Steer the run that is training: pause, set, sample …
 
     Alone it shows how that run stands. `runs` is about all runs: list, compare, remove.
     """

@@ -7,8 +7,10 @@ from hypothesis import given, settings, strategies as st
 
 from nanoshell.chat.conversation import Conversation, fit
 from nanoshell.chat.template import ROLES, Message, RoleTemplate
-from nanoshell.errors import NanoshellError
+from nanoshell.errors import NanoshellError, TokenizerError
 from nanoshell.tokenizer.bpe import cl100k_base
+from nanoshell.tokenizer.char import CharTokenizer
+from nanoshell.tokenizer.special import ASSISTANT, END_OF_TEXT, SYSTEM, USER
 
 TEMPLATE = RoleTemplate()
 END = 100257
@@ -155,3 +157,13 @@ def test_a_long_conversation_is_not_encoded_over_and_over(monkeypatch: pytest.Mo
     prompt = fit(conversation.messages, Counting(), cl100k_base(), 64, 16)
     assert len(prompt.ids) <= 48
     assert Counting.calls < 20
+
+
+def test_an_earlier_message_with_an_unknown_character_is_named_as_that() -> None:
+    tokenizer = CharTokenizer("small", "ab", [END_OF_TEXT, SYSTEM, USER, ASSISTANT])
+    chat = Conversation("chat-1")
+    for role, text in (("user", "a}b"), ("assistant", "b"), ("user", "a")):
+        chat.add(role, text)
+    with pytest.raises(TokenizerError, match=r"an earlier message of chat-1 .*'}'") as caught:
+        chat.fit(RoleTemplate(), tokenizer, 50, 5)
+    assert "reset" in caught.value.hint
