@@ -38,9 +38,8 @@ class Objective(nn.Module):
             give_back()
             hidden = self.model.hidden(inputs)
             give_back()
-            return full_loss(hidden, self.model.head_weight, targets, IGNORED, cap=self.model.logit_soft_cap)[
-                0
-            ]
+            weight, cap = self.model.head_weight, self.model.logit_soft_cap
+            return full_loss(hidden, weight, targets, IGNORED, cap=cap)[0]
         slots = self._vocabulary.slots
         counting = targets != IGNORED
         rows = torch.where(counting, slots(torch.where(counting, targets, 0)), IGNORED)
