@@ -1,6 +1,6 @@
 """A vocabulary of 100,331 ids to the same exact loss, beside a plain PyTorch loop and transformers.
 
-    python benchmarks/train.py vocabulary [--steps 100] [--rates 0.006] [--threads 2] [--hybrid]
+    python benchmarks/train.py vocabulary [--steps 100] [--rates 0.009] [--threads 2] [--hybrid]
 
 All train the shape of the preset nano-start-transformer (4 layers, 128 channels, tied head) on the embedded
 dataset, 8 windows of 64 tokens a step, drawn alike. Ours is the preset, by the trainer of ``nanoshell
@@ -278,7 +278,7 @@ def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="train.py vocabulary", description=__doc__)
     parser.formatter_class = argparse.RawTextHelpFormatter
     parser.add_argument("--steps", type=int, default=100, help="steps of a peer")
-    parser.add_argument("--rates", type=float, nargs="+", default=[0.006], help="a peer for each peak rate")
+    parser.add_argument("--rates", type=float, nargs="+", default=[0.009], help="a peer for each peak rate")
     parser.add_argument("--peers", nargs="*", default=["plain", "transformers"])
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--hybrid", action="store_true", help="let the preset nano-start compete too")
