@@ -244,12 +244,15 @@ def _leave_words_to_the_first() -> None:
 
 
 def _wait_asleep() -> None:
-    """Let the threads of OpenMP sleep while they wait for each other, unless the user has said otherwise.
+    """Let the threads of OpenMP soon sleep while they wait for each other, unless the user says otherwise.
 
     By default they spin. On cores that somebody else uses too, a spinning thread keeps the one that it waits
-    for from running: see docs/log.md. The variable is read when torch is loaded.
+    for from running; and to fall asleep between any two small operations takes longer than these. So they
+    spin for some microseconds: see docs/log.md. The variables are read when torch is loaded.
     """
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+        os.environ.setdefault("GOMP_SPINCOUNT", "3000")
 
 
 def _flush() -> None:

@@ -259,10 +259,11 @@ def start(kind: str, data: Path, seed: int, threads: int) -> Racer:
     process = context.Process(target=compete, args=(kind, data, seed, threads, theirs), daemon=True)
     before = os.environ.get("OMP_WAIT_POLICY")
     if kind == "ours" and before is None:
-        os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+        os.environ.update(OMP_WAIT_POLICY="PASSIVE", GOMP_SPINCOUNT="3000")
     process.start()
     if before is None:
         os.environ.pop("OMP_WAIT_POLICY", None)
+        os.environ.pop("GOMP_SPINCOUNT", None)
     theirs.close()
     racer = Racer(kind, process, mine)
     racer.name, racer.horizon, racer.parameters = mine.recv()

@@ -232,10 +232,11 @@ def start(name: str, kind: str, options: dict[str, Any], threads: int) -> Racer:
     process = context.Process(target=compete, args=(kind, options, threads, theirs), daemon=True)
     before = os.environ.get("OMP_WAIT_POLICY")
     if kind in (PRESET, HYBRID) and before is None:
-        os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+        os.environ.update(OMP_WAIT_POLICY="PASSIVE", GOMP_SPINCOUNT="3000")
     process.start()
     if before is None:
         os.environ.pop("OMP_WAIT_POLICY", None)
+        os.environ.pop("GOMP_SPINCOUNT", None)
     theirs.close()
     racer = Racer(name, kind, process, mine)
     racer.horizon = mine.recv()
