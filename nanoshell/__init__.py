@@ -100,6 +100,7 @@ if TYPE_CHECKING:
         GeneratedToken as GeneratedToken,
         GenerationRequest as GenerationRequest,
         TokenScore as TokenScore,
+        WrittenText as WrittenText,
     )
     from nanoshell.generation.row import Generation as Generation
     from nanoshell.generation.sampling import LogitsProcessor as LogitsProcessor, greedy as greedy
@@ -147,12 +148,13 @@ if TYPE_CHECKING:
         RegisterMixer as RegisterMixer,
         RegisterOptimizer as RegisterOptimizer,
         RegisterPanel as RegisterPanel,
+        RegisterRunSection as RegisterRunSection,
         RegisterSampler as RegisterSampler,
         RegisterSource as RegisterSource,
         RegisterTokenizer as RegisterTokenizer,
         hookimpl as hookimpl,
     )
-    from nanoshell.reply import Reply as Reply
+    from nanoshell.reply import Reply as Reply, ReplyOptions as ReplyOptions
     from nanoshell.runs.control import request as request, wait_for as wait_for
     from nanoshell.runs.directory import (
         RunDirectory as RunDirectory,
@@ -272,11 +274,13 @@ _HOME = {
     "RegisterMixer": "nanoshell.plugin.hookspecs",
     "RegisterOptimizer": "nanoshell.plugin.hookspecs",
     "RegisterPanel": "nanoshell.plugin.hookspecs",
+    "RegisterRunSection": "nanoshell.plugin.hookspecs",
     "RegisterSampler": "nanoshell.plugin.hookspecs",
     "RegisterSource": "nanoshell.plugin.hookspecs",
     "RegisterTokenizer": "nanoshell.plugin.hookspecs",
     "RemoteSource": "nanoshell.data.source",
     "Reply": "nanoshell.reply",
+    "ReplyOptions": "nanoshell.reply",
     "ReplyStream": "nanoshell.command.turn",
     "RoleTemplate": "nanoshell.chat.template",
     "Router": "nanoshell.model.mixer",
@@ -309,6 +313,7 @@ _HOME = {
     "TrainRequest": "nanoshell.training.launch",
     "UnknownNameError": "nanoshell.errors",
     "UsageError": "nanoshell.errors",
+    "WrittenText": "nanoshell.generation.request",
     "adamw": "nanoshell.training.optimizer",
     "cache_dir": "nanoshell.paths",
     "check_tokens": "nanoshell.data.tokens",

@@ -18,7 +18,7 @@ from nanoshell.errors import UsageError
 from nanoshell.last import absolute, keep_state, last_state
 from nanoshell.narrator import Narrator, SilentNarrator
 from nanoshell.plugin.manager import Plugins, load_plugins
-from nanoshell.reply import Reply
+from nanoshell.reply import Reply, ReplyOptions, answer, reply
 from nanoshell.settings import Setting, Settings, number
 from nanoshell.spelling import typed
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from nanoshell.data.source import DataSource
     from nanoshell.following import Following
     from nanoshell.generation.batch import Batch
-    from nanoshell.generation.request import GenerateOptions, GenerationRequest
+    from nanoshell.generation.request import GenerateOptions, GenerationRequest, WrittenText
     from nanoshell.generation.row import Generation
     from nanoshell.loading import LoadedModel
     from nanoshell.model.backend import Backend
@@ -42,7 +42,10 @@ if TYPE_CHECKING:
 
 @dataclass
 class Session:
-    """One person's work: build it with `open_session`."""
+    """One person's work: build it with `open_session`.
+
+    ``last_written`` is the last reply or sample, finished or not: what ``why`` explains.
+    """
 
     plugins: Plugins
     settings: Settings
@@ -50,6 +53,7 @@ class Session:
     narrator: Narrator = field(default_factory=SilentNarrator)
     data: str | None = None
     model_name: str | None = None
+    last_written: WrittenText | None = None
     _tokenizer: Tokenizer | None = None
     _loaded: LoadedModel | None = None
 
@@ -279,7 +283,10 @@ class Session:
     ) -> Batch:
         """Continue each of ``prompts`` ``n`` times, all at once; see `Engine.generate_batch` for the rows."""
         engine = (model or self.model()).engine
-        return engine.generate_batch([self._request(p, engine.tokenizer, options) for p in prompts], n=n)
+        requests = [self._request(prompt, engine.tokenizer, options) for prompt in prompts]
+        batch = engine.generate_batch(requests, n=n)
+        self.last_written = batch.rows[0].written
+        return batch
 
     def _request(self, prompt: str, tokenizer: Tokenizer, options: GenerateOptions) -> GenerationRequest:
         from nanoshell.chat.template import role_ids
@@ -300,52 +307,13 @@ class Session:
             top_logprobs=options.get("top_logprobs", 0),
         )
 
-    def reply(
-        self,
-        text: str,
-        *,
-        sampling: Mapping[str, float] | None = None,
-        seed: int | None = None,
-        stop: Sequence[str] = (),
-        logit_bias: Mapping[int, float] | None = None,
-    ) -> Reply:
+    def reply(self, text: str, **options: Unpack[ReplyOptions]) -> Reply:
         """Add ``text`` as the user's turn and return the assistant's, to be iterated."""
-        model = self.model()  # a missing one must not leave a question without an answer
-        self.conversation.add("user", text)
-        try:
-            return self.answer(sampling=sampling, seed=seed, stop=stop, logit_bias=logit_bias, model=model)
-        except BaseException:
-            self.conversation.undo()
-            raise
+        return reply(self, text, **options)
 
-    def answer(
-        self,
-        *,
-        sampling: Mapping[str, float] | None = None,
-        seed: int | None = None,
-        stop: Sequence[str] = (),
-        logit_bias: Mapping[int, float] | None = None,
-        model: LoadedModel | None = None,
-    ) -> Reply:
+    def answer(self, **options: Unpack[ReplyOptions]) -> Reply:
         """Return the assistant's turn after the conversation as it stands (whose last turn is the user's)."""
-        from nanoshell.generation.request import GenerationRequest
-
-        engine = (model or self.model()).engine
-        positions = engine.max_positions
-        reserve = min(int(self.settings.number("max_tokens")), max(8, positions // 4))
-        fitted = self.conversation.fit(self.template, engine.tokenizer, positions, reserve)
-        request = GenerationRequest(
-            prompt=fitted.ids,
-            max_tokens=int(self.settings.number("max_tokens")),
-            sampling=self.sampling(sampling),
-            seed=seed,
-            stop_ids=self.template.stop_ids(engine.tokenizer),
-            stop=tuple(stop),
-            logit_bias=logit_bias or {},
-        )
-        generation = engine.generate(request)  # checks the request: what it refuses is not kept
-        self.store.save(self.conversation)
-        return Reply(self, generation, fitted.dropped)
+        return answer(self, **options)
 
     # Between starts
 

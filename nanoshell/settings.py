@@ -12,6 +12,7 @@ from types import MappingProxyType
 from nanoshell.dtypes import DTYPE_ALIASES, DTYPES
 from nanoshell.errors import ConfigError, UsageError, unknown_name
 from nanoshell.files import atomic_write
+from nanoshell.theme import THEMES
 
 Value = str | int | float | bool | list[str]
 
@@ -91,6 +92,7 @@ def names(name: str) -> Callable[[str], Value]:
 
 DTYPE_CHOICES = ("auto", *DTYPES)
 COMPILE_MODES = ("auto", "on", "off")
+KEYS = ("emacs", "vi")
 
 CORE_SETTINGS = (
     Setting("device", "auto", text("device"), "where models compute: auto, cpu, cuda, mps"),
@@ -112,6 +114,10 @@ CORE_SETTINGS = (
     Setting("max_tokens", 200, number("max_tokens", minimum=1, integer=True), "longest reply, in tokens"),
     Setting("tokenizer", "cl100k_base", text("tokenizer"), "splits text into tokens"),
     Setting("chat_template", "roles", text("chat_template"), "lays out a conversation as tokens"),
+    Setting("keys", "emacs", one_of("keys", KEYS), "keys of the prompt: emacs or vi", choices=KEYS),
+    Setting(
+        "theme", "terminal", one_of("theme", tuple(THEMES)), "colours by what is shown", choices=tuple(THEMES)
+    ),
     Setting("disabled_plugins", [], names("disabled_plugins"), "plugins that are not loaded, by name"),
 )
 

@@ -76,6 +76,14 @@ class GeneratedToken:
     top: tuple[TokenScore, ...] = ()
 
 
+@dataclass(frozen=True)
+class WrittenText:
+    """What a model wrote: the ids of its prompt, and those that it added (they grow while it writes)."""
+
+    prompt: Sequence[int]
+    ids: Sequence[int]
+
+
 FORCING_BIAS = 100.0
 """Where a logit_bias has this or more, only such tokens can be chosen."""
 

@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING
 import torch
 
 from nanoshell.errors import NanoshellError
-from nanoshell.generation.request import FinishReason, GeneratedToken, GenerationRequest, TokenScore
+from nanoshell.generation.request import (
+    FinishReason,
+    GeneratedToken,
+    GenerationRequest,
+    TokenScore,
+    WrittenText,
+)
 from nanoshell.generation.sampling import Greedy, build_chain, draw, likeliest
 from nanoshell.generation.stopping import StopText
 from nanoshell.tokenizer.streaming import StreamingDecoder
@@ -145,6 +151,11 @@ class Generation:
     def take_ready(self) -> GeneratedToken | None:
         """Return the next token whose text is complete, None where there is none yet."""
         return self._ready.popleft() if self._ready else None
+
+    @property
+    def written(self) -> WrittenText:
+        """The ids of prompt and reply, without what computes them; the latter grow."""
+        return WrittenText(self.prompt, self.ids)
 
     def known_ids(self, count: int) -> list[int]:
         """Return the first ``count`` ids of prompt and reply together."""

@@ -132,6 +132,14 @@ class RegisterPanel(Protocol):
         """Register a panel of the dashboard."""
 
 
+class RegisterRunSection(Protocol):
+    def __call__(self, name: str, section: Callable[[RunDirectory], Any], *, summary: str = "") -> None:
+        """Register what is shown beside a run's figures: ``section(run)`` returns a value as a command does.
+
+        It reads the run's directory alone; None where there is nothing to show.
+        """
+
+
 class Hooks:
     """The specifications. Every hook is optional, and a plugin may take fewer arguments than it offers."""
 
@@ -174,6 +182,10 @@ class Hooks:
     @hookspec
     def register_panels(self, register: RegisterPanel) -> None:
         """Bring panels for the dashboard."""
+
+    @hookspec
+    def register_run_sections(self, register: RegisterRunSection) -> None:
+        """Bring what is shown beside a run's figures, in ``runs show`` and in the dashboard."""
 
     @hookspec
     def session_started(self, session: Session) -> None:

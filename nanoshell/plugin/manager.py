@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from nanoshell.data.source import DataSource
     from nanoshell.generation.sampling import LogitsProcessor
     from nanoshell.model.backend import Backend
+    from nanoshell.runs.directory import RunDirectory
     from nanoshell.tokenizer.base import Tokenizer
 
 Report = Callable[[str], None]
@@ -122,6 +123,7 @@ class Plugins:
         self.chat_templates: Registry[Callable[[], ChatTemplate]] = Registry("chat template")
         self.exporters: Registry[Callable[..., Any]] = Registry("exporter")
         self.panels: Registry[Callable[..., Any]] = Registry("panel")
+        self.run_sections: Registry[Callable[[RunDirectory], Any]] = Registry("run section")
         self.infos: list[PluginInfo] = []
         self.warnings = policy.lines
         self.arguments: tuple[str, ...] = ()

@@ -1,4 +1,4 @@
-"""For the tests of plugins: load them beside ours and hear of every mistake. Part of the public interface."""
+"""Loading plugins as a test wants it: ours and the given ones, nothing else, every mistake an error."""
 
 from __future__ import annotations
 
