@@ -203,6 +203,16 @@ def use_panel(plugins: Plugins, tmp_path: Path) -> None:
     assert plugins.panels.get("last-words")(run) == "one\ntwo"
 
 
+def use_run_section(plugins: Plugins, tmp_path: Path) -> None:
+    run = create_run(tmp_path / "runs", "demo", {})
+    section = plugins.run_sections.get("alerts")
+    assert section(run) is None
+    log = EventLog(run.events_path)
+    for message in ("it hangs", "it hangs", "no progress"):
+        log.write("alert", message=message)
+    assert section(run) == {"it hangs": 2, "no progress": 1}
+
+
 def use_session_started(plugins: Plugins, tmp_path: Path) -> None:
     started = session(plugins)
     plugins.notify("session_started", session=started)
@@ -236,6 +246,7 @@ EXERCISES: dict[str, Callable[[Plugins, Path], None]] = {
     "register_chat_templates": use_chat_template,
     "register_exporters": use_exporter,
     "register_panels": use_panel,
+    "register_run_sections": use_run_section,
     "session_started": use_session_started,
     "run_finished": use_run_finished,
     "message_finished": use_message_finished,
