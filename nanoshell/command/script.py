@@ -25,7 +25,7 @@ OFFER = "there is no model to answer yet: :demo trains a small one in a minute o
 
 @dataclass(frozen=True)
 class ScriptLine:
-    """One line of a script, and ``where`` it stands (``FILE:LINE``)."""
+    """One line of a script, or the lines of one block, and ``where`` it begins (``FILE:LINE``)."""
 
     text: str
     where: str
@@ -57,7 +57,7 @@ def run_lines(
     """Carry out ``lines`` until one fails, and return its exit code; comments and blanks are passed over."""
     try:
         for line in lines:
-            if not line.text.strip() or line.text.lstrip().startswith("#"):
+            if not line.text.strip():
                 continue
             outcome = run_line(session, line.text, screen, debug=debug, where=line.where)
             if outcome.code or outcome.leave:
@@ -75,15 +75,35 @@ def prompt_group(session: Session) -> CommandGroup:
 def argument_lines(texts: Iterable[str]) -> Iterator[ScriptLine]:
     """Yield the lines of ``-c`` options."""
     for number, text in enumerate(texts, 1):
-        for line in text.splitlines():
-            yield ScriptLine(line, f"-c {number}")
+        yield from with_blocks(ScriptLine(line, f"-c {number}") for line in text.splitlines())
+
+
+def with_blocks(lines: Iterable[ScriptLine]) -> Iterator[ScriptLine]:
+    """Yield ``lines``, those of a block that is opened by three quotes as one, which is where it begins.
+
+    Raises `UsageError` where the last block is not closed.
+    """
+    block: list[str] = []
+    where = ""
+    for line in lines:
+        where = where if block else line.where
+        block.append(line.text.rstrip("\r\n"))
+        text = "\n".join(block)
+        if not words.is_open_block(text):
+            yield ScriptLine(text, where)
+            block = []
+    if block:
+        raise UsageError(
+            f"{where}: the {words.FENCE} that begins here is never closed",
+            hint=f"end the text with {words.FENCE}",
+        )
 
 
 def file_lines(path: Path) -> Iterator[ScriptLine]:
     """Yield the lines of a script file. Raises `DataError` where it cannot be read."""
     try:
         with path.open("rb") as file:
-            yield from _decoded(file, str(path))
+            yield from with_blocks(_decoded(file, str(path)))
     except OSError as error:
         raise DataError(f"cannot read the script {path}: {error.strerror}") from None
 
@@ -91,7 +111,7 @@ def file_lines(path: Path) -> Iterator[ScriptLine]:
 def stdin_lines() -> Iterator[ScriptLine]:
     """Yield the lines of standard input as they come. The commands between them find it empty."""
     script = sys.stdin.buffer
-    for line in _decoded(script, "standard input"):
+    for line in with_blocks(_decoded(script, "standard input")):
         with _empty_stdin():
             yield line
 

@@ -12,6 +12,13 @@ import click
 from nanoshell.errors import UsageError
 
 _FIRST_WORD = re.compile(r"\s*(\S+)\s?")
+FENCE = '"""'
+"""Opens and closes a text of several lines."""
+
+BARE_WORDS = ("exit", "quit", "help")
+"""Commands that need no colon where they are the whole line: what a newcomer types."""
+
+_MARKS = (":", "#", "?", FENCE)
 _NEGATIVE = re.compile(r"-(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
 
 
@@ -24,23 +31,52 @@ class CommandLine:
 
 
 def parse_line(line: str) -> CommandLine | str:
-    """Return a line that starts with ``:`` as a `CommandLine` (``:`` alone asks for help), others as text.
+    r"""Return a command as a `CommandLine`, anything else as text, the empty text for a comment.
 
-    A backslash before a leading ``:`` or ``#`` makes the line ordinary text.
+    A command starts with ``:`` (``:`` alone asks for help), or is one of `BARE_WORDS` and nothing else;
+    ``?train`` is ``:help train``; ``#`` starts a comment. Text between two `FENCE`s stays as it is, with the
+    line breaks inside. A backslash before any of these makes the line ordinary text (``\?``, ``\exit``).
     """
     stripped = line.strip()
+    if stripped in BARE_WORDS:
+        return CommandLine(stripped, "")
+    if stripped.startswith("#"):
+        return ""
+    if stripped.startswith("?"):
+        return CommandLine("help", stripped[1:].strip())
+    if stripped.startswith(FENCE) and not is_open_block(stripped):
+        return _unfenced(stripped)
     if not stripped.startswith(":"):
-        return stripped[1:] if stripped.startswith(("\\:", "\\#")) else stripped
+        escapes = stripped[1:].startswith(_MARKS) or stripped[1:] in BARE_WORDS
+        return stripped[1:] if stripped.startswith("\\") and escapes else stripped
     match = _FIRST_WORD.match(stripped[1:])
     if match is None:
         return CommandLine("help", "")
     return CommandLine(match[1], stripped[1:][match.end() :])
 
 
+def is_open_block(text: str) -> bool:
+    """Return whether ``text`` opens a block with `FENCE` that further lines go on with.
+
+    A line of text does that by beginning with it; a command by a word that does (``:system \"\"\"You are``). A
+    block of text ends with a line that ends with it, so that it may stand in the middle of one.
+    """
+    stripped = text.strip()
+    if stripped.startswith(FENCE):
+        return not stripped[len(FENCE) :].endswith(FENCE)
+    return stripped.startswith(":") and _read(stripped).quote == FENCE
+
+
+def _unfenced(block: str) -> str:
+    """Return what stands between the fences of ``block``, without the line breaks next to them."""
+    return block[len(FENCE) : -len(FENCE)].removeprefix("\n").removesuffix("\n")
+
+
 def split(rest: str) -> list[str]:
     """Return the words of ``rest``, quoted as in a POSIX shell. Raises `UsageError` for an unclosed quote.
 
-    Other than there, an apostrophe between two letters is one: ``It's fine`` gives ``["It's", "fine"]``.
+    Other than there, an apostrophe between two letters is one: ``It's fine`` gives ``["It's", "fine"]``, and
+    a word that begins with three quotes goes on, exactly as it is, until the next three.
     """
     read = _read(rest)
     if read.unfinished:
@@ -68,6 +104,8 @@ def split_raw(command: click.Command, rest: str) -> list[str]:
             value, rest = _take_value(rest)
             options.extend(value)
     text = rest.strip()
+    if text.startswith(FENCE) and len(text) >= 2 * len(FENCE) and text.endswith(FENCE):
+        text = _unfenced(text)
     return [*options, "--", text] if text else options
 
 
@@ -120,19 +158,35 @@ def open_word(text: str) -> tuple[list[str], str, int]:
 
 @dataclass
 class _Reading:
-    """What was read of a line: the complete ``words``, and the one that it ends ``inside`` of."""
+    """What was read of a line: the complete ``words``, and the one that it ends ``inside`` of.
+
+    ``quote`` is the one that is open there.
+    """
 
     words: list[str]
     open_word: str = ""
     start: int = 0
     inside: bool = False
+    quote: str = ""
     unfinished: bool = False
 
 
 def _read(text: str) -> _Reading:
     read = _Reading([])
-    quote, escaped = "", False
+    quote, escaped, after = "", False, 0
     for position, char in enumerate(text):
+        if position < after:
+            continue
+        if quote == FENCE or (not read.inside and text.startswith(FENCE, position)):
+            if not quote:
+                read.inside, read.start, read.open_word = True, position, ""
+                quote, after = FENCE, position + len(FENCE)
+            elif text.startswith(FENCE, position):
+                read.open_word = read.open_word.removeprefix("\n").removesuffix("\n")
+                quote, after = "", position + len(FENCE)
+            else:
+                read.open_word += char
+            continue
         if not read.inside and not char.isspace():
             read.inside, read.start, read.open_word = True, position, ""
         if not read.inside:
@@ -151,7 +205,7 @@ def _read(text: str) -> _Reading:
             read.inside = False
         else:
             read.open_word += char
-    read.unfinished = bool(quote) or escaped
+    read.quote, read.unfinished = quote, bool(quote) or escaped
     return read
 
 
