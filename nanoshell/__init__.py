@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     )
     from nanoshell.command.help import help_text as help_text
     from nanoshell.command.interrupt import on_interrupt as on_interrupt
+    from nanoshell.command.pager import Paged as Paged
     from nanoshell.command.result import (
         LeaveShell as LeaveShell,
         Screen as Screen,
@@ -262,6 +263,7 @@ _HOME = {
     "PLUGIN": "nanoshell.command.complete",
     "PRESET": "nanoshell.command.complete",
     "PRESET_OR_MODEL": "nanoshell.command.complete",
+    "Paged": "nanoshell.command.pager",
     "ParameterSplit": "nanoshell.model.parameters",
     "Placement": "nanoshell.training.distributed",
     "PluginError": "nanoshell.errors",

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from nanoshell.command.complete import DEVICE, MODEL, SOURCE
-from nanoshell.command.group import HELP_OPTION_NAMES, CommandGroup
+from nanoshell.command.group import HELP_OPTION_NAMES, HELP_WIDTH, CommandGroup
 from nanoshell.command.invoke import fail, perform, silence_stdout
 from nanoshell.command.render import TerminalScreen
 from nanoshell.errors import UsageError
@@ -90,7 +90,7 @@ def build() -> Program:
         help=ABOUT,
         invoke_without_command=True,
         add_help_option=False,
-        context_settings={"help_option_names": HELP_OPTION_NAMES, "max_content_width": 110},
+        context_settings={"help_option_names": HELP_OPTION_NAMES, "max_content_width": HELP_WIDTH},
         params=[
             option(["-c", "lines"], multiple=True, metavar="LINE", help="Carry out a line of the prompt."),
             option(

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from nanoshell.session import Session
 
 HELP_OPTION_NAMES = ["-h", "--help"]
+HELP_WIDTH = 110
+"""Columns of the help on terminals that are wider."""
 
 
 class CommandGroup(click.Group):
@@ -82,7 +84,8 @@ class CommandGroup(click.Group):
             if ctx.resilient_parsing:
                 return None
             raise
-        return dress(entry.value, self._example_lines(entry))
+        names = [self.prefix + name for name in (entry.name, *entry.options["aliases"])]
+        return dress(entry.value, [self.prefix + example for example in entry.options["examples"]], names)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -100,9 +103,6 @@ class CommandGroup(click.Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         write_command_groups(list(self.entries(ctx)), formatter, self.prefix if self.face != "cli" else "")
-
-    def _example_lines(self, entry: Entry[click.Command]) -> list[str]:
-        return [self.prefix + example for example in entry.options["examples"]]
 
     def _unknown(self, ctx: click.Context, name: str) -> UnknownNameError:
         from nanoshell.plugin.manager import WAY_BACK
@@ -128,8 +128,12 @@ def all_names(entries: Iterable[Entry[click.Command]]) -> list[str]:
     return [name for entry in entries for name in (entry.name, *entry.options["aliases"])]
 
 
-def dress(command: click.Command, examples: Sequence[str] = ()) -> click.Command:
-    """Return a copy of ``command`` for a face: ``--json`` on every leaf, ``examples`` in its help."""
+def dress(command: click.Command, examples: Sequence[str] = (), spelled: Sequence[str] = ()) -> click.Command:
+    """Return a copy of ``command`` for a face: ``--json`` on every leaf, ``examples`` in its help.
+
+    Subcommands get those of the examples that begin with their path; ``spelled`` are the ways to write that
+    of ``command``.
+    """
     dressed = copy.copy(command)
     dressed.params = [_shortly(param) for param in command.params]
     dressed.context_settings = {
@@ -141,7 +145,7 @@ def dress(command: click.Command, examples: Sequence[str] = ()) -> click.Command
         lines = "\b\nExamples:\n" + "\n".join(f"  {line}" for line in examples)
         dressed.epilog = f"{command.epilog}\n\n{lines}" if command.epilog else lines
     if isinstance(dressed, click.Group):
-        _dress_members(dressed)
+        _dress_members(dressed, examples, spelled)
         if not dressed.invoke_without_command:
             return dressed
     if "--json" not in _spellings(command):
@@ -171,14 +175,20 @@ def _read_negative_numbers(command: click.Command) -> None:
     command.parse_args = parse_args  # type: ignore[method-assign]
 
 
-def _dress_members(group: click.Group) -> None:
+def examples_of(paths: Sequence[str], examples: Sequence[str]) -> list[str]:
+    """Return those of ``examples`` that begin with one of ``paths`` (``runs show``)."""
+    return [line for line in examples if any(f"{line} ".startswith(f"{path} ") for path in paths)]
+
+
+def _dress_members(group: click.Group, examples: Sequence[str], spelled: Sequence[str]) -> None:
     """Make ``group``, a copy, hand out dressed subcommands; a subclass may look them up as it likes."""
     look_up = group.get_command
 
     def get_command(ctx: click.Context, name: str) -> click.Command | None:
         found = look_up(ctx, name)
         if found is not None:
-            return dress(found)
+            paths = [f"{path} {name}" for path in spelled]
+            return dress(found, examples_of(paths, examples), paths)
         if not ctx.resilient_parsing and name not in (known := group.list_commands(ctx)):
             raise unknown_name(f"{ctx.command_path} command", name, known)
         return None

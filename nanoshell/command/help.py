@@ -26,7 +26,8 @@ def help_text(ctx: click.Context, path: Sequence[str] = ()) -> str:
         formatter = root.make_formatter()
         group.format_commands(root, formatter)
         formatter.write_paragraph()
-        formatter.write_text(f"{group.prefix}help COMMAND explains one of them.")
+        short = " (or ?COMMAND)" if group.face != "cli" else ""
+        formatter.write_text(f"{group.prefix}help COMMAND{short} explains one of them.")
         return formatter.getvalue().strip("\n")
     parent, here = root, cast(click.Group, group)
     for depth, word in enumerate(path):

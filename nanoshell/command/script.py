@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from nanoshell.command import words
-from nanoshell.command.group import CommandGroup, all_names, dress, find_entry
+from nanoshell.command.group import HELP_WIDTH, CommandGroup, all_names, dress, find_entry
 from nanoshell.command.interrupt import interruptible
 from nanoshell.command.invoke import Outcome, fail, perform
 from nanoshell.command.render import TerminalScreen, show
@@ -21,6 +21,8 @@ from nanoshell.session import Session
 from nanoshell.spelling import spelled_with
 
 OFFER = "there is no model to answer yet: :demo trains a small one in a minute or two"
+
+COMMENT = "a line that begins with # is a comment; \\# begins a text with that mark"
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,8 @@ def run_line(
             raw = found is not None and found.options["raw"]
             args = words.split_raw(dress(found.value), line.rest) if found and raw else words.split(line.rest)
             return perform(group, "", [line.name, *args], screen, obj=session, debug=debug, where=where)
+        if screen.prompt and not line and text.lstrip().startswith("#"):
+            screen.note(COMMENT)
         if line:
             with spelled_with(":"), interruptible():
                 _chat(session, line, screen)
@@ -69,7 +73,13 @@ def run_lines(
 
 def prompt_group(session: Session) -> CommandGroup:
     """Return the commands as the prompt spells them."""
-    return CommandGroup("prompt", lambda _ctx: session, name="", add_help_option=True)
+    return CommandGroup(
+        "prompt",
+        lambda _ctx: session,
+        name="",
+        add_help_option=True,
+        context_settings={"max_content_width": HELP_WIDTH},
+    )
 
 
 def argument_lines(texts: Iterable[str]) -> Iterator[ScriptLine]:

@@ -58,8 +58,8 @@ def parse_line(line: str) -> CommandLine | str:
 def is_open_block(text: str) -> bool:
     """Return whether ``text`` opens a block with `FENCE` that further lines go on with.
 
-    A line of text does that by beginning with it; a command by a word that does (``:system \"\"\"You are``). A
-    block of text ends with a line that ends with it, so that it may stand in the middle of one.
+    A line of text does that by beginning with it; a command by a word that does (``:system \"\"\"You are``).
+    A block of text ends with a line that ends with it, so that it may stand in the middle of one.
     """
     stripped = text.strip()
     if stripped.startswith(FENCE):

@@ -32,7 +32,7 @@ def _register_start(register: RegisterCommand) -> None:
     from nanoshell_commands import demo, shell
 
     register(demo.demo, group="Start", examples=demo.EXAMPLES)
-    register(shell.show_help, group="Start", examples=shell.HELP_EXAMPLES)
+    register(shell.show_help, group="Start", examples=shell.HELP_EXAMPLES, aliases=("?",))
     register(
         shell.leave,
         group="Start",

@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from nanoshell import COMMAND
 
-HELP_EXAMPLES = ("help", "help runs show")
-QUIT_EXAMPLES = ("quit",)
+if TYPE_CHECKING:
+    from nanoshell import Paged
+
+HELP_EXAMPLES = ("help", "help train", "help runs show")
+QUIT_EXAMPLES = ("quit", "exit")
 
 
 @click.command("help")
 @click.argument("command", nargs=-1, type=COMMAND, metavar="[COMMAND]...")
 @click.pass_context
-def show_help(ctx: click.Context, command: tuple[str, ...]) -> str:
-    """List the commands, or explain COMMAND."""
-    from nanoshell import help_text
+def show_help(ctx: click.Context, command: tuple[str, ...]) -> Paged:
+    """List the commands, or explain COMMAND.
 
-    return help_text(ctx, [word.lstrip(":") for word in command])
+    At the prompt, ? is short for it: ?train, ? runs show. What is longer than the screen is shown by the
+    pager (PAGER, or less); q leaves that.
+    """
+    from nanoshell import Paged, help_text
+
+    return Paged(help_text(ctx, [word.lstrip(":") for word in command]))
 
 
 @click.command("quit")
