@@ -33,6 +33,11 @@ Without a command it opens a prompt, where the same commands start with a colon.
 _OF_A_WORKER = ("--run", "--worker", "--warm-up")
 """Hidden options of ``train``: such a process is no face, and tells no plugin of a session."""
 
+_MANAGES_PLUGINS = ("plugin", "plugins")
+"""The command that must work whatever is wrong with a plugin: for it, none but ours is imported."""
+
+_LOAD_OTHERS = "nanoshell.load_others"
+
 
 class Program(CommandGroup):
     """The root: global options, then a command, or lines, or the prompt."""
@@ -56,6 +61,7 @@ class Program(CommandGroup):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         first = ctx.invoked_subcommand is None  # 'help' resolves the commands that it explains, too
+        ctx.meta.setdefault(_LOAD_OTHERS, args[0] not in _MANAGES_PLUGINS)
         name, command, rest = super().resolve_command(ctx, args)
         options = {word.partition("=")[0] for word in rest}
         worker = name == "train" and not options.isdisjoint(_OF_A_WORKER)
@@ -169,6 +175,7 @@ def _open_session(ctx: click.Context) -> Session:
             safe=bool(options.get("safe")),
             history=not options.get("no_history"),
             narrator=ScreenNarrator(TerminalScreen()),
+            load_others=ctx.meta.get(_LOAD_OTHERS, True),
         )
     if device := options.get("device"):
         session.settings.override("device", device)

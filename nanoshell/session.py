@@ -348,13 +348,23 @@ def open_session(
     safe: bool = False,
     history: bool = True,
     narrator: Narrator | None = None,
+    plugins: Plugins | None = None,
+    load_others: bool = True,
 ) -> Session:
-    """Read the settings, load the plugins and return the session that a face works with."""
+    """Read the settings, load the plugins and return the session that a face works with.
+
+    With ``plugins``, which are loaded already, none are. Without ``load_others`` none but ours are imported,
+    as `load_plugins` says.
+    """
     settings = Settings(paths.config_dir() / "settings.toml")
     disabled = settings.get("disabled_plugins")
-    plugins = load_plugins(
-        plugins_dir=plugins_dir, safe=safe, disabled=disabled if isinstance(disabled, list) else []
-    )
+    if plugins is None:
+        plugins = load_plugins(
+            plugins_dir=plugins_dir,
+            safe=safe,
+            disabled=disabled if isinstance(disabled, list) else [],
+            load_others=load_others,
+        )
     for entry in plugins.samplers:
         bounds = {key: entry.options[key] for key in ("minimum", "maximum", "integer")}
         parse = number(entry.name, **bounds)

@@ -7,7 +7,7 @@ import importlib.util
 import re
 import sys
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -21,6 +21,7 @@ GROUP = "nanoshell"
 """The entry point group, and the name of the distribution whose plugins are ours."""
 
 Origin = Literal["built-in", "entry point", "file", "given"]
+State = Literal["active", "quarantined", "disabled", "enabled"]
 
 
 @dataclass(frozen=True)
@@ -40,10 +41,51 @@ class Candidate:
 
     def called(self, names: Iterable[str]) -> bool:
         """Return whether one of ``names`` is this plugin's name, its package or its distribution."""
-        own = {_folded(self.name), _folded(self.module.partition(".")[0])}
-        if self.origin in ("built-in", "entry point"):
-            own.add(_folded(self.provider))
-        return any(_folded(name) in own for name in names)
+        return _called(self, names)
+
+    def info(self, state: State = "active", reason: str = "") -> PluginInfo:
+        """Return the candidate as `PluginInfo`."""
+        return PluginInfo(
+            self.name, self.version, self.provider, self.origin, self.module, state=state, reason=reason
+        )
+
+
+@dataclass
+class PluginInfo:
+    """A plugin as ``plugin list`` shows it.
+
+    ``provider`` is the distribution that brought it, or the path of its file. ``registered`` holds the names
+    by kind ("commands", "sources", …, and "notices"). ``import_ms`` is what importing and registering took.
+    ``state`` is "active" or "quarantined" after it was loaded, and else "disabled", or "enabled" where this
+    process loads none but ours. ``reason`` says why it is quarantined or disabled, or what of it does not
+    work.
+    """
+
+    name: str
+    version: str
+    provider: str
+    origin: Origin
+    module: str = ""
+    registered: dict[str, list[str]] = field(default_factory=dict)
+    import_ms: float = 0.0
+    state: State = "active"
+    reason: str = ""
+
+    @property
+    def label(self) -> str:
+        """The plugin in a sentence: its name in quotes, its version, and who brought it."""
+        return " ".join(part for part in (f"'{self.name}'", self.version, f"({self.provider})") if part)
+
+    def called(self, names: Iterable[str]) -> bool:
+        """Return whether one of ``names`` is this plugin's name, its package or its distribution."""
+        return _called(self, names)
+
+
+def _called(plugin: Candidate | PluginInfo, names: Iterable[str]) -> bool:
+    own = {_folded(plugin.name), _folded(plugin.module.partition(".")[0])}
+    if plugin.origin in ("built-in", "entry point"):
+        own.add(_folded(plugin.provider))
+    return any(_folded(name) in own for name in names)
 
 
 def _folded(name: str) -> str:

@@ -11,19 +11,31 @@ import inspect
 import os
 import sys
 import time
-import traceback
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-import pluggy
-
-from nanoshell.errors import NanoshellError, PluginError, nearest
-from nanoshell.plugin.discovery import Candidate, Origin, forget_modules, installed_plugins, plugins_in
-from nanoshell.plugin.hookspecs import PROJECT, Hooks
+from nanoshell.errors import PluginError, nearest
+from nanoshell.plugin.discovery import (
+    Candidate,
+    PluginInfo as PluginInfo,
+    forget_modules,
+    installed_plugins,
+    plugins_in,
+)
+from nanoshell.plugin.hookspecs import Hooks
+from nanoshell.plugin.implementations import (
+    HOOKS as HOOKS,
+    NOTICES as NOTICES,
+    Implementation,
+    implementations,
+    mistakes,
+)
 from nanoshell.plugin.registration import Registrar, register_for
 from nanoshell.plugin.registry import Registry
+from nanoshell.plugin.surroundings import Surroundings
+from nanoshell.plugin.trouble import Policy, Report, how_to_disable, how_to_rename, remark, why
 from nanoshell.version import API_VERSION
 
 if TYPE_CHECKING:
@@ -33,75 +45,19 @@ if TYPE_CHECKING:
     from nanoshell.data.source import DataSource
     from nanoshell.generation.sampling import LogitsProcessor
     from nanoshell.model.backend import Backend
+    from nanoshell.plugin.trace import Tracer
     from nanoshell.runs.directory import RunDirectory
     from nanoshell.tokenizer.base import Tokenizer
 
-Report = Callable[[str], None]
-HOOKS = tuple(name for name in vars(Hooks) if not name.startswith("_"))
-NOTICES = tuple(name for name in HOOKS if not name.startswith("register_"))
 WAY_BACK = "nanoshell --safe unset disabled_plugins"
 """What enables every plugin again: it works also where the plugin that brings ``unset`` is disabled."""
 
-_REASON_LENGTH = 300
+SLOW_SECONDS = 1.0
+"""A plugin that takes longer to load is told of: it delays every start."""
+
 _DISABLED = "listed in the setting disabled_plugins"
-
-
-@dataclass
-class PluginInfo:
-    """A plugin as ``plugins`` shows it.
-
-    ``provider`` is the distribution that brought it, or the path of its file. ``registered`` holds the names
-    by kind ("commands", "sources", …, and "notices"). ``import_ms`` is what importing and registering took.
-    ``reason`` says why it is quarantined or disabled, or what of it does not work.
-    """
-
-    name: str
-    version: str
-    provider: str
-    origin: Origin
-    registered: dict[str, list[str]] = field(default_factory=dict)
-    import_ms: float = 0.0
-    state: Literal["active", "quarantined", "disabled"] = "active"
-    reason: str = ""
-
-
-@dataclass(frozen=True)
-class _Implementation:
-    plugin: PluginInfo
-    function: Callable[..., object]
-    arguments: tuple[str, ...]
-    rank: int
-
-
-@dataclass(frozen=True)
-class _Policy:
-    """How trouble is told: by one line through ``report``, or, when ``strict``, by raising it."""
-
-    report: Report
-    strict: bool
-    disabled: tuple[str, ...]
-    lines: list[str]
-
-    def tell(
-        self, plugin: PluginInfo, what: str, cause: BaseException | None = None, *, advice: str = ""
-    ) -> None:
-        label = " ".join(
-            part for part in (f"'{plugin.name}'", plugin.version, f"({plugin.provider})") if part
-        )
-        self.say(f"plugin {label} {what}; {advice or self._how_to_disable(plugin)}", cause)
-
-    def _how_to_disable(self, plugin: PluginInfo) -> str:
-        advice = f"to do without it: set disabled_plugins {','.join([*self.disabled, plugin.name])}"
-        if (plugin.origin, plugin.name) == ("built-in", "commands"):  # it brings 'unset', too
-            advice += f"; to have it back: {WAY_BACK}"
-        return advice
-
-    def say(self, text: str, cause: BaseException | None = None) -> None:
-        line = f"nanoshell: {_one_line(text, 3 * _REASON_LENGTH)}"
-        self.lines.append(line)
-        if self.strict:
-            raise PluginError(line.removeprefix("nanoshell: ")) from cause
-        self.report(line)
+_HEAVY = ("torch", "tensorflow", "jax", "transformers", "pandas", "scipy", "sklearn", "matplotlib", "numpy")
+"""Libraries that take long to import: the usual reasons for a slow plugin, the slowest first."""
 
 
 class Plugins:
@@ -112,7 +68,7 @@ class Plugins:
     another process loads the same plugins.
     """
 
-    def __init__(self, policy: _Policy) -> None:
+    def __init__(self, policy: Policy) -> None:
         self.commands: Registry[click.Command] = Registry("command")
         self.sources: Registry[Callable[[str], DataSource]] = Registry("data source")
         self.backends: Registry[Callable[[], Backend]] = Registry("device")
@@ -128,7 +84,8 @@ class Plugins:
         self.warnings = policy.lines
         self.arguments: tuple[str, ...] = ()
         self._policy = policy
-        self._notices: dict[str, list[_Implementation]] = {name: [] for name in NOTICES}
+        self._notices: dict[str, list[Implementation]] = {name: [] for name in NOTICES}
+        self._tracer = _tracer()
 
     def registry(self, hook: str) -> Registry[Any]:
         """Return the registry that the hook ``register_<kinds>`` fills."""
@@ -145,35 +102,35 @@ class Plugins:
         if set(arguments) != expected:
             raise TypeError(f"notice '{notice}' takes {sorted(expected)}, not {sorted(arguments)}")
         for implementation in list(self._notices[notice]):
+            plugin = implementation.plugin
             try:
-                implementation.function(*(arguments[name] for name in implementation.arguments))
+                with self._traced(plugin.name, notice):
+                    implementation.function(*(arguments[name] for name in implementation.arguments))
             except KeyboardInterrupt:
                 raise
             except BaseException as error:  # a plugin's SystemExit must not end the shell either
                 self._notices[notice].remove(implementation)
-                what = f"failed in '{notice}', which is off from now on: {_why(error)}"
-                _remark(implementation.plugin, what)
-                self._policy.tell(implementation.plugin, what, error)
+                what = f"failed in '{notice}', which is off from now on: {why(error)}"
+                remark(plugin, what)
+                self._policy.tell(plugin, what, error)
+
+    def _traced(self, plugin: str, what: str) -> AbstractContextManager[None]:
+        return contextlib.nullcontext() if self._tracer is None else self._tracer.call(plugin, what)
 
     def _load(self, candidate: Candidate) -> None:
         """Import one plugin and take what it registers: all of it or, where anything fails, nothing."""
-        info = PluginInfo(candidate.name, candidate.version, candidate.provider, candidate.origin)
+        info = candidate.info()
         known = frozenset(sys.modules)
         taken = next((i for i in self.infos if i.name == info.name and i.state == "active"), None)
         self.infos.append(info)
+        remarks: list[str] = []
         try:
             if taken is not None:
                 raise PluginError(
                     f"the plugin name '{info.name}' is used twice: by {taken.provider} and by {info.provider}"
                 )
-            # stdout is data: what a plugin prints while it loads must not get between a command's lines.
-            with contextlib.redirect_stdout(sys.stderr), _timed(info):
-                plugin = _import(candidate, info)
-                implementations = _implementations(plugin, info)
-                remarks = _mistakes(plugin)
-                for implementation, hook in implementations:
-                    if hook.startswith("register_"):
-                        self._register(implementation, hook)
+            with self._traced(info.name, "load"), _contained(info, remarks), _timed(info):
+                found = self._take(candidate, info, remarks)
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # SystemExit in a plugin's top level is a failure of that plugin, too
@@ -182,24 +139,41 @@ class Plugins:
                     if hook.startswith("register_"):
                         self.registry(hook).remove_provider(info.name)
                 forget_modules(candidate, known)
-            info.state, info.reason = "quarantined", _why(error)
-            self._policy.tell(
-                info, f"is left out: {info.reason}", error, advice=_rename(info) if taken else ""
-            )
+            info.state, info.reason = "quarantined", why(error)
+            advice = how_to_rename(info) if taken else ""
+            self._policy.tell(info, f"is left out: {info.reason}", error, advice=advice)
             return
-        for implementation, hook in implementations:
+        for implementation, hook in found:
             if hook in NOTICES:
                 self._notices[hook].append(implementation)
                 self._notices[hook].sort(key=lambda known: known.rank)
-        self._list_registered(info, [hook for _, hook in implementations if hook in NOTICES])
-        for remark in remarks:
-            _remark(info, remark)
-            self._policy.tell(info, remark)
+        self._list_registered(info, [hook for _, hook in found if hook in NOTICES])
+        for text in remarks:
+            remark(info, text)
+            self._policy.tell(info, text)
+        if info.import_ms > 1000 * SLOW_SECONDS and info.origin != "built-in":
+            slow = _slowness(info, known)
+            remark(info, slow)
+            self._policy.mention(info, f"{slow}; {how_to_disable(info)}")
 
-    def _register(self, implementation: _Implementation, hook: str) -> None:
+    def _take(
+        self, candidate: Candidate, info: PluginInfo, remarks: list[str]
+    ) -> list[tuple[Implementation, str]]:
+        """Import ``candidate``, let it register, and return what it implements."""
+        with self._traced(info.name, "import"):
+            plugin = _import(candidate, info)
+        found = implementations(plugin, info)
+        remarks += mistakes(plugin)
+        for implementation, hook in found:
+            if hook.startswith("register_"):
+                with self._traced(info.name, hook):
+                    self._register(implementation, hook)
+        return found
+
+    def _register(self, implementation: Implementation, hook: str) -> None:
         registry = self.registry(hook)
         plugin = implementation.plugin
-        registrar = Registrar(registry, plugin.name, guarded=plugin.origin != "built-in")
+        registrar = Registrar(registry, plugin.name, guarded=plugin.origin != "built-in", tracer=self._tracer)
         try:
             register = register_for(hook, registrar, registry)
             implementation.function(*(register for _ in implementation.arguments))
@@ -225,22 +199,25 @@ def load_plugins(
     strict: bool | None = None,
     extra: Sequence[tuple[str, object]] = (),
     report: Report | None = None,
+    load_others: bool = True,
 ) -> Plugins:
     """Find and load plugins, and return what they bring. Ours come first, then installed ones, then files.
 
     ``plugins_dir`` adds the files of a folder. ``safe`` loads nothing but ours. ``only`` restricts all but
     ours to these names; None reads ``NANOSHELL_PLUGINS`` (names separated by commas), which restricts where
     it is set. ``disabled`` names plugins to leave out. ``extra`` are ``(name, module or instance)`` pairs
-    that are there already. A plugin that fails is left out whole and told of in one line through ``report``
-    (stderr by default); ``strict`` (None reads ``NANOSHELL_STRICT``) raises `PluginError` instead. Raises
-    `UsageError` where ``plugins_dir`` cannot be read.
+    that are there already. Without ``load_others`` all plugins are found and ours alone are imported, the
+    disabled ones too: so they can be managed, whatever is wrong with them. A plugin that fails is left out
+    whole and told of in one line through ``report`` (stderr by default); ``strict`` (None reads
+    ``NANOSHELL_STRICT``) raises `PluginError` instead. Raises `UsageError` where ``plugins_dir`` cannot be
+    read.
     """
     if strict is None:
-        strict = os.environ.get("NANOSHELL_STRICT", "").lower() not in ("", "0", "no", "false")
+        strict = _wanted("NANOSHELL_STRICT")
     listed = os.environ.get("NANOSHELL_PLUGINS") if only is None else None
     if listed is not None:
         only = [name.strip() for name in listed.split(",") if name.strip()]
-    policy = _Policy(report or _print_to_stderr, strict, tuple(disabled), [])
+    policy = Policy(report or _print_to_stderr, strict, [])
     plugins = Plugins(policy)
     plugins.arguments = ("--safe",) if safe else ()
     candidates = installed_plugins()
@@ -251,12 +228,15 @@ def load_plugins(
         plugins.arguments += ("--plugins-dir", str(plugins_dir.expanduser().resolve()))
     for candidate in candidates:
         reason = _left_out(candidate, safe, only, disabled)
-        if reason:
-            info = PluginInfo(candidate.name, candidate.version, candidate.provider, candidate.origin)
-            info.state, info.reason = "disabled", reason
-            plugins.infos.append(info)
+        ours = candidate.origin == "built-in"
+        if not load_others and not ours:
+            plugins.infos.append(candidate.info("disabled" if reason else "enabled", reason))
+        elif reason and load_others:
+            plugins.infos.append(candidate.info("disabled", reason))
         else:
             plugins._load(candidate)
+            if reason:
+                plugins.infos[-1].state, plugins.infos[-1].reason = "disabled", reason
     for name, plugin in extra:
         plugins._load(_given(name, plugin))
     _report_unknown(policy, [] if safe else only or [], candidates)
@@ -279,7 +259,7 @@ def _left_out(candidate: Candidate, safe: bool, only: Sequence[str] | None, disa
     return ""
 
 
-def _report_unknown(policy: _Policy, only: Sequence[str], candidates: list[Candidate]) -> None:
+def _report_unknown(policy: Policy, only: Sequence[str], candidates: list[Candidate]) -> None:
     for name in only:
         if not any(candidate.called([name]) for candidate in candidates):
             match = nearest(name, [candidate.name for candidate in candidates])
@@ -295,12 +275,50 @@ def _given(name: str, plugin: object) -> Candidate:
 
 
 @contextlib.contextmanager
+def _contained(info: PluginInfo, remarks: list[str]) -> Iterator[None]:
+    """Keep what a plugin does while it is loaded from the rest, and remark on what had to be put back.
+
+    stdout is data: what a plugin prints must not get between a command's lines.
+    """
+    with contextlib.redirect_stdout(sys.stderr):
+        if info.origin == "built-in":
+            yield
+            return
+        before = Surroundings()
+        try:
+            yield
+        finally:
+            if changed := before.restore():
+                remarks.append(f"changed {', '.join(changed)} while it was loaded, which is put back")
+
+
+@contextlib.contextmanager
 def _timed(info: PluginInfo) -> Iterator[None]:
     started = time.perf_counter()
     try:
         yield
     finally:
         info.import_ms = 1000 * (time.perf_counter() - started)
+
+
+def _slowness(info: PluginInfo, known: Collection[str]) -> str:
+    """Return what is to be said of a plugin that loads slowly, naming a library that it may wait for."""
+    heavy = next((name for name in _HEAVY if name in sys.modules and name not in known), "")
+    cause = f"import {heavy} inside the functions that need it" if heavy else "it delays every start"
+    return f"took {info.import_ms / 1000:.1f} s to load, where {SLOW_SECONDS:g} s is the limit: {cause}"
+
+
+def _wanted(variable: str) -> bool:
+    return os.environ.get(variable, "").lower() not in ("", "0", "no", "false")
+
+
+def _tracer() -> Tracer | None:
+    """Return what writes each call of a hook where ``NANOSHELL_TRACE`` asks for it."""
+    if not _wanted("NANOSHELL_TRACE"):
+        return None
+    from nanoshell.plugin.trace import Tracer
+
+    return Tracer()
 
 
 def _import(candidate: Candidate, info: PluginInfo) -> object:
@@ -315,82 +333,3 @@ def _import(candidate: Candidate, info: PluginInfo) -> object:
             f"it needs version {wanted} of the plugin interface, and this nanoshell offers {API_VERSION}"
         )
     return plugin
-
-
-def _implementations(plugin: object, info: PluginInfo) -> list[tuple[_Implementation, str]]:
-    """Return the hooks that ``plugin`` implements, in the order of the specifications.
-
-    Raises `PluginError` for an implementation that pluggy refuses (arguments that the hook does not offer) or
-    that only makes sense in pluggy's own call loop.
-    """
-    manager = pluggy.PluginManager(PROJECT)
-    manager.add_hookspecs(Hooks)
-    try:
-        manager.register(plugin, info.name)
-    except pluggy.PluginValidationError as error:
-        raise PluginError(_plain_validation(str(error))) from error
-    found = []
-    for hook in HOOKS:
-        for implementation in getattr(manager.hook, hook).get_hookimpls():
-            if implementation.wrapper or implementation.hookwrapper:
-                raise PluginError(f"'{hook}' is marked as a wrapper, and hooks cannot be wrapped here")
-            rank = 0 if implementation.tryfirst else 2 if implementation.trylast else 1
-            arguments = tuple(implementation.argnames)
-            found.append((_Implementation(info, implementation.function, arguments, rank), hook))
-    return found
-
-
-def _plain_validation(text: str) -> str:
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return " ".join(line for line in lines if not line.startswith(("Plugin ", "hookimpl definition")))
-
-
-def _mistakes(plugin: object) -> list[str]:
-    """Return remarks on what ``plugin`` seems to mean and does not get: mistyped hooks, forgotten marks."""
-    remarks = []
-    manager = pluggy.PluginManager(PROJECT)
-    for name in dir(plugin):
-        options = manager.parse_hookimpl_opts(plugin, name)
-        if options is not None:
-            name = options.get("specname") or name
-            if name not in HOOKS and not options.get("optionalhook"):
-                match = nearest(name, HOOKS)
-                meant = f"; did you mean '{match}'?" if match else ""
-                remarks.append(f"implements '{name}', which is no hook of this nanoshell{meant}")
-        elif name in HOOKS:
-            remarks.append(f"defines '{name}' without @hookimpl, so it is not called")
-    if not remarks and not any(manager.parse_hookimpl_opts(plugin, name) for name in dir(plugin)):
-        remarks.append("implements no hook")
-    return remarks
-
-
-def _rename(info: PluginInfo) -> str:
-    """Return the advice for a name that is taken: disabling by that name would disable both plugins."""
-    return f"rename {'the file' if info.origin == 'file' else 'its entry point'} to have both"
-
-
-def _remark(info: PluginInfo, text: str) -> None:
-    info.reason = f"{info.reason}; {text}" if info.reason else text
-
-
-def _why(error: BaseException) -> str:
-    """Return one line for ``error``: type and words, and where in the plugin it happened."""
-    try:
-        words = str(error)
-    except Exception:  # an exception whose __str__ fails is still only a plugin's failure
-        words = ""
-    if isinstance(error, NanoshellError):
-        return _one_line(words, _REASON_LENGTH)
-    text = f"{type(error).__name__}: {words}" if words else type(error).__name__
-    frames = [
-        frame
-        for frame in traceback.extract_tb(error.__traceback__)
-        if not frame.filename.startswith("<") and f"{os.sep}nanoshell{os.sep}" not in frame.filename
-    ]
-    where = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
-    return _one_line(text, _REASON_LENGTH) + where
-
-
-def _one_line(text: str, length: int) -> str:
-    line = " ".join("".join(char if char.isprintable() else " " for char in text).split())
-    return line if len(line) <= length else line[: length - 2] + " …"

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import functools
 import math
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from nanoshell.errors import NanoshellError, PluginError, nearest
+from nanoshell.errors import PluginError, nearest
+from nanoshell.plugin.blame import guarded
 from nanoshell.plugin.hookspecs import (
     EVERY_FACE,
     FaceName,
@@ -23,6 +23,8 @@ from nanoshell.settings import CORE_SETTINGS
 
 if TYPE_CHECKING:
     import click
+
+    from nanoshell.plugin.trace import Tracer
 
 _NAME = re.compile(r"[^\s:,=/\\]+")
 
@@ -38,13 +40,21 @@ class Add(Protocol):
 class Registrar:
     """Adds to one registry for one plugin, until the plugin's hook has returned.
 
-    What a ``guarded`` plugin's factories raise unforeseen becomes a `PluginError` that names the plugin.
+    The faults of a ``guarded`` plugin's factories are told as the plugin's; a ``tracer`` writes their calls.
     """
 
-    def __init__(self, registry: Registry[Any], provider: str, *, guarded: bool = False) -> None:
+    def __init__(
+        self,
+        registry: Registry[Any],
+        provider: str,
+        *,
+        guarded: bool = False,
+        tracer: Tracer | None = None,
+    ) -> None:
         self._registry = registry
         self._provider = provider
         self._guarded = guarded
+        self._tracer = tracer
         self._open = True
 
     def close(self) -> None:
@@ -67,29 +77,12 @@ class Registrar:
                 f"{kind} '{name}': {type(value).__name__} is no factory",
                 hint="register a function that builds it",
             )
-        if self._guarded and kind != "command" and value is not None:
-            value = _guard(value, f"plugin '{self._provider}' failed to make {kind} '{name}'")
+        if kind != "command" and value is not None:
+            if self._guarded:
+                value = guarded(value, kind, name, self._provider, options.get("kind", ""))
+            if self._tracer is not None:
+                value = self._tracer.around(value, self._provider, f"{kind} {name}")
         self._registry.add(name, value, provider=self._provider, summary=str(summary), **options)
-
-
-def _guard(factory: Callable[..., Any], what: str) -> Callable[..., Any]:
-    """Return ``factory`` with what it raises unforeseen told as ``what``, not as a fault of its caller."""
-    updated = () if isinstance(factory, type) else functools.WRAPPER_UPDATES
-
-    @functools.wraps(factory, updated=updated)
-    def build(*args: Any, **kwargs: Any) -> Any:
-        from click import Abort, ClickException
-        from click.exceptions import Exit
-
-        try:
-            return factory(*args, **kwargs)
-        except (NanoshellError, Abort, ClickException, Exit, MemoryError):
-            raise
-        except Exception as error:
-            why = f"{type(error).__name__}: {error}".removesuffix(": ")
-            raise PluginError(f"{what}: {why}", hint="--debug shows where it happened") from error
-
-    return build
 
 
 def command_register(add: Add, commands: Registry[click.Command]) -> RegisterCommand:

