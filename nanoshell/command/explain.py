@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import traceback
 
@@ -100,7 +101,18 @@ def _explain_click(error: click.ClickException) -> NanoshellError:
         match = nearest(error.option_name, [name for name in known if name.startswith("-")])
         suggestion = f"; did you mean '{match}'?" if match else ""
         return kind(f"{ctx.command_path} has no option '{error.option_name}'{suggestion}", hint=hint)
-    return kind(f"{ctx.command_path}: {_in_our_words(error.format_message())}", hint=hint)
+    said = _in_our_words(error.format_message()) + _near_choice(error)
+    return kind(f"{ctx.command_path}: {said}", hint=hint)
+
+
+def _near_choice(error: click.ClickException) -> str:
+    """Return a question that names the choice nearest to the one that an option or argument was given."""
+    choices = getattr(getattr(error, "param", None), "type", None)
+    given = re.search(r"'([^']*)' is not one of", error.format_message())
+    if not isinstance(choices, click.Choice) or given is None:
+        return ""
+    match = nearest(given[1], [str(choice) for choice in choices.choices])
+    return f"; did you mean '{match}'?" if match else ""
 
 
 def _help_line(ctx: click.Context) -> str:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import shlex
 import shutil
 import signal
 import subprocess
-import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, TypedDict
+
+from nanoshell.command.interrupt import on_interrupt
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -86,22 +86,9 @@ def _page(command: list[str], text: str) -> bool:
         "LESS": "-FRX",
         **os.environ,
     }  # ends by itself where all fits, reads colours, clears nothing
-    with _without_interrupts():
+    with on_interrupt(lambda: None):
         try:
             done = subprocess.run(command, input=text.encode(), env=environment, check=False)
         except OSError:
             return False
     return done.returncode in (0, -signal.SIGINT, 128 + signal.SIGINT)
-
-
-@contextlib.contextmanager
-def _without_interrupts() -> Iterator[None]:
-    """Answer Ctrl-C with nothing. A handler, not SIG_IGN: the pager would inherit that."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, lambda _signal, _frame: None)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
