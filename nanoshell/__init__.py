@@ -53,8 +53,19 @@ if TYPE_CHECKING:
         json_option as json_option,
         stay_at_prompt as stay_at_prompt,
     )
+    from nanoshell.command.spec import CommandSheet as CommandSheet, describe as describe
     from nanoshell.command.turn import ReplyStream as ReplyStream, reply_document as reply_document
     from nanoshell.data.corpus import Corpus as Corpus, prepare_corpus as prepare_corpus, tokenize as tokenize
+    from nanoshell.data.download import (
+        Download as Download,
+        Offered as Offered,
+        checked_url as checked_url,
+        download as download,
+        find_download as find_download,
+        offline_reason as offline_reason,
+        probe as probe,
+    )
+    from nanoshell.data.reading import read_documents as read_documents
     from nanoshell.data.source import (
         DataSource as DataSource,
         Document as Document,
@@ -109,6 +120,24 @@ if TYPE_CHECKING:
         dynamic_temperature as dynamic_temperature,
         temperature as temperature,
     )
+    from nanoshell.inspection.attention import (
+        attending_layers as attending_layers,
+        attention_map as attention_map,
+    )
+    from nanoshell.inspection.costs import (
+        InferenceMemory as InferenceMemory,
+        TokenCost as TokenCost,
+        TrainingMemory as TrainingMemory,
+        inference_memory as inference_memory,
+        token_cost as token_cost,
+        training_memory as training_memory,
+    )
+    from nanoshell.inspection.scores import (
+        TokenLoss as TokenLoss,
+        next_scores as next_scores,
+        sampled_probabilities as sampled_probabilities,
+        token_losses as token_losses,
+    )
     from nanoshell.last import last_state as last_state
     from nanoshell.loading import LoadedModel as LoadedModel
     from nanoshell.model.attention import GroupedQueryAttention as GroupedQueryAttention
@@ -140,6 +169,8 @@ if TYPE_CHECKING:
     from nanoshell.model.weights import read_config as read_config
     from nanoshell.narrator import Narrator as Narrator, SilentNarrator as SilentNarrator
     from nanoshell.paths import cache_dir as cache_dir, config_dir as config_dir, data_dir as data_dir
+    from nanoshell.plugin.checkup import Checkup as Checkup, check_plugins as check_plugins
+    from nanoshell.plugin.discovery import PluginInfo as PluginInfo, installed_plugins as installed_plugins
     from nanoshell.plugin.hookspecs import (
         FaceName as FaceName,
         RegisterBackend as RegisterBackend,
@@ -223,6 +254,8 @@ _HOME = {
     "CONVERSATION_OR_FILE": "nanoshell.command.complete",
     "ChatTemplate": "nanoshell.chat.template",
     "CheckpointError": "nanoshell.errors",
+    "Checkup": "nanoshell.plugin.checkup",
+    "CommandSheet": "nanoshell.command.spec",
     "ConfigError": "nanoshell.errors",
     "Conversation": "nanoshell.chat.conversation",
     "ConversationStore": "nanoshell.chat.history",
@@ -234,12 +267,14 @@ _HOME = {
     "DataSource": "nanoshell.data.source",
     "DeviceError": "nanoshell.errors",
     "Document": "nanoshell.data.source",
+    "Download": "nanoshell.data.download",
     "FaceName": "nanoshell.plugin.hookspecs",
     "FeedForward": "nanoshell.model.mixer",
     "GeneratedToken": "nanoshell.generation.request",
     "Generation": "nanoshell.generation.row",
     "GenerationRequest": "nanoshell.generation.request",
     "GroupedQueryAttention": "nanoshell.model.attention",
+    "InferenceMemory": "nanoshell.inspection.costs",
     "Interrupted": "nanoshell.errors",
     "LayerState": "nanoshell.model.cache",
     "LeaveShell": "nanoshell.command.result",
@@ -260,6 +295,7 @@ _HOME = {
     "NanoshellError": "nanoshell.errors",
     "Narrator": "nanoshell.narrator",
     "NetworkError": "nanoshell.errors",
+    "Offered": "nanoshell.data.download",
     "PLUGIN": "nanoshell.command.complete",
     "PRESET": "nanoshell.command.complete",
     "PRESET_OR_MODEL": "nanoshell.command.complete",
@@ -267,6 +303,7 @@ _HOME = {
     "ParameterSplit": "nanoshell.model.parameters",
     "Placement": "nanoshell.training.distributed",
     "PluginError": "nanoshell.errors",
+    "PluginInfo": "nanoshell.plugin.discovery",
     "PortableTokenizer": "nanoshell.tokenizer.files",
     "RUN": "nanoshell.command.complete",
     "RegisterBackend": "nanoshell.plugin.hookspecs",
@@ -307,18 +344,25 @@ _HOME = {
     "SwiGLU": "nanoshell.model.layers",
     "TOKENIZER": "nanoshell.command.complete",
     "TRAINED_TOKENIZER": "nanoshell.command.complete",
+    "TokenCost": "nanoshell.inspection.costs",
+    "TokenLoss": "nanoshell.inspection.scores",
     "TokenScore": "nanoshell.generation.request",
     "Tokenizer": "nanoshell.tokenizer.base",
     "TokenizerError": "nanoshell.errors",
     "TokenizerInfo": "nanoshell.tokenizer.store",
     "TokenizerRecipe": "nanoshell.tokenizer.store",
     "TrainRequest": "nanoshell.training.launch",
+    "TrainingMemory": "nanoshell.inspection.costs",
     "UnknownNameError": "nanoshell.errors",
     "UsageError": "nanoshell.errors",
     "WrittenText": "nanoshell.generation.request",
     "adamw": "nanoshell.training.optimizer",
+    "attending_layers": "nanoshell.inspection.attention",
+    "attention_map": "nanoshell.inspection.attention",
     "cache_dir": "nanoshell.paths",
+    "check_plugins": "nanoshell.plugin.checkup",
     "check_tokens": "nanoshell.data.tokens",
+    "checked_url": "nanoshell.data.download",
     "choose_backend": "nanoshell.model.backend",
     "cl100k_base": "nanoshell.tokenizer.bpe",
     "comparable_evaluations": "nanoshell.runs.events",
@@ -326,11 +370,14 @@ _HOME = {
     "config_keys": "nanoshell.training.keys",
     "count_parameters": "nanoshell.model.transformer",
     "data_dir": "nanoshell.paths",
+    "download": "nanoshell.data.download",
+    "describe": "nanoshell.command.spec",
     "dry": "nanoshell.generation.dry",
     "dynamic_temperature": "nanoshell.generation.temperature",
     "effective_events": "nanoshell.runs.events",
     "expected_vocabulary": "nanoshell.training.request",
     "export_conversation": "nanoshell.chat.transfer",
+    "find_download": "nanoshell.data.download",
     "find_run": "nanoshell.runs.directory",
     "find_tokenizer": "nanoshell.tokenizer.store",
     "flops_per_token": "nanoshell.training.flops",
@@ -340,6 +387,8 @@ _HOME = {
     "help_text": "nanoshell.command.help",
     "hookimpl": "nanoshell.plugin.hookspecs",
     "import_conversation": "nanoshell.chat.transfer",
+    "inference_memory": "nanoshell.inspection.costs",
+    "installed_plugins": "nanoshell.plugin.discovery",
     "json_option": "nanoshell.command.result",
     "last_state": "nanoshell.last",
     "list_presets": "nanoshell.training.presets",
@@ -351,6 +400,8 @@ _HOME = {
     "mirostat": "nanoshell.generation.mirostat",
     "muon": "nanoshell.training.muon",
     "nearest": "nanoshell.errors",
+    "next_scores": "nanoshell.inspection.scores",
+    "offline_reason": "nanoshell.data.download",
     "on_interrupt": "nanoshell.command.interrupt",
     "open_session": "nanoshell.session",
     "open_source": "nanoshell.data.source",
@@ -360,9 +411,11 @@ _HOME = {
     "prepare_corpus": "nanoshell.data.corpus",
     "preparing": "nanoshell.training.distributed",
     "presence_penalty": "nanoshell.generation.penalties",
+    "probe": "nanoshell.data.download",
     "prune": "nanoshell.runs.pruning",
     "rare_events": "nanoshell.runs.telling",
     "read_config": "nanoshell.model.weights",
+    "read_documents": "nanoshell.data.reading",
     "read_events": "nanoshell.runs.events",
     "remove_run": "nanoshell.runs.directory",
     "remove_trained": "nanoshell.tokenizer.store",
@@ -373,6 +426,7 @@ _HOME = {
     "run_follower": "nanoshell.training.follower",
     "run_warm_up": "nanoshell.training.compiled_step",
     "run_worker": "nanoshell.training.worker",
+    "sampled_probabilities": "nanoshell.inspection.scores",
     "settable_key": "nanoshell.training.settable",
     "source_of": "nanoshell.tokenizer.store",
     "start_run": "nanoshell.training.launch",
@@ -383,11 +437,14 @@ _HOME = {
     "tell_evaluation": "nanoshell.runs.telling",
     "tell_logged": "nanoshell.runs.telling",
     "temperature": "nanoshell.generation.temperature",
+    "token_cost": "nanoshell.inspection.costs",
+    "token_losses": "nanoshell.inspection.scores",
     "tokenize": "nanoshell.data.corpus",
     "top_k": "nanoshell.generation.cuts",
     "top_p": "nanoshell.generation.cuts",
     "train_tokenizer": "nanoshell.data.vocabulary",
     "trained_path": "nanoshell.tokenizer.store",
+    "training_memory": "nanoshell.inspection.costs",
     "typed": "nanoshell.spelling",
     "typical_p": "nanoshell.generation.cuts",
     "unknown_name": "nanoshell.errors",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, TypedDict, Unpack
 
 if TYPE_CHECKING:
@@ -63,7 +64,8 @@ def answer(session: Session, **options: Unpack[ReplyOptions]) -> Reply:
     """Return the assistant's turn after the conversation as it stands (whose last turn is the user's)."""
     from nanoshell.generation.request import GenerationRequest
 
-    engine = (options.get("model") or session.model()).engine
+    loaded = options.get("model") or session.model()
+    engine = loaded.engine
     positions, longest = engine.max_positions, int(session.settings.number("max_tokens"))
     reserve = min(longest, max(8, positions // 4))
     fitted = session.conversation.fit(session.template, engine.tokenizer, positions, reserve)
@@ -78,5 +80,5 @@ def answer(session: Session, **options: Unpack[ReplyOptions]) -> Reply:
     )
     generation = engine.generate(request)  # checks the request: what it refuses is not kept
     session.store.save(session.conversation)
-    session.last_written = generation.written
+    session.last_written = replace(generation.written, model=loaded.label)
     return Reply(session, generation, fitted.dropped)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
@@ -282,10 +282,11 @@ class Session:
         **options: Unpack[GenerateOptions],
     ) -> Batch:
         """Continue each of ``prompts`` ``n`` times, all at once; see `Engine.generate_batch` for the rows."""
-        engine = (model or self.model()).engine
+        loaded = model or self.model()
+        engine = loaded.engine
         requests = [self._request(prompt, engine.tokenizer, options) for prompt in prompts]
         batch = engine.generate_batch(requests, n=n)
-        self.last_written = batch.rows[0].written
+        self.last_written = replace(batch.rows[0].written, model=loaded.label)
         return batch
 
     def _request(self, prompt: str, tokenizer: Tokenizer, options: GenerateOptions) -> GenerationRequest:

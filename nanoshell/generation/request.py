@@ -78,10 +78,14 @@ class GeneratedToken:
 
 @dataclass(frozen=True)
 class WrittenText:
-    """What a model wrote: the ids of its prompt, and those that it added (they grow while it writes)."""
+    """What a model wrote: the ids of its prompt, and those that it added (they grow while it writes).
+
+    ``model`` is the label of the model, empty where it is not known.
+    """
 
     prompt: Sequence[int]
     ids: Sequence[int]
+    model: str = ""
 
 
 FORCING_BIAS = 100.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import torch
@@ -72,6 +73,17 @@ class GroupedQueryAttention(nn.Module):
         output: Tensor = self.o_proj(mixed.reshape(batch, 1, -1))
         return output
 
+    def attention_weights(self, x: Tensor) -> Tensor:
+        """Return the weights (batch, heads, seq, seq) with which positions of ``x`` see each other.
+
+        They are for looking at: `forward` gives what they lead to, and holds no such matrix.
+        """
+        queries, keys, _ = self._project(x)
+        cos, sin = self.rotary.at(0, x.shape[1])
+        queries, keys = self.rotary.turn(queries, cos, sin), self.rotary.turn(keys, cos, sin)
+        keys = keys.repeat_interleave(self.num_heads // self.kv_heads, 1)
+        return causal_weights(queries, keys, self.head_dim**-0.5)
+
     def _norm(self, config: ModelConfig) -> RMSNorm:
         return RMSNorm(self.head_dim, config.rms_norm_eps, weight=config.norm_weight)
 
@@ -84,6 +96,17 @@ class GroupedQueryAttention(nn.Module):
         if self.q_norm is not None and self.k_norm is not None:
             queries, keys = self.q_norm(queries), self.k_norm(keys)
         return queries, keys, values
+
+
+def causal_weights(queries: Tensor, keys: Tensor, scale: float) -> Tensor:
+    """Return the softmax of ``scale`` × queries · keys over the positions up to each one's own.
+
+    Both are (batch, heads, seq, head_dim); the result is (batch, heads, seq, seq), in float32 or wider.
+    """
+    wide = torch.promote_types(queries.dtype, torch.float32)
+    scores = queries.to(wide) @ keys.to(wide).transpose(-1, -2) * scale
+    later = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).triu_(1)
+    return scores.masked_fill(later, -math.inf).softmax(-1)
 
 
 def _attend(queries: Tensor, keys: Tensor, values: Tensor, start: int) -> Tensor:

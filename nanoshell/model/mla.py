@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from nanoshell.model.attention import causal_weights
 from nanoshell.model.cache import LayerState
 from nanoshell.model.layers import RMSNorm, Rotary, initialise
 
@@ -131,6 +132,16 @@ class MultiHeadLatentAttention(nn.Module):
         output: Tensor = self.o_proj(mixed.reshape(x.shape[0], 1, -1))
         return output
 
+    def attention_weights(self, x: Tensor) -> Tensor:
+        """Return the weights (batch, heads, seq, seq) with which positions of ``x`` see each other.
+
+        They are for looking at: `forward` gives what they lead to, and holds no such matrix.
+        """
+        cos, sin = self.rotary.at(0, x.shape[1])
+        queries, rope_queries = self._queries(x)
+        whole = torch.cat((queries, self.rotary.turn(rope_queries, cos, sin).to(queries.dtype)), -1)
+        return causal_weights(whole, self._keys(self._kept(x, cos, sin)), self.scale)
+
     def _queries(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return the parts of the queries without and with (not yet turned) a position, heads before seq."""
         latent = x if self.w_dq is None else self.w_dq(x)
@@ -157,18 +168,23 @@ class MultiHeadLatentAttention(nn.Module):
         absorbed = count * (2 * self.kv_latent * length + self.kv_latent * made)
         return absorbed < length * (count * made + self.kv_latent * made)
 
+    def _keys(self, kept: Tensor) -> Tensor:
+        """Return the keys of all heads, (batch, heads, seq, nope + rope), made from what is kept."""
+        latents, rope_keys = kept[..., : self.kv_latent], kept[..., self.kv_latent :]
+        keys = self.w_uk(latents).view(*kept.shape[:2], self.num_heads, -1)
+        rope_keys = rope_keys[:, :, None].expand(-1, -1, self.num_heads, -1)
+        return torch.cat((keys, rope_keys.to(keys.dtype)), -1).transpose(1, 2)
+
     def _attend_heads(self, queries: Tensor, rope_queries: Tensor, kept: Tensor, start: int) -> Tensor:
         """Return the mix (batch, heads, count, value_dim) over keys and values that are made for each head.
 
         Queries stand at positions from ``start``; ``kept`` is that of all positions.
         """
         batch, length, _ = kept.shape
-        latents, rope_keys = kept[..., : self.kv_latent], kept[..., self.kv_latent :]
-        shape = (batch, length, self.num_heads, -1)
-        keys = self.w_uk(latents).view(shape)
-        rope_keys = rope_keys[:, :, None].expand(-1, -1, self.num_heads, -1)
-        keys = torch.cat((keys, rope_keys.to(keys.dtype)), -1).transpose(1, 2)
-        values = self.w_uv(latents).view(shape).transpose(1, 2)
+        keys = self._keys(kept)
+        values = (
+            self.w_uv(kept[..., : self.kv_latent]).view(batch, length, self.num_heads, -1).transpose(1, 2)
+        )
         whole = torch.cat((queries, rope_queries.to(queries.dtype)), -1)
         visible = _visible(start, length, kept.device) if start else None
         # The kernels that hold no (positions × positions) matrix want values as wide as keys.
