@@ -29,10 +29,11 @@ def register_commands(register: RegisterCommand) -> None:
 
 
 def _register_start(register: RegisterCommand) -> None:
-    from nanoshell_commands import demo, shell
+    from nanoshell_commands import demo, shell, spec
 
     register(demo.demo, group="Start", examples=demo.EXAMPLES)
     register(shell.show_help, group="Start", examples=shell.HELP_EXAMPLES, aliases=("?",))
+    register(spec.spec, group="Start", examples=spec.EXAMPLES)
     register(
         shell.leave,
         group="Start",
