@@ -13,16 +13,9 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 @pytest.fixture(autouse=True)
-def own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+def own_home(nanoshell_home: Path) -> Path:
     """Point settings, history and caches to a fresh folder, and let no setting of the machine leak in."""
-    home = tmp_path_factory.mktemp("home")
-    monkeypatch.setenv("NANOSHELL_HOME", str(home))
-    monkeypatch.setenv("HF_HOME", str(home / "huggingface"))
-    plugins = ("NANOSHELL_PLUGINS", "NANOSHELL_STRICT")
-    terminal = ("NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES")
-    for name in (*plugins, *terminal, "HF_HUB_OFFLINE", "HF_ENDPOINT"):
-        monkeypatch.delenv(name, raising=False)
-    return home
+    return nanoshell_home
 
 
 @pytest.fixture

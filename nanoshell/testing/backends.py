@@ -12,10 +12,10 @@ from nanoshell.testing.contract import Contract, name_of
 RULES = MappingProxyType(
     {
         "builds": "factory() returns, on any machine, an object with all that nanoshell.Backend names",
-        "reason": "unavailable_reason() is None, or a sentence that says why and what to do; it raises nothing",
+        "reason": "unavailable_reason() is None, or a sentence on why and what to do; it raises nothing",
         "words": "name and describe() are texts",
         "device": "device() returns a torch.device",
-        "dtype": "default_dtype() is 'auto' or a dtype that supports_dtype() knows, and no other word is known",
+        "dtype": "default_dtype() is 'auto' or a dtype that supports_dtype() knows; it knows no other word",
         "memory": "memory() returns MemoryFigures: bytes, none negative, and not more used than there are",
         "computes": "a product of matrices on the device is right, in each dtype that it supports",
         "waits": "synchronize() waits, and returns nothing",

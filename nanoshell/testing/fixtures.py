@@ -13,6 +13,7 @@ import pytest
 
 if TYPE_CHECKING:
     from nanoshell.plugin.manager import Plugins
+    from nanoshell.runs.directory import RunDirectory
     from nanoshell.testing.dataset import TinyDataset
     from nanoshell.testing.shell import Shell
 
@@ -73,13 +74,22 @@ def nanoshell_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
+def nanoshell_run(tmp_path: Path) -> RunDirectory:
+    """A run that is finished, as its directory has it: events and no checkpoint. It lies in ``runs``, where
+    ``nanoshell_session`` finds it as ``tiny-1`` and as ``latest``."""
+    from nanoshell.testing.run import write_run
+
+    return write_run(tmp_path / "runs")
+
+
+@pytest.fixture
 def nanoshell_session(
     nanoshell_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[..., Shell]]:
     """A function that opens a scripted session: ``shell = nanoshell_session(my_module)``, and then
     ``shell(":tokens hi").out``. It takes ``model``, ``data`` and ``plugins_dir`` by name, and its folder is
     ``tmp_path``."""
-    from nanoshell.testing.shell import Shell, open_shell
+    from nanoshell.testing.shell import open_shell
 
     monkeypatch.chdir(tmp_path)
     opened: list[Shell] = []

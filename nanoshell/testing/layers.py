@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -29,12 +30,12 @@ MIXER_RULES = MappingProxyType(
     {
         **_BOTH,
         "causal": "no position sees a later one",
-        "state": "new_state(batch, max_positions, dtype, device) returns a state before position 0, each a new one",
+        "state": "new_state(batch, max_positions, dtype, device) returns a new state before position 0",
         "pieces": "a sequence in pieces of any size gives, with a state, what the whole gives",
         "length": "a LayerState counts in its length the positions that forward has seen",
         "copies": "rows of a LayerState are copies: going on with one leaves the other as it was",
         "rewind": "where rewind(length) says that it forgot what came later, it has",
-        "step": "step gives what forward gives for one position, also where rows stand at different positions",
+        "step": "step gives what forward gives for one position, wherever each row stands",
         "step in place": "step changes the state's tensors in place and leaves its length alone",
     }
 )
@@ -53,7 +54,7 @@ _SHAPE = {"hidden_size": 32, "num_layers": 1, "num_heads": 4, "vocab_size": 97, 
 def check_mixer(factory: Callable[[ModelConfig, int], Any], **keys: Any) -> None:
     """Check the mixer that ``factory(config, 0)`` builds, in float64.
 
-    ``keys`` are keys of ``model:`` beside a width of 32 and 4 heads; for ``layer_options`` name the ``mixer``.
+    ``keys`` are keys of ``model:`` beside a width of 32 and 4 heads; ``layer_options`` need ``mixer``, too.
     """
     import torch
 
@@ -166,7 +167,9 @@ def _check_weights(contract: Contract, module: nn.Module, other: nn.Module, x: T
     with contract.keeping("weights", "load_state_dict"), torch.no_grad():
         other.load_state_dict(module.state_dict())
         loaded = other(x)
-    contract.must("weights", _close(loaded, whole), "with the same state_dict another one gives another result")
+    contract.must(
+        "weights", _close(loaded, whole), "with the same state_dict another one gives another result"
+    )
 
 
 def _check_gradients(contract: Contract, module: nn.Module, x: Tensor) -> None:
@@ -187,7 +190,9 @@ def _check_bfloat16(contract: Contract, module: nn.Module, x: Tensor) -> None:
     with contract.keeping("bfloat16", "forward"), torch.no_grad():
         found = module.bfloat16()(x.bfloat16())
     fine = found.dtype == torch.bfloat16 and found.isfinite().all()
-    contract.must("bfloat16", fine, f"it gives {found.dtype}, {'finite' if found.isfinite().all() else 'not finite'}")
+    contract.must(
+        "bfloat16", fine, f"it gives {found.dtype}, {'finite' if found.isfinite().all() else 'not finite'}"
+    )
 
 
 def _new_state(contract: Contract, module: Any, x: Tensor) -> Any:
@@ -204,7 +209,7 @@ def _check_state(contract: Contract, module: Any, x: Tensor, whole: Tensor) -> N
         bounds = [0, *cuts, POSITIONS]
         state = _new_state(contract, module, x)
         with contract.keeping("pieces", f"pieces cut at {list(cuts)}"):
-            parts = [module(x[:, a:b], state) for a, b in zip(bounds, bounds[1:], strict=False)]
+            parts = [module(x[:, a:b], state) for a, b in pairwise(bounds)]
         contract.must("pieces", _close(torch.cat(parts, 1), whole), f"cut at {list(cuts)} they differ")
         if isinstance(state, LayerState):
             contract.must("length", state.length == POSITIONS, f"{state.length} after {POSITIONS} positions")

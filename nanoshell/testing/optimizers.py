@@ -68,9 +68,7 @@ def _model() -> nn.Module:
     return build_model(ModelConfig.from_dict(keys, "keys of the check"), plugins_with().mixers, seed=1)
 
 
-def _build(
-    contract: Contract, factory: Callable[..., Any], model: nn.Module, section: TrainerConfig
-) -> Any:
+def _build(contract: Contract, factory: Callable[..., Any], model: nn.Module, section: TrainerConfig) -> Any:
     import torch
 
     with contract.keeping("builds", "factory(model, trainer)"):

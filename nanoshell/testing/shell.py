@@ -42,7 +42,9 @@ class Said:
         try:
             return json.loads(text)
         except ValueError:
-            raise AssertionError(f"this is no JSON: {text!r}; it ended with {self.code}: {self.err}") from None
+            raise AssertionError(
+                f"this is no JSON: {text!r}; it ended with {self.code}: {self.err}"
+            ) from None
 
 
 class Shell:

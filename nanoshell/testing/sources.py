@@ -17,7 +17,7 @@ RULES = MappingProxyType(
     {
         "opens": "factory(rest) returns an object with spec, info, fingerprint, token_file and documents",
         "spec": "spec is the text by which a user names the source, and what it names is the same source",
-        "info": "info() returns a SourceInfo with this spec, a kind, a summary, file names and a size or None",
+        "info": "info() returns a SourceInfo with this spec, a kind, a summary, files, and a size or None",
         "fingerprint": "fingerprint() is a text that stays the same while the documents do",
         "documents": "documents() yields at least one Document with one of text, messages and ids",
         "text": "a document's text can be written as UTF-8",
@@ -113,9 +113,10 @@ def _check_document(contract: Contract, document: Any, where: str) -> None:
 def _same(one: Document, other: Document) -> bool:
     import numpy as np
 
-    if (one.ids is None) != (other.ids is None) or (
-        one.ids is not None and not np.array_equal(one.ids, other.ids)
-    ):
+    if one.ids is None or other.ids is None:
+        if one.ids is not other.ids:
+            return False
+    elif not np.array_equal(one.ids, other.ids):
         return False
     fields = ("text", "messages", "origin", "special", "continues")
     return all(getattr(one, field) == getattr(other, field) for field in fields)

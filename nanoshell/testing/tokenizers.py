@@ -18,7 +18,7 @@ RULES = MappingProxyType(
         "bytes": "the token_bytes of a text's ids, joined, are the text in UTF-8",
         "ids": "ids are plain ints from 0 to vocab_size - 1, and none of unused_ids",
         "ordinary": "encode never gives a special token, also where the text spells one",
-        "special": "encode_special reads the spelling of a special token as its id; the rest is ordinary text",
+        "special": "encode_special reads the spelling of a special token as its id, the rest as text",
         "end of text": "end_of_text is the id of a special token",
         "vocabulary": "every id that is not unused has bytes; any other is refused with a TokenizerError",
         "broken bytes": "ids that are no UTF-8 together decode to U+FFFD, and raise nothing",
@@ -77,7 +77,7 @@ def check_tokenizer(
 
 
 def _drawn(chance: random.Random, alphabet: str | None, spellings: list[str]) -> str:
-    """Return a random text: letters, spaces, any of Unicode but surrogates, and spellings of special tokens."""
+    """Return a random text: letters, spaces, any of Unicode but surrogates, special tokens' spellings."""
     parts = []
     for _ in range(chance.randint(1, 12)):
         match chance.randint(0, 4 if alphabet is None else 3):
