@@ -7,7 +7,8 @@ The documents are passages of TEXT in random order, a few thousand characters ea
 to ids in memory, for us in arrays with end-of-text ids between them, as a corpus is written, for peers in the
 lists that they return. The ids are compared. Contenders take turns, each in a process of its own; medians are
 shown, as megabytes of text a second and as a ratio to the first of the table with as many threads. Times
-depend on the machine; ratios travel. splintr is left out where it is not installed.
+depend on the machine; ratios travel. splintr is left out where it is not installed; "nanoshell+splintr" is our
+path with the tokenizer that our plugin registers, and like ours returns arrays.
 
 Three tables: cl100k_base; 1,024 byte pairs trained on TEXT; its characters.
 """
@@ -33,16 +34,19 @@ import numpy as np
 from nanoshell.chat.template import RoleTemplate
 from nanoshell.data.encoding import encode_all
 from nanoshell.data.source import Document
+from nanoshell.testing import plugins_with
 from nanoshell.tokenizer.base import Tokenizer
 from nanoshell.tokenizer.bpe import PATTERN, RANK_FILE, cl100k_base
 from nanoshell.tokenizer.making import ONIGURUMA_PATTERN, make_char, train_bpe
+from nanoshell.tokenizer.store import find_tokenizer
 from nanoshell.tokenizer.trained import TrainedBpe
 
 Encode = Callable[[list[str]], Any]
 SHAKESPEARE = Path(__file__).parents[2] / "shared" / "data" / "tinyshakespeare.txt"
 BPE_IDS = 1024
+PLUGIN = "nanoshell+splintr"
 TABLES = {
-    "cl100k_base": ("tiktoken", "nanoshell", "splintr"),
+    "cl100k_base": ("tiktoken", "nanoshell", "splintr", PLUGIN),
     "1,024 byte pairs": ("tokenizers", "nanoshell"),
     "characters": ("dictionary", "nanoshell"),
 }
@@ -87,9 +91,11 @@ def peer(name: str, tokenizer: Tokenizer, threads: int) -> Encode | None:
         ranks = tiktoken.load.load_tiktoken_bpe(str(RANK_FILE))
         encoding = tiktoken.Encoding("x", pat_str=PATTERN, mergeable_ranks=ranks, special_tokens={})
         return partial(encoding.encode_ordinary_batch, num_threads=threads)
-    if name == "splintr":
+    if name in ("splintr", PLUGIN):
         if importlib.util.find_spec("splintr") is None:
             return None
+        if name == PLUGIN:
+            return ours(tokenizer, threads)
         import splintr
 
         return splintr.Tokenizer.from_pretrained("cl100k_base").encode_batch
@@ -128,12 +134,14 @@ def serve(pipe: Connection, table: str, name: str, threads: int, text: str, mega
     """Encode once for the ids' hash, and then as often as asked, answering with seconds."""
     texts = documents_of(text, megabytes)
     tokenizer = tokenizer_of(table, text)
+    if name == PLUGIN and importlib.util.find_spec("splintr") is not None:
+        tokenizer = find_tokenizer("splintr", plugins_with().tokenizers)
     encode = ours(tokenizer, threads) if name == "nanoshell" else peer(name, tokenizer, threads)
     if encode is None:
         pipe.send(None)
         return
     ids = encode(texts)
-    if name != "nanoshell":
+    if name not in ("nanoshell", PLUGIN):
         end = [tokenizer.end_of_text]
         ids = np.concatenate([np.array([*part, *end], dtype="<u4") for part in ids])
     pipe.send(hashlib.sha256(np.ascontiguousarray(ids, dtype="<u4").tobytes()).hexdigest())
@@ -174,13 +182,13 @@ def compare(table: str, text: str, megabytes: float, rounds: int, all_threads: l
         pipe.send(False)
     size = sum(len(document.encode()) for document in documents_of(text, megabytes)) / 1e6
     print(f"\n{table}: {size:.1f} MB of text, ids equal")
-    print(f"{'':>14} {'threads':>7} {'MB/s':>8} {'ratio':>7} {'worst–best':>15}")
+    print(f"{'':>18} {'threads':>7} {'MB/s':>8} {'ratio':>7} {'worst–best':>15}")
     first = TABLES[table][0]
     for (name, threads), times in seconds.items():
         base = seconds.get((first, threads)) or seconds[first, 1]
         ratio = statistics.median(base) / statistics.median(times)
         spread = f"{size / max(times):.1f}–{size / min(times):.1f}"
-        print(f"{name:>14} {threads:>7} {size / statistics.median(times):>8.1f} {ratio:>7.2f} {spread:>15}")
+        print(f"{name:>18} {threads:>7} {size / statistics.median(times):>8.1f} {ratio:>7.2f} {spread:>15}")
     if ("splintr", 1) not in seconds and table == "cl100k_base":
         print("splintr is not installed: pip install splintr-rs")
 

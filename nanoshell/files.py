@@ -8,6 +8,7 @@ import errno
 import os
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -32,6 +33,7 @@ _EXCHANGE = 2
 """RENAME_EXCHANGE of Linux and RENAME_SWAP of macOS, which happen to be the same number."""
 
 
+_ABANDONED_SECONDS = 86_400
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
@@ -107,6 +109,14 @@ def atomic_write(path: Path, mode: str = "wb", *, private: bool = False) -> Iter
             sync_folder(path.parent)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def sweep_parts(folder: Path) -> None:
+    """Remove what a killed process left half-written in ``folder``, and nobody has gone on with for a day."""
+    for part in [*folder.glob(".*.part"), *folder.glob(".*.journal")]:
+        with contextlib.suppress(OSError):
+            if time.time() - part.stat().st_mtime > _ABANDONED_SECONDS:
+                part.unlink()
 
 
 def write_text(path: Path, text: str, *, private: bool = False) -> None:

@@ -146,7 +146,11 @@ def _config_keys(_session: Session, incomplete: str) -> Iterator[Offer]:
 
 
 def _sources(session: Session, _incomplete: str) -> Iterator[Offer]:
-    return ((entry.name, entry.summary) for entry in session.plugins.sources if entry.name != "file")
+    """Yield the names of sources; one that is nothing alone has the colon after which it goes on."""
+    for entry in session.plugins.sources:
+        if entry.name != "file":
+            more = entry.options.get("spelling", "").startswith(f"{entry.name}:")
+            yield f"{entry.name}:" if more else entry.name, entry.summary
 
 
 def _devices(session: Session, _incomplete: str) -> Iterator[Offer]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -25,7 +24,7 @@ from nanoshell.data.tokens import (
     open_tokens,
 )
 from nanoshell.errors import DataError, UsageError
-from nanoshell.files import explain_storage, write_text
+from nanoshell.files import explain_storage, sweep_parts, write_text
 from nanoshell.narrator import Narrator, SilentNarrator
 from nanoshell.spelling import typed
 from nanoshell.tokenizer.base import Tokenizer
@@ -34,7 +33,6 @@ from nanoshell.version import __version__
 FORMAT = 1
 _VERIFIED_BYTES = 64 << 20
 _BLOCK = 1 << 20
-_ABANDONED_SECONDS = 86_400
 
 
 @dataclass(frozen=True)
@@ -78,7 +76,7 @@ def prepare_corpus(
         return replace(known, path=path, spec=source.spec, tokenizer=tokenizer.name)
     with explain_storage(folder):
         paths.private_folder(folder)
-        _sweep(folder)
+        sweep_parts(folder)
     if token_file is not None:
         stats = _check(token_file, tokenizer, narrator)
     else:
@@ -235,14 +233,6 @@ def _check(path: Path, tokenizer: Tokenizer, narrator: Narrator) -> TokenStats:
     num_bytes = len(open_tokens(path, tokenizer)) * TOKEN_BYTES
     with narrator.progress(f"checking {path.name}", num_bytes, "B") as advance:
         return check_tokens(path, tokenizer, progress=advance)
-
-
-def _sweep(folder: Path) -> None:
-    """Remove what a killed process left half-written in the cache, and nobody has gone on with for a day."""
-    for part in [*folder.glob(".*.part"), *folder.glob(".*.journal")]:
-        with contextlib.suppress(FileNotFoundError):
-            if time.time() - part.stat().st_mtime > _ABANDONED_SECONDS:
-                part.unlink()
 
 
 def _key(source: DataSource, tokenizer: Tokenizer, template: ChatTemplate, special: bool) -> str:

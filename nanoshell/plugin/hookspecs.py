@@ -59,8 +59,13 @@ class RegisterCommand(Protocol):
 
 
 class RegisterSource(Protocol):
-    def __call__(self, name: str, factory: Callable[[str], DataSource], *, summary: str = "") -> None:
-        """Register a data source: ``factory(rest)`` opens ``NAME:REST`` (``rest`` may be empty)."""
+    def __call__(
+        self, name: str, factory: Callable[[str], DataSource], *, summary: str = "", spelling: str = ""
+    ) -> None:
+        """Register a data source: ``factory(rest)`` opens ``NAME:REST`` (``rest`` may be empty).
+
+        ``spelling`` says in lists how a user writes it, where that is not its name alone: ``url:https://…``.
+        """
 
 
 class RegisterBackend(Protocol):

@@ -17,6 +17,7 @@ from nanoshell.plugin.hookspecs import (
     RegisterCommand,
     RegisterMixer,
     RegisterSampler,
+    RegisterSource,
 )
 from nanoshell.plugin.registry import Registry
 from nanoshell.settings import CORE_SETTINGS
@@ -24,6 +25,7 @@ from nanoshell.settings import CORE_SETTINGS
 if TYPE_CHECKING:
     import click
 
+    from nanoshell.data.source import DataSource
     from nanoshell.plugin.trace import Tracer
 
 _NAME = re.compile(r"[^\s:,=/\\]+")
@@ -157,6 +159,17 @@ def factory_register(add: Add) -> Callable[..., None]:
     return register
 
 
+def source_register(add: Add) -> RegisterSource:
+    """Return the ``register`` of data sources."""
+
+    def register(
+        name: str, factory: Callable[[str], DataSource], *, summary: str = "", spelling: str = ""
+    ) -> None:
+        add(name, factory, summary, spelling=str(spelling) or name)
+
+    return register
+
+
 def backend_register(add: Add) -> RegisterBackend:
     """Return the ``register`` of backends."""
 
@@ -254,6 +267,7 @@ SPECIAL: Mapping[str, Callable[[Add], Callable[..., None]]] = MappingProxyType(
     {
         "register_backends": backend_register,
         "register_mixers": mixer_register,
+        "register_sources": source_register,
     }
 )
 """The hooks whose ``register`` takes more than a name, a factory and a summary, and no registry."""

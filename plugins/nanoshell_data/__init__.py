@@ -44,10 +44,15 @@ def open_hub(rest: str) -> DataSource:
 @hookimpl
 def register_sources(register: RegisterSource) -> None:
     register(
-        "nano-start", open_embedded, summary="the embedded dataset (:completions, :qa, :chat or all of it)"
+        "nano-start",
+        open_embedded,
+        summary="the dataset that comes along; parts: completions, qa, chat",
+        spelling="nano-start[:PART]",
     )
-    register("file", open_path, summary="a .bin, .txt, .md or .jsonl file, a folder, or a glob of them")
-    register("hf", open_hub, summary="a dataset on the Hugging Face Hub: hf:owner/name[@revision][/file]")
+    register("file", open_path, summary="a .bin, .txt, .md, .jsonl file, a folder, a glob", spelling="PATH")
+    register(
+        "hf", open_hub, summary="a dataset on the Hugging Face Hub", spelling="hf:OWNER/NAME[@REV][/FILE]"
+    )
 
 
 @hookimpl

@@ -1,8 +1,8 @@
 """The Hugging Face Hub through its own client and its own cache, with and without a network.
 
 The list of a repository's files is kept beside nanoshell's other caches, so that what was fetched once can be
-opened again without a network. ``HF_ENDPOINT``, ``HF_HUB_OFFLINE`` and the variables that place the cache are
-read when a source is opened: the client itself reads them only once, when it is imported.
+opened again without a network. ``HF_ENDPOINT``, ``HF_HUB_OFFLINE``, ``NANOSHELL_OFFLINE`` and the variables
+that place the cache are read when a source is opened: the client itself reads them once, when it is imported.
 """
 
 from __future__ import annotations
@@ -18,12 +18,19 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from nanoshell import DataError, NanoshellError, NetworkError, StorageError, cache_dir, write_text
+from nanoshell import (
+    DataError,
+    NanoshellError,
+    NetworkError,
+    StorageError,
+    cache_dir,
+    offline_reason,
+    write_text,
+)
 
 DEFAULT_ENDPOINT = "https://huggingface.co"
 _TIMEOUT = 10.0
 _DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR}
-_TRUE = {"1", "on", "true", "yes"}
 
 
 @dataclass(frozen=True)
@@ -55,8 +62,8 @@ class Client:
         self.endpoint = (os.environ.get("HF_ENDPOINT") or DEFAULT_ENDPOINT).rstrip("/")
         self.shown_endpoint = re.sub(r"//[^/@]*@", "//", self.endpoint)  # without a name and password
         self.cache = hub_cache()
-        self.offline = os.environ.get("HF_HUB_OFFLINE", "").lower() in _TRUE
-        self.reason = "HF_HUB_OFFLINE is set" if self.offline else ""
+        self.reason = offline_reason("HF_HUB_OFFLINE")
+        self.offline = bool(self.reason)
 
     def list_files(self, address: Address) -> tuple[Listing, tuple[str, ...]]:
         """Return the files of the repository, and a note where they come from the cache."""

@@ -9,8 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from nanoshell import DataError, Document, SourceInfo, nearest, open_tokens
-from nanoshell_data.reading import read_documents
+from nanoshell import DataError, Document, SourceInfo, nearest, open_tokens, read_documents
 from nanoshell_data.selection import SUFFIXES, TOKEN_SUFFIX, WHAT_IS_READ, select, suffix_of, unknown_suffix
 
 _HASHED_BYTES = 16 << 20

@@ -13,9 +13,9 @@ from nanoshell.chat.conversation import Conversation
 from nanoshell.chat.template import ROLES, Message, RoleTemplate
 from nanoshell.chat.transfer import export_conversation, import_conversation
 from nanoshell.data.encoding import encode_document
+from nanoshell.data.shapes import document_of
 from nanoshell.errors import DataError, StorageError
 from nanoshell.tokenizer.bpe import cl100k_base
-from nanoshell_data.shapes import document_of
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20) | st.just("<|system|>\u2028\n")
 any_messages = st.lists(

@@ -141,7 +141,7 @@ def sources() -> Registry[Callable[[str], DataSource]]:
 
     registry: Registry[Callable[[str], DataSource]] = Registry("data source")
     nanoshell_data.register_sources(
-        lambda name, factory, summary="": registry.add(name, factory, provider="data", summary=summary)
+        lambda name, factory, **about: registry.add(name, factory, provider="data", **about)
     )
     return registry
 

@@ -37,7 +37,7 @@ def open_(here: Path) -> Open:
 
     registry: Registry[Callable[[str], DataSource]] = Registry("data source")
     nanoshell_data.register_sources(
-        lambda name, factory, summary="": registry.add(name, factory, provider="data", summary=summary)
+        lambda name, factory, **about: registry.add(name, factory, provider="data", **about)
     )
     return lambda spec: open_source(spec, registry)
 
@@ -100,7 +100,7 @@ def test_a_byte_order_mark_is_dropped(open_: Open) -> None:
 def test_a_text_is_read_in_parts_without_change(
     tmp_path_factory: pytest.TempPathFactory, text: str, part: int
 ) -> None:
-    from nanoshell_data import reading
+    from nanoshell.data import reading
 
     path = tmp_path_factory.mktemp("text") / "x.txt"
     path.write_bytes(text.encode())

@@ -9,19 +9,23 @@ from __future__ import annotations
 import codecs
 import json
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
-from nanoshell import DataError, Document
-from nanoshell_data.selection import suffix_of
-from nanoshell_data.shapes import document_of
+from nanoshell.data.shapes import document_of
+from nanoshell.data.source import Document
+from nanoshell.errors import DataError
 
 _PART_BYTES = 1 << 20
 _BLOCK = 1 << 20
 
 
 def read_documents(path: Path, label: str) -> Iterator[Document]:
-    """Yield the documents of the file ``path``, which messages call ``label``. Raises `DataError`."""
-    suffix = suffix_of(label)
+    """Yield the documents of the file ``path``, which messages call ``label``. Raises `DataError`.
+
+    The suffix of ``label`` says what it holds: a document a line in a ``.jsonl``, ids in a ``.bin``, else
+    one text.
+    """
+    suffix = PurePosixPath(label).suffix.lower()
     readers = {".jsonl": read_lines, ".bin": read_ids}
     try:
         yield from readers.get(suffix, read_text)(path, label)
@@ -75,7 +79,7 @@ def read_ids(path: Path, label: str) -> Iterator[Document]:
     """Yield the ids of ``path`` in blocks."""
     import numpy as np
 
-    from nanoshell import open_tokens
+    from nanoshell.data.tokens import open_tokens
 
     tokens = open_tokens(path)
     for start in range(0, len(tokens), _BLOCK):

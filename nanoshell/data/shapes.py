@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from nanoshell import DataError, Document, Message, nearest
+from nanoshell.chat.template import Message
+from nanoshell.data.source import Document
+from nanoshell.errors import DataError, nearest
 
 SHAPES = (
     '{"text": …}',
