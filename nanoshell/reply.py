@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypedDict, Unpack
 
 if TYPE_CHECKING:
+    from nanoshell.chat.template import Message
     from nanoshell.generation.request import GeneratedToken
     from nanoshell.generation.row import Generation
     from nanoshell.loading import LoadedModel
@@ -24,28 +26,74 @@ class ReplyOptions(TypedDict, total=False):
 
 
 class Reply:
-    """The assistant's next turn, token by token; however it ends, the conversation has kept it."""
+    """The assistant's next turn, token by token; however it ends, the conversation has kept it.
 
-    def __init__(self, session: Session, generation: Generation, dropped: int) -> None:
+    A face that has them computed aside puts another iterator in the place of ``tokens``.
+    Until it has ended it is kept, as interrupted, as far as it has come. ``trouble`` says why the ended reply
+    could not be kept, '' where it was or where that has been said before.
+    """
+
+    def __init__(self, session: Session, generation: Generation, dropped: int, model: LoadedModel) -> None:
+        from nanoshell.chat.keeping import ReplyKeeper
+
         self._session = session
+        self._conversation = session.conversation
+        self._keeper = ReplyKeeper(session.store, session.conversation, lambda: self._message(ended=False))
+        self._label, self._step = model.label, model.step
         self.generation = generation
+        self.tokens: Iterator[GeneratedToken] = generation
+        self.special_ids = frozenset(model.engine.tokenizer.special_tokens.values())
         self.dropped = dropped
+        self.trouble = ""
+        if trouble := self._keeper.begin():
+            session.narrator.note(trouble)
 
     def __iter__(self) -> Iterator[GeneratedToken]:
         try:
-            yield from self.generation
+            for token in self.tokens:
+                self._keeper.grow()
+                yield token
         except KeyboardInterrupt:
             self.generation.interrupt()
         finally:
             self._keep()
 
+    def leave_behind(self) -> None:
+        """Let go of the model: a computation for which nobody waits any more is still at work with it."""
+        self._session.abandon_model()
+
     def _keep(self) -> None:
-        session = self._session
-        interrupted = self.generation.finish_reason == "interrupted"
-        message = session.conversation.add("assistant", self.generation.text, interrupted=interrupted)
-        session.store.save(session.conversation)
-        session.plugins.notify(
-            "message_finished", session=session, conversation=session.conversation, message=message
+        """Keep the reply; one that failed before it said anything is none."""
+        said = self.generation.finish_reason or self.generation.tokens
+        message = self._message(ended=True) if said else None
+        self.trouble = self._keeper.finish(message)
+        if message is not None:
+            self._session.plugins.notify(
+                "message_finished", session=self._session, conversation=self._conversation, message=message
+            )
+
+    def _message(self, *, ended: bool) -> Message:
+        from nanoshell.chat.template import Message, Origin
+
+        generation, request = self.generation, self.generation.request
+        tokens = list(generation.tokens)  # in a draft it grows meanwhile
+        origin = Origin(
+            model=self._label,
+            step=self._step,
+            seed=generation.seed,
+            tokens=len(generation.ids) if ended else len(tokens),
+            prompt_tokens=generation.prompt_tokens,
+            max_tokens=request.max_tokens,
+            sampling=dict(request.sampling),
+            stop=request.stop,
+            logit_bias=dict(request.logit_bias),
+        )
+        return Message(
+            "assistant",
+            "".join(token.text for token in tokens),
+            interrupted=not ended or generation.finish_reason in ("", "interrupted"),
+            created=time.time(),
+            origin=origin,
         )
 
 
@@ -79,6 +127,5 @@ def answer(session: Session, **options: Unpack[ReplyOptions]) -> Reply:
         logit_bias=options.get("logit_bias") or {},
     )
     generation = engine.generate(request)  # checks the request: what it refuses is not kept
-    session.store.save(session.conversation)
     session.last_written = replace(generation.written, model=loaded.label)
-    return Reply(session, generation, fitted.dropped)
+    return Reply(session, generation, fitted.dropped, loaded)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import bisect
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from nanoshell.chat.template import ChatTemplate, Message, Role
 from nanoshell.errors import NanoshellError, TokenizerError
@@ -18,13 +19,15 @@ _TITLE_LENGTH = 60
 class Conversation:
     """Messages under a name. The system message, where there is one, is the first.
 
-    ``id`` and ``revision`` belong to the store: None and 0 until the conversation is saved.
+    ``id``, ``revision`` and ``stored``, the messages as they are kept, belong to the store: None, 0 and none
+    until the conversation is saved.
     """
 
     name: str
     messages: list[Message] = field(default_factory=list)
     id: int | None = None
     revision: int = 0
+    stored: list[Message] = field(default_factory=list, compare=False, repr=False)
 
     @property
     def system(self) -> str | None:
@@ -37,11 +40,11 @@ class Conversation:
         if self.system is not None:
             del self.messages[0]
         if text:
-            self.messages.insert(0, Message("system", text))
+            self.messages.insert(0, Message("system", text, created=time.time()))
 
     def add(self, role: Role, content: str, interrupted: bool = False) -> Message:
-        """Append a message and return it."""
-        message = Message(role, content, interrupted)
+        """Append a message of this moment and return it."""
+        message = Message(role, content, interrupted, created=time.time())
         self.messages.append(message)
         return message
 
@@ -50,18 +53,59 @@ class Conversation:
 
         Raises `NanoshellError` where the user has said nothing yet.
         """
+        start = self._last_turn()
+        taken = self.messages[start:]
+        del self.messages[start:]
+        return taken
+
+    @property
+    def last_question(self) -> Message:
+        """The last message of the user. Raises `NanoshellError` where there is none."""
+        return self.messages[self._last_turn()]
+
+    def ask_again(self, text: str | None = None) -> Message:
+        """Put the last turn aside, and return its question, now the last message: ``text``, or as it was.
+
+        The turn is kept among the ``replaced`` of the question. Raises as `undo` does.
+        """
+        turn = self.undo()
+        question = turn[0]
+        content = question.content if text is None else text
+        answered = len(turn) > 1 or content != question.content
+        replaced = (*question.replaced, _plain(turn)) if answered else question.replaced
+        asked = Message("user", content, created=time.time(), replaced=replaced)
+        self.messages.append(asked)
+        return asked
+
+    def bring_back(self) -> int:
+        """Exchange the last turn for the version before it, and return how many versions there are.
+
+        The present one becomes the oldest, so that going on comes round to it. Raises `NanoshellError` where
+        there is but one.
+        """
+        replaced = self.last_question.replaced
+        if not replaced:
+            raise NanoshellError(
+                "the last turn has no earlier version",
+                hint=f"{typed('retry')} and {typed('edit')} make one",
+            )
+        turn = self.undo()
+        *older, (question, *rest) = replaced
+        self.messages += [replace(question, replaced=(_plain(turn), *older)), *rest]
+        return len(replaced) + 1
+
+    def fork(self, name: str, messages: int | None = None) -> Conversation:
+        """Return a conversation ``name`` that begins with the first ``messages`` of this one, or with all."""
+        return Conversation(name, self.messages[:messages])
+
+    def _last_turn(self) -> int:
+        """Return where the last turn that the user began begins. Raises `NanoshellError`."""
         starts = _turn_starts(self.messages)
         if not starts or self.messages[starts[-1]].role != "user":
             raise NanoshellError(
                 f"there is no turn to take back in '{self.name}'", hint="say something first"
             )
-        taken = self.messages[starts[-1] :]
-        del self.messages[starts[-1] :]
-        return taken
-
-    def reset(self) -> None:
-        """Forget all turns; the system message stays."""
-        self.messages = self.messages[: int(self.system is not None)]
+        return starts[-1]
 
     def fit(
         self, template: ChatTemplate, tokenizer: Tokenizer, max_positions: int, reserve: int
@@ -79,7 +123,7 @@ class Conversation:
                 except TokenizerError as error:
                     raise TokenizerError(
                         f"an earlier message of {self.name} cannot be read by this model: {error.message}",
-                        hint=f"{typed('reset')} begins a new conversation",
+                        hint=f"{typed('chat new')} begins a new conversation",
                     ) from error
             raise
 
@@ -133,6 +177,11 @@ def fit(
             hint="shorten what you said or the system message, or load a model with a longer context",
         )
     return FittedPrompt(prompt(dropped), dropped)
+
+
+def _plain(turn: Sequence[Message]) -> tuple[Message, ...]:
+    """Return ``turn`` as a version to keep, which has no versions of its own."""
+    return tuple(replace(message, replaced=()) if message.replaced else message for message in turn)
 
 
 def _turn_starts(messages: Sequence[Message]) -> list[int]:

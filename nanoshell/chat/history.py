@@ -1,8 +1,6 @@
 """The store that keeps conversations: one SQLite file, which several shells may use at once.
 
-Format 1 (``PRAGMA user_version``): a row for each conversation and one for each message. A conversation's
-``revision`` counts its changes, by which a shell notices that another one changed or deleted the
-conversation that it holds.
+Its tables are those of `nanoshell.chat.schema`.
 """
 
 from __future__ import annotations
@@ -12,35 +10,17 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from nanoshell.chat.conversation import Conversation
+from nanoshell.chat.record import COLUMNS, message_of, row_of, storable
+from nanoshell.chat.schema import FORMAT, bring_up_to_date, found_format
 from nanoshell.chat.template import Message
 from nanoshell.errors import DataError, NanoshellError, StorageError, UsageError, unknown_name
 from nanoshell.files import explain_storage
-
-FORMAT = 1
-
-_SCHEMA = """
-CREATE TABLE conversation (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
-    name TEXT NOT NULL UNIQUE,
-    title TEXT NOT NULL,
-    updated REAL NOT NULL,
-    revision INTEGER NOT NULL
-);
-CREATE TABLE message (
-    conversation INTEGER NOT NULL REFERENCES conversation (id) ON DELETE CASCADE,
-    position INTEGER NOT NULL,
-    role TEXT NOT NULL,
-    content TEXT NOT NULL,
-    interrupted INTEGER NOT NULL,
-    PRIMARY KEY (conversation, position)
-) WITHOUT ROWID;
-"""
 
 _BUSY_SECONDS = 10.0
 _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_SCHEMA}
@@ -68,52 +48,65 @@ class ConversationStore:
 
     The file is made at first use, for its owner alone (0600). All methods raise `StorageError` where it
     cannot be used, and `DataError` where it is damaged or of a newer format; such a file is left as it is.
-    They may be called from several threads.
+    They may be called from several threads. ``failing`` is for those who go on where it cannot be written,
+    and want to say so once.
     """
 
     def __init__(self, path: Path | None) -> None:
         self.path = path
+        self.failing = False
         self._lock = threading.RLock()
         self._open: sqlite3.Connection | None = None
 
-    def save(self, conversation: Conversation) -> None:
-        """Keep ``conversation`` as it stands.
+    def save(
+        self, conversation: Conversation, *, writing: Message | None = None, patience: float | None = None
+    ) -> None:
+        """Keep ``conversation`` as it stands, with ``writing``, a reply that is not finished, as its last.
 
-        A new one whose name is taken gets the next free name. One that another shell has changed or deleted
-        since this one loaded or saved it is kept beside it, likewise under a new name: nothing is
-        overwritten unseen.
+        Only the messages that are not kept yet are written. A new conversation whose name is taken gets the
+        next free name. One that another shell has changed or deleted since this one loaded or saved it is
+        kept beside it, likewise under a new name: nothing is overwritten unseen. Another program that writes
+        is waited for ``patience`` seconds.
         """
-        with self._transaction(write=True) as database:
-            stored = database.execute(
+        messages = [*conversation.messages, *([] if writing is None else [writing])]
+        title, now = storable(conversation.title), time.time()
+        with self._transaction(write=True, patience=patience) as database:
+            updated = database.execute(
                 "UPDATE conversation SET title = ?, updated = ?, revision = revision + 1"
                 " WHERE id = ? AND revision = ?",
-                (_storable(conversation.title), time.time(), conversation.id, conversation.revision),
+                (title, now, conversation.id, conversation.revision),
             )
-            identity, revision = conversation.id, conversation.revision + 1
-            if stored.rowcount:
+            identity, revision, known = conversation.id, conversation.revision + 1, conversation.stored
+            if updated.rowcount:
                 (name,) = database.execute(
                     "SELECT name FROM conversation WHERE id = ?", (identity,)
                 ).fetchone()
             else:
-                name, revision = _free_name(_names(database), _storable(conversation.name)), 1
+                name, revision, known = _free_name(_names(database), storable(conversation.name)), 1, []
                 identity = database.execute(
                     "INSERT INTO conversation (name, title, updated, revision) VALUES (?, ?, ?, ?)",
-                    (name, _storable(conversation.title), time.time(), revision),
+                    (name, title, now, revision),
                 ).lastrowid
-            database.execute("DELETE FROM message WHERE conversation = ?", (identity,))
+            if len(known) > len(messages):
+                database.execute(
+                    "DELETE FROM message WHERE conversation = ? AND position >= ?", (identity, len(messages))
+                )
             database.executemany(
-                "INSERT INTO message VALUES (?, ?, ?, ?, ?)",
+                f"INSERT OR REPLACE INTO message (conversation, position, {COLUMNS})"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                 [
-                    (identity, position, message.role, _storable(message.content), message.interrupted)
-                    for position, message in enumerate(conversation.messages)
+                    (identity, position, *row_of(message))
+                    for position, message in enumerate(messages)
+                    if position >= len(known) or known[position] is not message
                 ],
             )
         conversation.id, conversation.name, conversation.revision = identity, name, revision
+        conversation.stored = messages
 
     def load(self, name: str) -> Conversation:
         """Return the conversation ``name``. Raises `UnknownNameError` with the nearest name."""
         with self._transaction() as database:
-            return _read(database, _existing(database, name))
+            return self._read(database, _existing(database, name))
 
     def list(self) -> Sequence[ConversationSummary]:
         """Return what is kept, the last changed first."""
@@ -130,12 +123,30 @@ class ConversationStore:
             row = database.execute(
                 "SELECT id FROM conversation ORDER BY updated DESC, id DESC LIMIT 1"
             ).fetchone()
-            return None if row is None else _read(database, row[0])
+            return None if row is None else self._read(database, row[0])
 
-    def new_name(self) -> str:
-        """Return a name that no kept conversation has: ``chat-1``, ``chat-2``, … It is not reserved."""
+    def find(self, matches: Callable[[str], bool]) -> Iterator[tuple[str, int, Message]]:
+        """Yield the kept messages whose content ``matches``: the conversation's name, the place, from 1, and
+        the message, in order; the conversation that was changed last comes first.
+
+        All are read, without an index: see docs/log.md.
+        """
+        for summary in self.list():
+            with self._transaction() as database:
+                rows = database.execute(
+                    f"SELECT position, {COLUMNS} FROM message WHERE conversation ="
+                    " (SELECT id FROM conversation WHERE name = ?) ORDER BY position",
+                    (summary.name,),
+                ).fetchall()
+            for position, *row in rows:
+                if matches(row[1]):
+                    yield summary.name, position + 1, self._message(row)
+
+    def new_name(self, wanted: str = "chat-1") -> str:
+        """Return ``wanted``, or with the next number at its end, as no kept conversation is called:
+        ``chat-1``, ``chat-2``, … It is not reserved."""
         with self._transaction() as database:
-            return _free_name(_names(database), "chat-1")
+            return _free_name(_names(database), storable(wanted))
 
     def delete(self, name: str) -> None:
         """Remove the conversation ``name``. Raises `UnknownNameError` with the nearest name."""
@@ -147,16 +158,32 @@ class ConversationStore:
 
         A `Conversation` that is held somewhere takes the new name when it is saved the next time.
         """
-        if not new_name.strip() or not new_name.isprintable():
-            raise UsageError(f"{new_name!r} is no name for a conversation", hint="use letters and digits")
         with self._transaction(write=True) as database:
             identity = _existing(database, name)
-            if new_name != name and new_name in _names(database):
-                raise UsageError(
-                    f"there is a conversation '{new_name}' already",
-                    hint="choose another name, or delete that one",
-                )
+            if new_name != name:
+                _check_free(_names(database), new_name)
             database.execute("UPDATE conversation SET name = ? WHERE id = ?", (new_name, identity))
+
+    def check_new(self, name: str) -> None:
+        """Raise `UsageError` where a conversation cannot be called ``name``, or one is already."""
+        with self._transaction() as database:
+            _check_free(_names(database), name)
+
+    def _read(self, database: sqlite3.Connection, identity: int) -> Conversation:
+        name, revision = database.execute(
+            "SELECT name, revision FROM conversation WHERE id = ?", (identity,)
+        ).fetchone()
+        rows = database.execute(
+            f"SELECT {COLUMNS} FROM message WHERE conversation = ? ORDER BY position", (identity,)
+        )
+        messages = [self._message(row) for row in rows]
+        return Conversation(name, messages, identity, revision, list(messages))
+
+    def _message(self, row: Sequence[Any]) -> Message:
+        try:
+            return message_of(tuple(row))
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise self._damaged(f"a message says {error}") from error
 
     def close(self) -> None:
         """Close the file; the next use opens it again. What was in memory alone is gone."""
@@ -166,11 +193,15 @@ class ConversationStore:
                 self._open = None
 
     @contextlib.contextmanager
-    def _transaction(self, write: bool = False) -> Iterator[sqlite3.Connection]:
+    def _transaction(
+        self, write: bool = False, patience: float | None = None
+    ) -> Iterator[sqlite3.Connection]:
         """Yield the database inside a transaction that is undone if the block raises anything."""
         with self._lock, self._explained():
             database = self._connected()
             _roll_back(database)  # a Ctrl-C at the wrong moment may have left a transaction open
+            seconds = _BUSY_SECONDS if patience is None else patience
+            database.execute(f"PRAGMA busy_timeout = {round(seconds * 1000)}")
             try:
                 database.execute("BEGIN IMMEDIATE" if write else "BEGIN")
                 yield database
@@ -193,15 +224,11 @@ class ConversationStore:
         return self._open
 
     def _prepare(self, database: sqlite3.Connection) -> None:
-        """Create the tables in a new file; refuse one of a newer format."""
+        """Bring a new or older file to this format; refuse one of a newer."""
         database.execute("PRAGMA foreign_keys = ON")
         if self._format(database) < FORMAT:
-            database.execute("BEGIN IMMEDIATE")
-            if self._format(database) < FORMAT:  # another shell may have been first
-                for statement in _SCHEMA.split(";"):
-                    database.execute(statement)
-                database.execute(f"PRAGMA user_version = {FORMAT}")
-            database.execute("COMMIT")
+            bring_up_to_date(database)
+            self._format(database)  # a newer shell may have been first
         # Readers and a writer side by side; another shell that is just opening the file may forbid the
         # change, which the next start will make.
         with contextlib.suppress(sqlite3.OperationalError):
@@ -209,7 +236,7 @@ class ConversationStore:
             database.execute("PRAGMA synchronous = NORMAL")
 
     def _format(self, database: sqlite3.Connection) -> int:
-        found: int = database.execute("PRAGMA user_version").fetchone()[0]
+        found = found_format(database)
         if found > FORMAT:
             raise DataError(
                 f"{self._where} was written by a newer nanoshell (format {found}, this one knows {FORMAT})",
@@ -238,13 +265,16 @@ class ConversationStore:
                 f"{self._where} is in use by another program", hint="try again when that one has finished"
             )
         if code in _DAMAGED:
-            return DataError(
-                f"{self._where} is damaged: {error}",
-                hint="move that file away to begin a new history, or use --no-history; nothing was deleted",
-            )
+            return self._damaged(str(error))
         return StorageError(
             f"cannot use {self._where}: {_REASONS.get(code, error)}",
             hint="check the space and the permissions of its folder, or use --no-history",
+        )
+
+    def _damaged(self, why: str) -> DataError:
+        return DataError(
+            f"{self._where} is damaged: {why}",
+            hint="move that file away to begin a new history, or use --no-history; nothing was deleted",
         )
 
 
@@ -275,22 +305,20 @@ def _names(database: sqlite3.Connection) -> set[str]:
 
 
 def _existing(database: sqlite3.Connection, name: str) -> int:
-    row = database.execute("SELECT id FROM conversation WHERE name = ?", (_storable(name),)).fetchone()
+    row = database.execute("SELECT id FROM conversation WHERE name = ?", (storable(name),)).fetchone()
     if row is None:
         raise unknown_name("conversation", name, _names(database))
     identity: int = row[0]
     return identity
 
 
-def _read(database: sqlite3.Connection, identity: int) -> Conversation:
-    name, revision = database.execute(
-        "SELECT name, revision FROM conversation WHERE id = ?", (identity,)
-    ).fetchone()
-    rows: Iterator[tuple[Any, str, int]] = database.execute(
-        "SELECT role, content, interrupted FROM message WHERE conversation = ? ORDER BY position", (identity,)
-    )
-    messages = [Message(role, content, bool(interrupted)) for role, content, interrupted in rows]
-    return Conversation(name, messages, identity, revision)
+def _check_free(taken: set[str], name: str) -> None:
+    if not name.strip() or not name.isprintable():
+        raise UsageError(f"{name!r} is no name for a conversation", hint="use letters and digits")
+    if name in taken:
+        raise UsageError(
+            f"there is a conversation '{name}' already", hint=f"'{_free_name(taken, name)}' is free"
+        )
 
 
 def _free_name(taken: set[str], name: str) -> str:
@@ -302,8 +330,3 @@ def _free_name(taken: set[str], name: str) -> str:
         stem, number = name, "1"
     numbers = [int(rest) for other in taken if (rest := other.removeprefix(f"{stem}-")).isdecimal()]
     return f"{stem}-{max([int(number), *numbers]) + 1}"
-
-
-def _storable(text: str) -> str:
-    """Return ``text`` with lone surrogates, which no encoding can store, as U+FFFD."""
-    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal, Protocol
 
@@ -16,12 +16,39 @@ ROLES: tuple[Role, ...] = ("system", "user", "assistant")
 
 
 @dataclass(frozen=True)
+class Origin:
+    """How a reply came to be: what asks for the same again.
+
+    ``model`` is its label and ``step`` that of its run; ``tokens`` were sampled after a prompt of
+    ``prompt_tokens``, at most ``max_tokens``. ``sampling`` holds every setting of the samplers.
+    """
+
+    model: str
+    step: int | None
+    seed: int
+    tokens: int
+    prompt_tokens: int
+    max_tokens: int
+    sampling: Mapping[str, float] = field(default_factory=dict)
+    stop: tuple[str, ...] = ()
+    logit_bias: Mapping[int, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Message:
-    """One turn. An ``interrupted`` reply was cut short by the user and is kept as far as it came."""
+    """One message. An ``interrupted`` reply was cut short and is kept as far as it came.
+
+    ``created`` is in seconds since 1970, None where nobody knows; ``origin`` is that of a sampled reply.
+    ``replaced`` holds, at the user's message that begins a turn, earlier versions of the whole turn, the
+    oldest first. Two messages are equal where they say the same.
+    """
 
     role: Role
     content: str
     interrupted: bool = False
+    created: float | None = field(default=None, compare=False)
+    origin: Origin | None = field(default=None, compare=False)
+    replaced: tuple[tuple[Message, ...], ...] = field(default=(), compare=False)
 
 
 class ChatTemplate(Protocol):

@@ -5,20 +5,52 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from itertools import islice
+from typing import TYPE_CHECKING, TypedDict, TypeVar
 
-from nanoshell.command.interrupt import on_interrupt
+from nanoshell.command.aside import Aside
 from nanoshell.command.render import counted
 from nanoshell.errors import Interrupted
 
 if TYPE_CHECKING:
     from nanoshell.command.result import Screen
+    from nanoshell.generation.request import GeneratedToken
+    from nanoshell.generation.row import Generation
     from nanoshell.reply import Reply
     from nanoshell.session import Session
 
+T = TypeVar("T")
 
 PATIENCE_SECONDS = 0.4
 """How long a person waits without wondering."""
+
+LEFT_BEHIND = "its step did not end; the model is loaded anew when it is needed"
+
+_WHY = {
+    "": " · interrupted",
+    "interrupted": " · interrupted",
+    "length": " · cut at max_tokens",
+    "context": " · context is full",
+}
+
+
+class ReplyDocument(TypedDict):
+    """A reply as scripts get it: the message, why it ended, and its figures.
+
+    ``reused_tokens`` of the ``prompt_tokens`` were known from the last turn; the oldest ``dropped_turns`` did
+    not fit into the model's context. ``seed`` repeats the reply.
+    """
+
+    role: str
+    content: str
+    finish_reason: str
+    stop_reason: str | None
+    tokens: int
+    prompt_tokens: int
+    reused_tokens: int
+    tokens_per_second: float
+    dropped_turns: int
+    seed: int
 
 
 @contextlib.contextmanager
@@ -38,6 +70,14 @@ def patience(screen: Screen, label: str) -> Iterator[None]:
         status.stop()
 
 
+def awaited(items: Iterator[T], screen: Screen, label: str = "reading the prompt") -> Iterator[T]:
+    """Yield ``items``, with `patience` while the first of them is waited for."""
+    with patience(screen, label):
+        first = list(islice(items, 1))
+    yield from first
+    yield from items
+
+
 class ReplyStream:
     """A `Stream` of the assistant's next turn; ``start`` begins it and returns its `Reply`."""
 
@@ -51,39 +91,62 @@ class ReplyStream:
         if reply.dropped:
             oldest = counted(reply.dropped, "turn")
             screen.note(f"the context is full: the model no longer sees the oldest {oldest}")
+        special = reply.special_ids
         written = ""
-        with on_interrupt(reply.generation.interrupt):
-            for token in reply:
-                screen.write(token.text)
+        with _aside(reply) as aside:
+            for token in awaited(iter(reply), screen):
+                screen.flow(token.text, "nano.special" if token.id in special else "")
                 written = token.text or written
         if not written.endswith("\n"):
-            screen.write("\n")
+            screen.flow("\n")
+        if reply.trouble:
+            screen.note(reply.trouble)
         generation = reply.generation
-        stopped = generation.finish_reason == "interrupted"
-        why = {"interrupted": " · stopped", "length": " · cut at max_tokens", "context": " · context is full"}
-        if generation.finish_reason == "stop" and not generation.ids:
-            screen.note("the model ended its reply at once")
-            return
-        speed = f" · {generation.tokens_per_second:.0f} tokens/s" if generation.ids else ""
-        screen.note(f"{counted(len(generation.ids), 'token')}{speed}{why.get(generation.finish_reason, '')}")
-        if stopped and not screen.prompt:
+        screen.note(speed_note(generation))
+        if aside.left_behind:
+            reply.leave_behind()
+            screen.note(LEFT_BEHIND)
+        if generation.finish_reason in ("", "interrupted") and not screen.prompt:
             raise Interrupted
 
-    def lines(self) -> Iterator[Any]:
+    def lines(self) -> Iterator[ReplyDocument]:
         yield self.document()
 
-    def document(self) -> Any:
+    def document(self) -> ReplyDocument:
         """Return the reply as `reply_document` does."""
         reply = self._start()
-        with on_interrupt(reply.generation.interrupt):
-            for _ in reply:
-                pass
-        if reply.generation.finish_reason == "interrupted":
+        answer_aside(reply)
+        if reply.generation.finish_reason in ("", "interrupted"):
             raise Interrupted
         return reply_document(reply)
 
 
-def reply_document(reply: Reply) -> dict[str, Any]:
+def answer_aside(reply: Reply) -> None:
+    """Let the whole ``reply`` be written. Ctrl-C keeps what has come; a second one waits no longer."""
+    with _aside(reply) as aside:
+        for _ in reply:
+            pass
+    if aside.left_behind:
+        reply.leave_behind()
+
+
+def speed_note(generation: Generation) -> str:
+    """Return the quiet line below a text: its tokens, their speed, and why it ended, if not by itself."""
+    if generation.finish_reason == "stop" and not generation.ids:
+        return "the model ended its reply at once"
+    speed = f" · {generation.tokens_per_second:,.0f} tokens/s" if generation.ids else ""
+    count = counted(len(generation.ids), "token")
+    return f"{count}{speed}{_WHY.get(generation.finish_reason, '')}"
+
+
+def _aside(reply: Reply) -> Aside[GeneratedToken]:
+    """Return the tokens of ``reply`` computed aside, and let the reply take them from there."""
+    aside = Aside(iter(reply.generation), reply.generation.interrupt)
+    reply.tokens = aside
+    return aside
+
+
+def reply_document(reply: Reply) -> ReplyDocument:
     """Return a reply that has ended as scripts get it: the message, why it ended, and its figures."""
     generation = reply.generation
     return {
