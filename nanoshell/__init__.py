@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         export_conversation as export_conversation,
         import_conversation as import_conversation,
     )
+    from nanoshell.command.aside import Aside as Aside
     from nanoshell.command.complete import (
         COMMAND as COMMAND,
         CONFIG_KEY as CONFIG_KEY,
@@ -54,7 +55,16 @@ if TYPE_CHECKING:
         stay_at_prompt as stay_at_prompt,
     )
     from nanoshell.command.spec import CommandSheet as CommandSheet, describe as describe
-    from nanoshell.command.turn import ReplyStream as ReplyStream, reply_document as reply_document
+    from nanoshell.command.tables import new_table as new_table
+    from nanoshell.command.turn import (
+        LEFT_BEHIND as LEFT_BEHIND,
+        ReplyDocument as ReplyDocument,
+        ReplyStream as ReplyStream,
+        answer_aside as answer_aside,
+        awaited as awaited,
+        reply_document as reply_document,
+        speed_note as speed_note,
+    )
     from nanoshell.data.corpus import Corpus as Corpus, prepare_corpus as prepare_corpus, tokenize as tokenize
     from nanoshell.data.download import (
         Download as Download,
@@ -93,7 +103,7 @@ if TYPE_CHECKING:
         nearest as nearest,
         unknown_name as unknown_name,
     )
-    from nanoshell.files import write_text as write_text
+    from nanoshell.files import storage_error as storage_error, write_text as write_text
     from nanoshell.generation.batch import Batch as Batch
     from nanoshell.generation.cuts import (
         min_p as min_p,
@@ -122,6 +132,7 @@ if TYPE_CHECKING:
     )
     from nanoshell.inspection.attention import (
         attending_layers as attending_layers,
+        attention_layer as attention_layer,
         attention_map as attention_map,
     )
     from nanoshell.inspection.costs import (
@@ -214,6 +225,7 @@ if TYPE_CHECKING:
         without_echo as without_echo,
     )
     from nanoshell.session import Session as Session, open_session as open_session
+    from nanoshell.settings import SettingsProblem as SettingsProblem
     from nanoshell.spelling import typed as typed
     from nanoshell.tokenizer.base import Tokenizer as Tokenizer
     from nanoshell.tokenizer.bpe import cl100k_base as cl100k_base
@@ -246,6 +258,7 @@ if TYPE_CHECKING:
     from nanoshell.training.worker import run_worker as run_worker
 
 _HOME = {
+    "Aside": "nanoshell.command.aside",
     "Backend": "nanoshell.model.backend",
     "Batch": "nanoshell.generation.batch",
     "COMMAND": "nanoshell.command.complete",
@@ -276,6 +289,7 @@ _HOME = {
     "GroupedQueryAttention": "nanoshell.model.attention",
     "InferenceMemory": "nanoshell.inspection.costs",
     "Interrupted": "nanoshell.errors",
+    "LEFT_BEHIND": "nanoshell.command.turn",
     "LayerState": "nanoshell.model.cache",
     "LeaveShell": "nanoshell.command.result",
     "LoadedModel": "nanoshell.loading",
@@ -319,6 +333,7 @@ _HOME = {
     "RegisterTokenizer": "nanoshell.plugin.hookspecs",
     "RemoteSource": "nanoshell.data.source",
     "Reply": "nanoshell.reply",
+    "ReplyDocument": "nanoshell.command.turn",
     "ReplyOptions": "nanoshell.reply",
     "ReplyStream": "nanoshell.command.turn",
     "RoleTemplate": "nanoshell.chat.template",
@@ -334,6 +349,7 @@ _HOME = {
     "SOURCE": "nanoshell.command.complete",
     "Screen": "nanoshell.command.result",
     "Session": "nanoshell.session",
+    "SettingsProblem": "nanoshell.settings",
     "SilentNarrator": "nanoshell.narrator",
     "SourceInfo": "nanoshell.data.source",
     "SquaredReLU": "nanoshell.model.layers",
@@ -357,8 +373,11 @@ _HOME = {
     "UsageError": "nanoshell.errors",
     "WrittenText": "nanoshell.generation.request",
     "adamw": "nanoshell.training.optimizer",
+    "answer_aside": "nanoshell.command.turn",
     "attending_layers": "nanoshell.inspection.attention",
+    "attention_layer": "nanoshell.inspection.attention",
     "attention_map": "nanoshell.inspection.attention",
+    "awaited": "nanoshell.command.turn",
     "cache_dir": "nanoshell.paths",
     "check_plugins": "nanoshell.plugin.checkup",
     "check_tokens": "nanoshell.data.tokens",
@@ -370,8 +389,8 @@ _HOME = {
     "config_keys": "nanoshell.training.keys",
     "count_parameters": "nanoshell.model.transformer",
     "data_dir": "nanoshell.paths",
-    "download": "nanoshell.data.download",
     "describe": "nanoshell.command.spec",
+    "download": "nanoshell.data.download",
     "dry": "nanoshell.generation.dry",
     "dynamic_temperature": "nanoshell.generation.temperature",
     "effective_events": "nanoshell.runs.events",
@@ -400,6 +419,7 @@ _HOME = {
     "mirostat": "nanoshell.generation.mirostat",
     "muon": "nanoshell.training.muon",
     "nearest": "nanoshell.errors",
+    "new_table": "nanoshell.command.tables",
     "next_scores": "nanoshell.inspection.scores",
     "offline_reason": "nanoshell.data.download",
     "on_interrupt": "nanoshell.command.interrupt",
@@ -429,9 +449,11 @@ _HOME = {
     "sampled_probabilities": "nanoshell.inspection.scores",
     "settable_key": "nanoshell.training.settable",
     "source_of": "nanoshell.tokenizer.store",
+    "speed_note": "nanoshell.command.turn",
     "start_run": "nanoshell.training.launch",
     "stay_at_prompt": "nanoshell.command.result",
     "step_event": "nanoshell.runs.telling",
+    "storage_error": "nanoshell.files",
     "tell": "nanoshell.runs.telling",
     "tell_changes": "nanoshell.runs.telling",
     "tell_evaluation": "nanoshell.runs.telling",

@@ -32,7 +32,7 @@ def attention_map(model: Transformer, ids: Sequence[int], layer: int | None = No
     from the queries and keys that this one makes of what they hand it. Raises `UsageError` for a layer that
     is not there or does not attend, and `NanoshellError` for more ids than positions.
     """
-    index = check_layer(model, layer)
+    index = attention_layer(model, layer)
     if len(ids) > model.config.max_seq_len:
         raise NanoshellError(
             f"the text has {len(ids):,} tokens, and the model has {model.config.max_seq_len:,} positions"
@@ -46,7 +46,7 @@ def attention_map(model: Transformer, ids: Sequence[int], layer: int | None = No
         return weights[0].to("cpu", torch.float32)
 
 
-def check_layer(model: Transformer, layer: int | None) -> int:
+def attention_layer(model: Transformer, layer: int | None) -> int:
     """Return ``layer``, or the last that attends. Raises `UsageError` that names those that do."""
     attending, count = attending_layers(model), len(model.layers)
     if not attending:
