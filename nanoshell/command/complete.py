@@ -24,19 +24,30 @@ else:
 Offer = tuple[str, str]
 """A name and one line about it."""
 
+_YAML = (".yaml", ".yml")
+
 MOST_RUNS = 40
 """Newest runs that are offered: the status of each is read from its files."""
 
 
 class NameType(TextType):
-    """A name among those that ``names(session, incomplete)`` yields now; ``files`` offers paths as well."""
+    """A name among those that ``names(session, incomplete)`` yields now.
+
+    ``files`` ("file" or "dir") offers paths as well, at the prompt only files with one of ``endings``.
+    """
 
     def __init__(
-        self, name: str, names: Callable[[Session, str], Iterable[Offer]], *, files: str | None = None
+        self,
+        name: str,
+        names: Callable[[Session, str], Iterable[Offer]],
+        *,
+        files: str | None = None,
+        endings: tuple[str, ...] = (),
     ) -> None:
         self.name = name
         self._names = names
         self._files = files
+        self._endings = endings
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str | None:
         return None if isinstance(param, click.Argument) else self.name.upper()
@@ -50,7 +61,9 @@ class NameType(TextType):
             for name, summary in _quietly(self._names, ctx.obj, incomplete)
             if name.startswith(incomplete)
         ]
-        return [*found, CompletionItem(incomplete, type=self._files)] if self._files else found
+        if self._files:
+            found.append(CompletionItem(incomplete, type=self._files, endings=self._endings))
+        return found
 
     def __repr__(self) -> str:
         return self.name.upper()
@@ -76,7 +89,10 @@ def _quietly(names: Callable[[Session, str], Iterable[Offer]], session: Any, inc
         return []
     try:
         return list(names(session, incomplete))
-    except Exception:  # whatever a plugin or a folder does: no completion is better than a broken prompt
+    except (
+        Exception,
+        SystemExit,
+    ):  # whatever a plugin or a folder does: no completion is better than a broken prompt
         return []
 
 
@@ -87,7 +103,7 @@ def _presets(_session: Session, _incomplete: str) -> Iterator[Offer]:
     seen: set[str] = set()
     for folder in preset_dirs():
         for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-            if path.suffix in (".yaml", ".yml") and path.is_file() and path.stem not in seen:
+            if path.suffix in _YAML and path.is_file() and path.stem not in seen:
                 seen.add(path.stem)
                 first = path.read_text("utf-8", "replace").partition("\n")[0]
                 yield path.stem, first.lstrip("# ") if first.startswith("#") else str(path)
@@ -206,7 +222,7 @@ def _registered(kind: str, session: Session, _incomplete: str) -> Iterator[Offer
 
 
 CONFIG_KEY = NameType("key=value", _config_keys)
-PRESET = NameType("preset", _presets, files="file")
+PRESET = NameType("preset", _presets, files="file", endings=_YAML)
 RUN = NameType("run", _runs)
 MODEL = NameType("model", _models, files="dir")
 SOURCE = NameType("source", _sources, files="file")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Container, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import click
 
@@ -90,7 +90,7 @@ def split_raw(command: click.Command, rest: str) -> list[str]:
     ``--`` ends the options. ``:system --json You're "kind"`` gives ``["--json", "--", "You're \"kind\""]``.
     """
     options: list[str] = []
-    takes_value = _options(command)
+    takes_value = option_values(command)
     while (match := _FIRST_WORD.match(rest)) and match[1].startswith("-"):
         word, after = match[1], rest[match.end() :]
         if word == "--":
@@ -120,7 +120,7 @@ def keep_numbers(command: click.Command, args: Sequence[str]) -> list[str]:
 
     ``["penalty_window", "-1", "--json"]`` gives ``["--json", "--", "penalty_window", "-1"]``.
     """
-    takes_value = _options(command)
+    takes_value = option_values(command)
     options, plain = _part(command, args)
     numbers = any(_is_number(word, takes_value) for word in plain)
     return [*options, "--", *plain] if numbers else list(args)
@@ -128,7 +128,7 @@ def keep_numbers(command: click.Command, args: Sequence[str]) -> list[str]:
 
 def _part(command: click.Command, args: Sequence[str]) -> tuple[list[str], list[str]]:
     """Return the options of ``args`` with their values, and all other words."""
-    takes_value = _options(command)
+    takes_value = option_values(command)
     options: list[str] = []
     plain: list[str] = []
     rest = list(args)
@@ -156,6 +156,22 @@ def open_word(text: str) -> tuple[list[str], str, int]:
     return (read.words, read.open_word, read.start) if read.inside else (read.words, "", len(text))
 
 
+@dataclass(frozen=True)
+class Word:
+    """A word of a line, without its quotes, and where it stands there with them."""
+
+    text: str
+    start: int
+    end: int
+
+
+def placed_words(text: str) -> list[Word]:
+    """Return the words of ``text``, a line being typed, in which the last quote may be open."""
+    read = _read(text)
+    found = [Word(word, start, end) for word, (start, end) in zip(read.words, read.spans, strict=True)]
+    return [*found, Word(read.open_word, read.start, len(text))] if read.inside else found
+
+
 @dataclass
 class _Reading:
     """What was read of a line: the complete ``words``, and the one that it ends ``inside`` of.
@@ -164,6 +180,7 @@ class _Reading:
     """
 
     words: list[str]
+    spans: list[tuple[int, int]] = field(default_factory=list)
     open_word: str = ""
     start: int = 0
     inside: bool = False
@@ -202,6 +219,7 @@ def _read(text: str) -> _Reading:
             quote = char
         elif not quote and char.isspace():
             read.words.append(read.open_word)
+            read.spans.append((read.start, position))
             read.inside = False
         else:
             read.open_word += char
@@ -219,7 +237,7 @@ def _is_number(word: str, options: Container[str]) -> bool:
     return _NEGATIVE.fullmatch(word) is not None and word not in options
 
 
-def _options(command: click.Command) -> dict[str, int]:
+def option_values(command: click.Command) -> dict[str, int]:
     """Map each spelling of an option of ``command`` to how many values it takes."""
     found = {"--help": 0, "-h": 0}
     for param in command.params:

@@ -3,35 +3,41 @@
 from __future__ import annotations
 
 import asyncio
+import os
+from collections.abc import Callable
 from typing import TYPE_CHECKING
-
-from prompt_toolkit import PromptSession
-from prompt_toolkit.application import get_app_or_none
-from prompt_toolkit.auto_suggest import AutoSuggestFromHistory
-from prompt_toolkit.patch_stdout import patch_stdout
 
 from nanoshell.command.render import TerminalScreen, write_note
 from nanoshell.command.script import run_line
 from nanoshell.repl import toolbar, welcome
-from nanoshell.repl.completer import CommandCompleter
-from nanoshell.repl.history import open_history
 
 if TYPE_CHECKING:
+    from prompt_toolkit import PromptSession
+
     from nanoshell.session import Session
 
-PROMPT = "nanoshell> "
 HINT = "Ctrl-D or :quit leaves, :help lists the commands"
+
+ReadLine = Callable[[], str]
+"""Returns the next line; raises `KeyboardInterrupt` for Ctrl-C and `EOFError` for Ctrl-D."""
 
 
 def run_prompt(session: Session, *, debug: bool = False) -> int:
     """Take lines until the user leaves, and return the exit code. Runs that were started go on."""
     watch = toolbar.RunWatch(session)
-    prompt = build_prompt(session, watch)
+    read = _plain_reader() if _is_dumb() else _editing_reader(session, watch)
     for line in welcome.greeting(session):
         write_note(line)
     while True:
-        text = _read(prompt, session, watch)
-        if text is None:
+        for line in watch.poll(now=True):
+            write_note(line)
+        try:
+            text = read()
+        except KeyboardInterrupt as interrupt:
+            if not interrupt.args:
+                write_note(HINT)
+            continue
+        except EOFError:
             break
         if text.strip():
             outcome = run_line(session, text, TerminalScreen(prompt=True), debug=debug)
@@ -42,40 +48,45 @@ def run_prompt(session: Session, *, debug: bool = False) -> int:
     return 0
 
 
-def build_prompt(session: Session, watch: toolbar.RunWatch) -> PromptSession[str]:
-    """Return the line editor: completion, history, suggestions and the toolbar."""
-    prompt: PromptSession[str] = PromptSession(
-        message=PROMPT,
-        completer=CommandCompleter(session),
-        complete_in_thread=True,
-        auto_suggest=AutoSuggestFromHistory(),
-        history=open_history(keep=session.history),
-        enable_suspend=True,
-        reserve_space_for_menu=6,
-    )
-    prompt.bottom_toolbar = lambda: toolbar.text(session, watch, prompt.output.get_size().columns)
-    return prompt
+def _is_dumb() -> bool:
+    """Return whether the terminal cannot draw: its own editing of a line is the better one then."""
+    return os.environ.get("TERM", "").lower() in ("dumb", "unknown")
 
 
-def _read(prompt: PromptSession[str], session: Session, watch: toolbar.RunWatch) -> str | None:
-    """Return the next line, an empty one after Ctrl-C, or None when the user leaves."""
-    for line in watch.poll(now=True):
-        write_note(line)
-    try:
-        with patch_stdout(raw=True):
-            return prompt.prompt(pre_run=lambda: _follow_runs(watch))
-    except KeyboardInterrupt:
-        if not prompt.default_buffer.text:
-            write_note(HINT)
-        return ""
-    except EOFError:
-        return None
+def _plain_reader() -> ReadLine:
+    from nanoshell.command.words import is_open_block
+
+    def read() -> str:
+        text = input("nanoshell> ")
+        while is_open_block(text):
+            text += "\n" + input("... ")
+        return text
+
+    return read
 
 
-def _follow_runs(watch: toolbar.RunWatch) -> None:
+def _editing_reader(session: Session, watch: toolbar.RunWatch) -> ReadLine:
+    """Return what reads a line in the editor. Ctrl-C carries the text that it clears, if any."""
+    from prompt_toolkit.patch_stdout import patch_stdout
+
+    from nanoshell.repl.editor import build_prompt, use_keys
+
+    prompt = build_prompt(session, lambda width: toolbar.text(session, watch, width))
+
+    def read() -> str:
+        use_keys(prompt, session.settings.text("keys"))
+        try:
+            with patch_stdout(raw=True):
+                return prompt.prompt(pre_run=lambda: _follow_runs(prompt, watch))
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(*filter(None, [prompt.default_buffer.text])) from None
+
+    return read
+
+
+def _follow_runs(prompt: PromptSession[str], watch: toolbar.RunWatch) -> None:
     """While a run goes on, refresh the toolbar once a second and say its news above the prompt."""
-    app = get_app_or_none()
-    if app is None or not watch.active:
+    if not watch.active:
         return
 
     async def follow() -> None:
@@ -83,6 +94,6 @@ def _follow_runs(watch: toolbar.RunWatch) -> None:
             await asyncio.sleep(toolbar.REFRESH_SECONDS)
             for line in watch.poll(now=True):
                 write_note(line)
-            app.invalidate()
+            prompt.app.invalidate()
 
-    app.create_background_task(follow())
+    prompt.app.create_background_task(follow())
