@@ -234,6 +234,15 @@ class Session:
             )
         return self._load(self.locate_model(self.model_name))
 
+    @property
+    def loaded(self) -> LoadedModel | None:
+        """The model that is in memory, chosen or not; None where none is. Asking loads nothing."""
+        return self._loaded
+
+    def abandon_model(self) -> None:
+        """Let go of the model in memory, which somebody may still be at work with: the next is loaded anew."""
+        self._loaded = None
+
     def backend(self) -> Backend:
         """Return the backend of the ``device`` setting. Raises `DeviceError`."""
         from nanoshell.model.backend import choose_backend
@@ -357,7 +366,7 @@ def open_session(
     With ``plugins``, which are loaded already, none are. Without ``load_others`` none but ours are imported,
     as `load_plugins` says.
     """
-    settings = Settings(paths.config_dir() / "settings.toml")
+    settings = Settings(paths.config_dir() / "settings.toml", forgiving=True)
     disabled = settings.get("disabled_plugins")
     if plugins is None:
         plugins = load_plugins(
@@ -371,6 +380,8 @@ def open_session(
         parse = number(entry.name, **bounds)
         settings.define(Setting(entry.name, entry.options["default"], parse, entry.summary, "sampling"))
     session = Session(plugins, settings, history, narrator or SilentNarrator())
+    for line in settings.complaints():
+        session.narrator.note(line)
     if history and isinstance(data := last_state().get("data"), str):
         session.data = data
     return session

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -12,6 +12,8 @@ from types import MappingProxyType
 from nanoshell.dtypes import DTYPE_ALIASES, DTYPES
 from nanoshell.errors import ConfigError, UsageError, unknown_name
 from nanoshell.files import atomic_write
+from nanoshell.settings_text import line_of, syntax_error, with_value
+from nanoshell.spelling import typed
 from nanoshell.theme import THEMES
 
 Value = str | int | float | bool | list[str]
@@ -122,31 +124,89 @@ CORE_SETTINGS = (
 )
 
 
+@dataclass(frozen=True)
+class SettingsProblem:
+    """What is wrong with a settings file: on which line, counted from 1, where that is known.
+
+    ``fatal`` says that nothing of the file can be read, else one value has its default instead.
+    """
+
+    line: int | None
+    message: str
+    hint: str = ""
+    fatal: bool = False
+
+
 class Settings:
     """Values by name over their defaults; `set` checks and keeps them.
 
-    Names in the file that nothing here knows are kept as they are: their plugin may be absent today.
+    Names in the file that nothing here knows are kept as they are: their plugin may be absent today. What
+    cannot be used in it raises `ConfigError`; where the settings are ``forgiving``, it is left out, and
+    ``problems`` lists it.
     """
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(self, path: Path | None, *, forgiving: bool = False) -> None:
         self.path = path
+        self.problems: list[SettingsProblem] = []
+        self._forgiving = forgiving
         self._known: dict[str, Setting] = {}
         self._values: dict[str, Value] = {}
         self._temporary: dict[str, Value] = {}
-        self._pending = self._read()
-        for setting in CORE_SETTINGS:
+        self._pending: dict[str, Value] = {}
+        self.reload(CORE_SETTINGS)
+
+    def reload(self, known: Iterable[Setting] = ()) -> None:
+        """Read the file again, for the settings that are defined and those in ``known``."""
+        settings = [*self._known.values(), *known]
+        self.problems = []
+        self._values = {}
+        self._pending, problem = self._load()
+        if problem is not None:
+            if not self._forgiving:
+                raise ConfigError(problem.message, hint=problem.hint)
+            self.problems.append(problem)
+        for setting in settings:
             self.define(setting)
+
+    def template(self) -> str:
+        """Return the text of a settings file that sets nothing, and names all that can be set."""
+        import tomli_w
+
+        lines = [
+            f"# {tomli_w.dumps({setting.name: setting.default}).strip()}  # {setting.summary}"
+            for setting in self._known.values()
+        ]
+        return "\n".join(["# Settings of nanoshell. Take away the first # of a line to set it.", "", *lines, ""])
+
+    def complaints(self) -> list[str]:
+        """Return a line for each of ``problems``, with what is used instead and what to do."""
+        mend = f"mend it with: {typed('config edit')}"
+        return [
+            f"{problem.message}; the defaults are used; {mend}"
+            if problem.fatal
+            else f"{self.path}:{problem.line or 1}: {problem.message}; its default is used; {mend}"
+            for problem in self.problems
+        ]
+
+    @property
+    def unknown_names(self) -> list[str]:
+        """The names in the file that no setting has."""
+        return list(self._pending)
 
     def define(self, setting: Setting) -> None:
         """Make ``setting`` known, and take its value from the file where the file has one."""
         self._known[setting.name] = setting
-        if setting.name in self._pending:
-            stored = self._pending.pop(setting.name)
-            written = ",".join(map(str, stored)) if isinstance(stored, list) else str(stored)
-            try:
-                self._values[setting.name] = setting.parse(written)
-            except UsageError as error:
+        if setting.name not in self._pending:
+            return
+        stored = self._pending.pop(setting.name)
+        written = ",".join(map(str, stored)) if isinstance(stored, list) else str(stored)
+        try:
+            self._values[setting.name] = setting.parse(written)
+        except UsageError as error:
+            if not self._forgiving:
                 raise ConfigError(f"{self.path}: {error.message}", hint=error.hint) from None
+            line = line_of(self._text(), setting.name)
+            self.problems.append(SettingsProblem(line, error.message, error.hint))
 
     def get(self, name: str) -> Value:
         """Return the value of ``name``, or its default. Raises `UnknownNameError`."""
@@ -214,27 +274,38 @@ class Settings:
         """Change one name in the file as it is now: another shell may have changed others meanwhile."""
         if self.path is None:
             return
-        import tomli_w
-
-        stored = {key: kept for key, kept in self._read().items() if key != name}
-        if value is not None:
-            stored[name] = value
+        self._read()  # what cannot be read is not written over
+        text = with_value(self._text(), name, value)
         with atomic_write(self.path, private=True) as file:
-            file.write(tomli_w.dumps(stored).encode())
+            file.write(text.encode())
 
     def _setting(self, name: str) -> Setting:
         if name not in self._known:
             raise unknown_name("setting", name, self._known)
         return self._known[name]
 
+    def _text(self) -> str:
+        return self.path.read_text("utf-8") if self.path is not None and self.path.exists() else ""
+
     def _read(self) -> dict[str, Value]:
-        if self.path is None or not self.path.exists():
-            return {}
+        values, problem = self._load()
+        if problem is not None:
+            raise ConfigError(problem.message, hint=problem.hint)
+        return values
+
+    def _load(self) -> tuple[dict[str, Value], SettingsProblem | None]:
+        """Return what the file holds, and why it holds nothing where it cannot be read."""
         import tomllib
 
+        hint = f"mend the file, or move it away: {self.path}"
         try:
-            return tomllib.loads(self.path.read_text("utf-8"))
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
-            raise ConfigError(
-                f"cannot read the settings in {self.path}: {error}", hint="mend the file, or move it away"
-            ) from None
+            text = self._text()
+            return tomllib.loads(text), None
+        except tomllib.TOMLDecodeError as error:
+            line, what = syntax_error(error, text)
+            where = f"{self.path}:{line}" if line else str(self.path)
+            return {}, SettingsProblem(line, f"cannot read the settings: {where}: {what}", hint, fatal=True)
+        except (UnicodeDecodeError, OSError) as error:
+            why = "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else error.strerror
+            message = f"cannot read the settings: {self.path}: {why}"
+            return {}, SettingsProblem(None, message, hint, fatal=True)

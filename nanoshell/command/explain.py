@@ -8,7 +8,7 @@ import traceback
 
 import click
 
-from nanoshell.command.render import colour, harmless, wrapped
+from nanoshell.command.render import say
 from nanoshell.errors import Interrupted, NanoshellError, UsageError, nearest
 
 BROKEN_PIPE = 141
@@ -58,25 +58,18 @@ def exit_code(error: BaseException, explained: NanoshellError | None) -> int:
 
 def report(error: NanoshellError, *, where: str = "") -> None:
     """Print ``error`` on stderr: the message, ``where`` (``file:line``) before it, and the hint below."""
-    terminal, coloured = sys.stderr.isatty(), colour(sys.stderr)
-    label = "" if isinstance(error, Interrupted) else "error: "  # what the user asked for is no error
-    text = wrapped(f"{label}{where + ': ' if where else ''}{_clean(error.message, terminal)}") + "\n"
-    if label and coloured:
-        text = f"\x1b[1;31merror:\x1b[0m{text[len('error:') :]}"
+    message = f"{where}: {error.message}" if where else error.message
+    if isinstance(error, Interrupted):  # what the user asked for is no error
+        say(message, "warning")
+    else:
+        say(message, "error", label="error: ")
     if error.hint:
-        hint = wrapped(_clean(error.hint, terminal), "  ")
-        text += f"\x1b[2m{hint}\x1b[0m\n" if coloured else f"{hint}\n"
-    sys.stderr.write(text)
-    sys.stderr.flush()
+        say(error.hint, "quiet", indent="  ")
 
 
 def report_traceback(error: BaseException) -> None:
     """Print the traceback of ``error`` on stderr."""
     traceback.print_exception(error)
-
-
-def _clean(text: str, terminal: bool) -> str:
-    return harmless(text) if terminal else text
 
 
 def _explain_abort(error: click.Abort) -> NanoshellError:

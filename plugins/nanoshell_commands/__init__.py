@@ -24,6 +24,7 @@ def register_commands(register: RegisterCommand) -> None:
     _register_data(register)
     _register_training(register)
     _register_sampling(register)
+    _register_inside(register)
     _register_chat(register)
     _register_session(register)
 
@@ -67,6 +68,15 @@ def _register_sampling(register: RegisterCommand) -> None:
     register(sample.sample, group="Sampling", examples=sample.EXAMPLES, aliases=("generate",))
 
 
+def _register_inside(register: RegisterCommand) -> None:
+    from nanoshell_commands import attention, losses, next_token, why
+
+    register(next_token.next_tokens, group="Inside", examples=next_token.EXAMPLES)
+    register(why.why, group="Inside", examples=why.EXAMPLES)
+    register(losses.loss, group="Inside", examples=losses.EXAMPLES)
+    register(attention.attention, group="Inside", examples=attention.EXAMPLES)
+
+
 def _register_chat(register: RegisterCommand) -> None:
     from nanoshell_commands import chat, conversation
 
@@ -83,10 +93,12 @@ def _register_chat(register: RegisterCommand) -> None:
 
 
 def _register_session(register: RegisterCommand) -> None:
-    from nanoshell_commands import device, plugins, settings
+    from nanoshell_commands import completion, config, device, plugin, settings
 
     register(settings.set_value, group="Session", examples=settings.SET_EXAMPLES)
     register(settings.show_values, group="Session", examples=settings.SHOW_EXAMPLES)
     register(settings.unset_value, group="Session", examples=settings.UNSET_EXAMPLES)
+    register(config.config, group="Session", examples=config.EXAMPLES)
+    register(completion.completion, group="Session", examples=completion.EXAMPLES)
     register(device.device, group="Session", examples=device.EXAMPLES)
-    register(plugins.plugins, group="Session", examples=plugins.EXAMPLES)
+    register(plugin.plugin, group="Session", examples=plugin.EXAMPLES, aliases=("plugins",))
