@@ -1,4 +1,4 @@
-"""The plugin nanoshell_splintr: cl100k_base in every respect but the time, and plain words without splintr."""
+"""The plugin nanoshell_splintr: cl100k_base in every respect but the time, and plain words without it."""
 
 from __future__ import annotations
 
@@ -19,8 +19,19 @@ TEXTS = st.one_of(
     st.text(st.characters(), max_size=20),  # surrogates among them
     st.lists(
         st.sampled_from(
-            ["<|endoftext|>", "<|system|>", "<|", "|>", " ", "\n", "don't", "  ", "12345", "naïve", "你好", "\t"]
-            + ["\U0001f30d", "\ud800", "\udc00", "THE", "e\u0301", "\x00"]
+            [
+                "<|endoftext|>",
+                "<|system|>",
+                "<|",
+                "|>",
+                "\n",
+                "don't",
+                "  ",
+                "123456",
+                "naïve",
+                "\ud800",
+                "\udc00",
+            ]
         ),
         max_size=24,
     ).map("".join),
