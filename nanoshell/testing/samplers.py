@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 RULES = MappingProxyType(
     {
-        "builds": "factory(value, **uses) returns a step of logits (batch, vocab) and history (batch, seq)",
+        "builds": "factory(value, **uses) returns a step of float32 logits (batch, vocab) and ids (batch, seq)",
         "shape": "the logits that it returns have the shape and the dtype of those that it was given",
         "numbers": "no logit that it returns is NaN or plus infinity",
         "forbidden": "a logit of minus infinity stays minus infinity: what is forbidden stays forbidden",
@@ -71,7 +71,6 @@ def _cases(vocabulary: int) -> Iterator[tuple[str, Tensor]]:
     yield "ordinary", 3 * random
     yield "large", 1e4 * random
     yield "equal", torch.zeros(2, vocabulary)
-    yield "bfloat16", (3 * random).bfloat16()
     cut = 3 * random.clone()
     cut[:, ::3] = -math.inf
     yield "partly forbidden", cut

@@ -23,7 +23,7 @@ RULES = MappingProxyType(
         "text": "a document's text can be written as UTF-8",
         "messages": "a document's messages have a known role and a text as their content",
         "ids": "a document's ids are whole numbers of one dimension, none of them negative",
-        "ends": "the last document does not continue: what continues is followed by more of it",
+        "ends": "the last document does not continue, unless it is ids: more of it must follow",
         "again": "documents() gives the same documents every time, also after a reader that stopped early",
         "token_file": "token_file() returns None, or the path of a .bin that exists",
         "refuses": "what cannot be opened or read is a NanoshellError that says why",
@@ -80,7 +80,8 @@ def _check_documents(contract: Contract, source: DataSource, limit: int) -> None
     for number, document in enumerate(found):
         _check_document(contract, document, f"document {number}")
     if len(found) < limit:
-        contract.must("ends", not found[-1].continues, f"the last of {len(found)} continues")
+        unfinished = found[-1].continues and found[-1].ids is None
+        contract.must("ends", not unfinished, f"the last of {len(found)} continues")
     with contract.keeping("again", "reading one document, and then all"):
         stopped = source.documents()
         next(iter(stopped))

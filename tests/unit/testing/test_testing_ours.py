@@ -127,6 +127,6 @@ def test_files_as_sources(nanoshell_dataset: TinyDataset, tmp_path: Path) -> Non
         check_source(OURS.sources.get("file"), spec, refuses=["nowhere.txt", "no/*.md"])
 
 
-@pytest.mark.parametrize("rest", ["", "chat", "chat,sentences"])
+@pytest.mark.parametrize("rest", ["", "chat", "combined"])
 def test_the_embedded_source(rest: str) -> None:
     check_source(OURS.sources.get("nano-start"), rest, refuses=["nothing-of-it"])
