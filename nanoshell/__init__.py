@@ -17,12 +17,13 @@ if TYPE_CHECKING:
     from nanoshell.chat.template import (
         ChatTemplate as ChatTemplate,
         Message as Message,
+        Origin as Origin,
         RoleTemplate as RoleTemplate,
         role_ids as role_ids,
     )
     from nanoshell.chat.transfer import (
-        export_conversation as export_conversation,
         import_conversation as import_conversation,
+        messages_line as messages_line,
     )
     from nanoshell.command.aside import Aside as Aside
     from nanoshell.command.complete import (
@@ -395,7 +396,6 @@ _HOME = {
     "dynamic_temperature": "nanoshell.generation.temperature",
     "effective_events": "nanoshell.runs.events",
     "expected_vocabulary": "nanoshell.training.request",
-    "export_conversation": "nanoshell.chat.transfer",
     "find_download": "nanoshell.data.download",
     "find_run": "nanoshell.runs.directory",
     "find_tokenizer": "nanoshell.tokenizer.store",

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from nanoshell import theme
 from nanoshell.command.complete import DEVICE, MODEL, SOURCE
 from nanoshell.command.group import HELP_OPTION_NAMES, HELP_WIDTH, CommandGroup
 from nanoshell.command.invoke import fail, perform, silence_stdout
@@ -139,6 +140,15 @@ def run(arguments: Sequence[str] | None = None) -> int:
     _wait_asleep()
     debug = "--debug" in args
     program = build()
+
+    def chosen_theme() -> str:
+        return program.opened.settings.text("theme") if program.opened is not None else theme.DEFAULT
+
+    with theme.chosen_by(chosen_theme):
+        return _carry_out(program, args, debug=debug)
+
+
+def _carry_out(program: Program, args: list[str], *, debug: bool) -> int:
     try:
         screen = TerminalScreen()
         if _completes_for_a_shell():

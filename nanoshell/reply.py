@@ -64,7 +64,7 @@ class Reply:
 
     def _keep(self) -> None:
         """Keep the reply; one that failed before it said anything is none."""
-        said = self.generation.finish_reason or self.generation.tokens
+        said = self.generation.finish_reason or self.generation.tokens or self.generation.interrupted
         message = self._message(ended=True) if said else None
         self.trouble = self._keeper.finish(message)
         if message is not None:

@@ -22,6 +22,15 @@ def importing_heavy() -> bool:
     return any(getattr(spec, "_initializing", False) for spec in specs)
 
 
+def catches_interrupts() -> bool:
+    """Return whether Ctrl-C is ours to answer: in the main thread, and where it is not ignored.
+
+    A shell starts the jobs behind ``&`` with SIGINT ignored, and so it stays.
+    """
+    ours = threading.current_thread() is threading.main_thread()
+    return ours and signal.getsignal(signal.SIGINT) not in (signal.SIG_IGN, None)
+
+
 @contextlib.contextmanager
 def interruptible() -> Iterator[None]:
     """Let Ctrl-C raise `KeyboardInterrupt` in the block, a moment late where a heavy import is under way."""
@@ -47,12 +56,8 @@ def on_interrupt(action: Callable[[], None]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _handling(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
-    """Make ``handler`` answer SIGINT in the block: in the main thread, and not where it is ignored.
-
-    A shell starts the jobs behind ``&`` with SIGINT ignored, and so it stays.
-    """
-    ours = threading.current_thread() is threading.main_thread()
-    if not ours or signal.getsignal(signal.SIGINT) in (signal.SIG_IGN, None):
+    """Make ``handler`` answer SIGINT in the block, where `catches_interrupts` allows that."""
+    if not catches_interrupts():
         yield
         return
     before = signal.signal(signal.SIGINT, handler)

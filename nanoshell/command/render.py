@@ -7,23 +7,32 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from functools import cached_property
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from pathlib import PurePath
 from textwrap import TextWrapper
 from typing import IO, TYPE_CHECKING, Any
 
+from nanoshell import theme
 from nanoshell.command.encode import dump
 from nanoshell.command.result import Stream
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
-PIPE_WIDTH = 300
-"""Columns of tables that no terminal shows: wide enough that a line stays one line."""
+    from nanoshell.command.flow import WordWrap
 
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\x80-\x9f]")
-_ENDING_SPACES = re.compile(r" +$", re.MULTILINE)
+_RICH_NAMES = {
+    "bar.complete": "accent",
+    "bar.finished": "good",
+    "bar.pulse": "accent",
+    "bar.back": "quiet",
+    "progress.download": "quiet",
+    "progress.remaining": "quiet",
+    "status.spinner": "accent",
+    "table.header": "heading",
+}
+"""Styles of rich's own that have colours beyond the sixteen, and the roles that they take."""
 
 
 class TerminalScreen:
@@ -31,6 +40,8 @@ class TerminalScreen:
 
     def __init__(self, *, prompt: bool = False) -> None:
         self._prompt = prompt
+        self._consoles: dict[Hashable, Console] = {}
+        self._wrap: WordWrap | None = None
 
     @property
     def prompt(self) -> bool:
@@ -38,29 +49,71 @@ class TerminalScreen:
 
     @property
     def live(self) -> bool:
-        return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+        return sys.stderr.isatty() and not _is_dumb() and not above_prompt(sys.stderr)
 
-    @cached_property
+    @property
     def out(self) -> Console:
-        return _console(stderr=False)
+        self._end_flow()
+        return self._console(stderr=False)
 
-    @cached_property
+    @property
     def err(self) -> Console:
-        return _console(stderr=True)
+        self._end_flow()
+        return self._console(stderr=True)
 
     def write(self, text: str, style: str = "") -> None:
         if not sys.stdout.isatty():
             sys.stdout.write(text)
-        elif style:
-            from rich.text import Text
-
-            self.out.print(Text(harmless(text), style), end="", soft_wrap=True)
         else:
-            sys.stdout.write(harmless(text))
+            self._end_flow()
+            sys.stdout.write(self._styled(harmless(text), style))
+            if self._wrap is not None:
+                self._wrap.written(harmless(text))
         sys.stdout.flush()
 
+    def flow(self, text: str, style: str = "") -> None:
+        if not sys.stdout.isatty() or _is_dumb():
+            self.write(text)
+            return
+        if self._wrap is None:
+            from nanoshell.command.flow import WordWrap
+
+            self._wrap = WordWrap(_columns)
+        self._put(self._wrap.push(harmless(text), style))
+
     def note(self, text: str) -> None:
+        self._end_flow()
         write_note(text)
+
+    def _end_flow(self) -> None:
+        """Write what `flow` holds back, before anything else is written."""
+        if self._wrap is not None:
+            self._put(self._wrap.flush())
+
+    def _put(self, pieces: list[tuple[str, str]]) -> None:
+        if pieces:  # in one piece: half of it is never on the screen
+            sys.stdout.write("".join(self._styled(text, style) for text, style in pieces))
+            sys.stdout.flush()
+
+    def _console(self, *, stderr: bool) -> Console:
+        stream = sys.stderr if stderr else sys.stdout
+        kind = (stderr, stream.isatty(), colour(stream), theme.chosen())
+        if kind not in self._consoles:
+            self._consoles[kind] = _console(stderr=stderr)
+        return self._consoles[kind]
+
+    def _styled(self, text: str, style: str) -> str:
+        """Return ``text`` as it is written to a terminal: with ``style`` where that shows colours."""
+        if not style or not text.strip("\n") or not colour(sys.stdout):
+            return text
+        if style.removeprefix(theme.PREFIX) in theme.ROLES:
+            return theme.painted(text, style.removeprefix(theme.PREFIX))
+        from rich.text import Text
+
+        console = self._console(stderr=False)
+        with console.capture() as captured:
+            console.print(Text(text, style), end="", soft_wrap=True)
+        return captured.get()
 
 
 def harmless(text: str) -> str:
@@ -74,8 +127,21 @@ def counted(amount: int, noun: str) -> str:
 
 
 def colour(stream: IO[str]) -> bool:
-    """Return whether ``stream`` is a terminal that is to show colours."""
-    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    """Return whether ``stream`` is a terminal that is to show colours, or any other style."""
+    return stream.isatty() and not os.environ.get("NO_COLOR") and not _is_dumb()
+
+
+def above_prompt(stream: IO[str]) -> bool:
+    """Return whether a line is being typed, and what is written to ``stream`` appears above it."""
+    return bool(getattr(stream, "above_prompt", False))
+
+
+def _is_dumb() -> bool:
+    return os.environ.get("TERM") in ("dumb", "unknown")
+
+
+def _columns() -> int:
+    return shutil.get_terminal_size().columns
 
 
 def wrapped(text: str, indent: str = "") -> str:
@@ -91,8 +157,21 @@ def wrapped(text: str, indent: str = "") -> str:
 
 def write_note(text: str) -> None:
     """Write a quiet line to stderr, as several where a terminal is narrower."""
-    plain = wrapped(harmless(text) if sys.stderr.isatty() else text)
-    sys.stderr.write(f"\x1b[2m{plain}\x1b[0m\n" if colour(sys.stderr) else f"{plain}\n")
+    say(text, "quiet")
+
+
+def say(text: str, role: str, *, label: str = "", indent: str = "") -> None:
+    """Write ``text`` as lines of stderr, in the style of ``role`` where that is a terminal.
+
+    With a ``label`` the style is that of the label before the text alone.
+    """
+    terminal, coloured = sys.stderr.isatty(), colour(sys.stderr)
+    plain = wrapped(label + (harmless(text) if terminal else text), indent)
+    if coloured and label:
+        plain = theme.painted(label.rstrip(), role) + plain[len(label.rstrip()) :]
+    elif coloured:
+        plain = theme.painted(plain, role)
+    sys.stderr.write(plain + "\n")
     sys.stderr.flush()
 
 
@@ -162,24 +241,19 @@ def _print_lines(lines: Iterator[Any]) -> None:
 
 
 def _console(*, stderr: bool) -> Console:
-    from rich.console import Console
+    from rich.theme import Theme
 
-    class PipeConsole(Console):
-        def print(self, *objects: Any, **options: Any) -> None:
-            if self.is_terminal:
-                super().print(*objects, **options)
-                return
-            with self.capture() as captured:  # a table fills its last column with spaces
-                super().print(*objects, **options)
-            self.file.write(_ENDING_SPACES.sub("", captured.get()))
-            self.file.flush()
+    from nanoshell.command.tables import PipeConsole
 
-        def on_broken_pipe(self) -> None:
-            raise BrokenPipeError
-
-    terminal = (sys.stderr if stderr else sys.stdout).isatty()
-    width = None if terminal or os.environ.get("COLUMNS") else PIPE_WIDTH
-    return PipeConsole(stderr=stderr, markup=False, emoji=False, highlight=False, width=width)
+    stream = sys.stderr if stderr else sys.stdout
+    styles = theme.rich_styles(theme.chosen())
+    own = {name: styles[theme.PREFIX + role] for name, role in _RICH_NAMES.items()}
+    return PipeConsole(
+        stderr=stderr,
+        theme=Theme({**own, **styles}),
+        terminal=stream.isatty(),
+        coloured=colour(stream),
+    )
 
 
 def _fields(value: Any) -> dict[str, Any]:
@@ -190,17 +264,18 @@ def _fields(value: Any) -> dict[str, Any]:
 
 
 def _table(columns: list[str] | None, rows: list[list[Any]]) -> RenderableType:
-    from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, show_header=columns is not None, header_style="bold", pad_edge=False)
+    from nanoshell.command.tables import new_table
+
+    table = new_table(show_header=columns is not None)
     for index, name in enumerate(columns or ["", ""]):
         numbers = columns is not None and any(_is_number(row[index]) for row in rows)
         table.add_column(
             Text(harmless(name.replace("_", " "))),
             justify="right" if numbers else "left",
             overflow="fold",
-            style="dim" if columns is None and index == 0 else "",
+            style="nano.quiet" if columns is None and index == 0 else "",
         )
     for row in rows:
         table.add_row(*(Text(harmless(_cell(member))) for member in row))

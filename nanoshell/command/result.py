@@ -48,7 +48,17 @@ class Screen(Protocol):
         """Whether this is the interactive prompt (a waiting command would block it)."""
 
     def write(self, text: str, style: str = "") -> None:
-        """Write ``text`` to stdout at once, as it is, without a newline; ``style`` is a rich style."""
+        """Write ``text`` to stdout at once, as it is, without a newline.
+
+        ``style`` is a role of the theme (``nano.special``) or a style as rich writes it (``bold``).
+        """
+
+    def flow(self, text: str, style: str = "") -> None:
+        """Write ``text`` that comes piece by piece to stdout, without a newline.
+
+        A terminal's lines are broken between words, for which a word at the edge may wait for its end; it is
+        written at the latest before anything else is. Elsewhere this is `write`.
+        """
 
     def note(self, text: str) -> None:
         """Say one quiet line on stderr."""

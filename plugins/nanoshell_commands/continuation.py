@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from itertools import chain
+from typing import TYPE_CHECKING, NotRequired, TypedDict
 
 from nanoshell_commands.layout import table
 from nanoshell_commands.tokens import visible
@@ -12,11 +13,62 @@ from nanoshell_commands.tokens import visible
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from nanoshell import Batch, GeneratedToken, Generation, LoadedModel, Screen, Tokenizer, TokenScore
+    from nanoshell import (
+        Aside,
+        Batch,
+        GeneratedToken,
+        Generation,
+        LoadedModel,
+        Screen,
+        Session,
+        Tokenizer,
+        TokenScore,
+    )
 
 INTERRUPTED = "interrupted: the text is not finished"
 
 _LABEL_WIDTH = 40
+_UNFINISHED = {"", "interrupted"}
+
+
+class ScoreDocument(TypedDict):
+    """A token and the natural logarithm of how likely it was before any sampler."""
+
+    id: int
+    token: str
+    logprob: float
+
+
+class TokenDocument(ScoreDocument):
+    """A token that was drawn, and the likeliest at its place."""
+
+    top: list[ScoreDocument]
+
+
+class SampleDocument(TypedDict):
+    """A text that a model added to a prompt, why it ended, and its figures."""
+
+    prompt: str
+    text: str
+    ids: list[int]
+    finish_reason: str
+    stop_reason: str | None
+    model: str
+    seed: int
+    prompt_tokens: int
+    reused_tokens: int
+    seconds: float
+    tokens_per_second: float
+    compiled: bool
+    logprobs: NotRequired[list[TokenDocument]]
+
+
+class SamplesDocument(TypedDict):
+    """Several texts, and the speed of all together, prompts included."""
+
+    samples: list[SampleDocument]
+    seconds: float
+    tokens_per_second_of_all: float
 
 
 class Continuations:
@@ -28,6 +80,7 @@ class Continuations:
 
     def __init__(
         self,
+        session: Session,
         prompts: Sequence[str],
         n: int,
         model: LoadedModel,
@@ -36,6 +89,7 @@ class Continuations:
         stream: bool = True,
         logprobs: int | None = None,
     ) -> None:
+        self._session = session
         self._prompts = prompts
         self._n = n
         self._model = model
@@ -44,31 +98,48 @@ class Continuations:
         self._logprobs = logprobs
 
     def show(self, screen: Screen) -> None:
-        from nanoshell import Interrupted, on_interrupt
+        from nanoshell import LEFT_BEHIND, Aside, Interrupted, speed_note
 
         batch = self._start()
-        with on_interrupt(batch.interrupt):
+        with Aside(_row_by_row(batch), batch.interrupt) as aside:
             for index, row in enumerate(batch.rows):
-                self._show_row(screen, batch, index, row)
+                self._show_row(screen, batch, index, aside)
+        if self._left_behind(aside):
+            screen.note(LEFT_BEHIND)
         reasons = {row.finish_reason for row in batch.rows}
         if "context" in reasons:
             screen.note(context_note(self._model.engine.max_positions))
         if len(batch.rows) > 1:
             tokens = sum(len(row.ids) for row in batch.rows)
             screen.note(
-                f"{len(batch.rows)} texts · {tokens:,} tokens · {batch.tokens_per_second:.0f} tokens/s"
+                f"{len(batch.rows)} texts · {tokens:,} tokens · {batch.tokens_per_second:,.0f} tokens/s"
             )
-        if "interrupted" in reasons:
+        elif screen.live and batch.rows[0].ids:
+            screen.note(speed_note(batch.rows[0]))
+        if reasons & _UNFINISHED:
             raise Interrupted(INTERRUPTED)
 
-    def _show_row(self, screen: Screen, batch: Batch, index: int, row: Generation) -> None:
+    def _left_behind(self, aside: Aside[GeneratedToken | None]) -> bool:
+        """Return whether a step is still at work for which nobody waits, and then let go of the model."""
+        if aside.left_behind:
+            self._session.abandon_model()
+        return aside.left_behind
+
+    def _show_row(
+        self, screen: Screen, batch: Batch, index: int, tokens: Iterator[GeneratedToken | None]
+    ) -> None:
         """Write one text. Reading a row goes on with all: what the others gain meanwhile waits in them."""
+        from nanoshell import awaited
+
+        row, special = batch.rows[index], self._model.engine.tokenizer.special_tokens.values()
         if len(batch.rows) > 1:
             screen.note(self._label(index, row))
-        for token in row:
-            if self._stream:
-                screen.write(token.text)
-        screen.write("\n" if self._stream else row.text + "\n")
+        written = 0
+        for token in awaited(iter(tokens.__next__, None), screen):
+            if self._stream and token is not None:
+                screen.flow(token.text, "nano.special" if token.id in special else "")
+                written += len(token.text)
+        screen.flow(row.text[written:] + "\n")  # more than nothing, where nobody waited for the end
         if row.finish_reason == "stop" and not row.text:
             by_text = row.stop_reason in row.request.stop
             screen.note(
@@ -88,13 +159,14 @@ class Continuations:
             parts.append(f"sample {sample + 1} of {self._n} · seed {row.seed}")
         return " · ".join(parts)
 
-    def lines(self) -> Iterator[Any]:
-        from nanoshell import Interrupted, on_interrupt
+    def lines(self) -> Iterator[SampleDocument | SamplesDocument]:
+        from nanoshell import Aside, Interrupted
 
         batch = self._start()
-        with on_interrupt(batch.interrupt):
-            for _ in batch:
+        with Aside(_row_by_row(batch), batch.interrupt) as aside:
+            for _ in aside:
                 pass
+        self._left_behind(aside)
         samples = [self._document(index, row) for index, row in enumerate(batch.rows)]
         if len(samples) == 1:
             yield samples[0]
@@ -104,11 +176,11 @@ class Continuations:
                 "seconds": round(batch.seconds, 4),
                 "tokens_per_second_of_all": round(batch.tokens_per_second, 2),
             }
-        if any(row.finish_reason == "interrupted" for row in batch.rows):
+        if any(row.finish_reason in _UNFINISHED for row in batch.rows):
             raise Interrupted(INTERRUPTED)
 
-    def _document(self, index: int, row: Generation) -> dict[str, Any]:
-        document: dict[str, Any] = {
+    def _document(self, index: int, row: Generation) -> SampleDocument:
+        document: SampleDocument = {
             "prompt": self._prompts[index // self._n],
             "text": row.text,
             "ids": list(row.ids),
@@ -133,7 +205,7 @@ class Continuations:
             ]
         return document
 
-    def document(self) -> Any:
+    def document(self) -> None:
         return None  # one line: an interrupted text is printed before its exit code is told
 
 
@@ -142,7 +214,12 @@ def context_note(max_positions: int) -> str:
     return f"the text fills the model's {max_positions:,} positions; it can go no further"
 
 
-def _score(token_id: int, logprob: float, tokenizer: Tokenizer) -> dict[str, Any]:
+def _row_by_row(batch: Batch) -> Iterator[GeneratedToken | None]:
+    """Yield the tokens of the first text, then None, then those of the second, and so on."""
+    return chain.from_iterable(chain(row, (None,)) for row in batch.rows)
+
+
+def _score(token_id: int, logprob: float, tokenizer: Tokenizer) -> ScoreDocument:
     text = _bytes(token_id, tokenizer).decode("utf-8", "replace")
     return {"id": token_id, "token": text, "logprob": round(logprob, 6)}
 

@@ -55,11 +55,10 @@ def table(
     headings: Sequence[str], rows: Iterable[Sequence[Any]], *, title: str = "", footer: str = ""
 ) -> RenderableType:
     """Return ``rows`` under ``headings``; cells are shown as text, never read as markup."""
-    from rich import box
+    from nanoshell import new_table
     from rich.console import Group
-    from rich.table import Table
 
-    shown = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold")
+    shown = new_table(rule=True)
     for heading in headings:
         right = heading.startswith(">")
         shown.add_column(
@@ -70,16 +69,16 @@ def table(
     parts: list[RenderableType] = [cell(title)] if title else []
     parts.append(shown)
     if footer:
-        parts.append(cell(footer, "dim"))
+        parts.append(cell(footer, "nano.quiet"))
     return Group(*parts)
 
 
 def pairs(items: Iterable[tuple[str, Any]]) -> RenderableType:
     """Return names and values in two columns, without the items whose value is None."""
-    from rich.table import Table
+    from nanoshell import new_table
 
-    shown = Table.grid(padding=(0, 2))
-    shown.add_column(style="bold", no_wrap=True)
+    shown = new_table(show_header=False)
+    shown.add_column(style="nano.heading", no_wrap=True)
     shown.add_column(overflow="fold")
     for name, value in items:
         if value is not None:
@@ -115,13 +114,17 @@ def cell(value: Any, style: str = "") -> Text:
     """Return ``value`` as text that is shown as it is: no markup, no control characters."""
     from rich.text import Text
 
+    if isinstance(value, Text):
+        return value
     return Text(_CONTROLS.sub("\N{REPLACEMENT CHARACTER}", str(value)), style=style)
 
 
 def turn(role: str, content: str, note: str = "") -> Text:
     """Return one message of a conversation under its role, with a quiet ``note`` behind it."""
-    shown = cell(f"{role}: ", "bold").append_text(cell(content, "not bold"))
-    return shown.append_text(cell(f" ({note})", "not bold dim")) if note else shown
+    from rich.text import Text
+
+    shown = Text.assemble(cell(f"{role}: ", "nano.user"), cell(content))
+    return shown.append_text(cell(f" ({note})", "nano.quiet")) if note else shown
 
 
 def human_bytes(amount: int | None) -> str:

@@ -123,4 +123,4 @@ def sample(
             model=loaded,
         )
 
-    return Continuations(whole, count, loaded, start, stream=stream, logprobs=logprobs)
+    return Continuations(session, whole, count, loaded, start, stream=stream, logprobs=logprobs)

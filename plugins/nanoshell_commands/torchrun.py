@@ -118,5 +118,8 @@ class _Plain:
     def write(self, text: str, style: str = "") -> None:
         self._screen.write(text, style)
 
+    def flow(self, text: str, style: str = "") -> None:
+        self._screen.flow(text, style)
+
     def note(self, text: str) -> None:
         self._screen.note(text)
