@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from nanoshell.command.help import help_text as help_text
     from nanoshell.command.interrupt import on_interrupt as on_interrupt
     from nanoshell.command.pager import Paged as Paged
+    from nanoshell.command.render import renderable as renderable
     from nanoshell.command.result import (
         LeaveShell as LeaveShell,
         Screen as Screen,
@@ -208,10 +209,12 @@ if TYPE_CHECKING:
         remove_run as remove_run,
     )
     from nanoshell.runs.events import (
+        append_line as append_line,
         comparable_evaluations as comparable_evaluations,
         effective_events as effective_events,
         follow as follow,
         read_events as read_events,
+        read_lines as read_lines,
     )
     from nanoshell.runs.live import live_runs as live_runs
     from nanoshell.runs.locate import ModelLocation as ModelLocation
@@ -241,6 +244,7 @@ if TYPE_CHECKING:
         trained_path as trained_path,
     )
     from nanoshell.tokenizer.streaming import StreamingDecoder as StreamingDecoder
+    from nanoshell.training.automatic import choose_optimizer as choose_optimizer
     from nanoshell.training.compiled_step import run_warm_up as run_warm_up
     from nanoshell.training.distributed import (
         Placement as Placement,
@@ -315,6 +319,7 @@ _HOME = {
     "PRESET": "nanoshell.command.complete",
     "PRESET_OR_MODEL": "nanoshell.command.complete",
     "Paged": "nanoshell.command.pager",
+    "Origin": "nanoshell.chat.template",
     "ParameterSplit": "nanoshell.model.parameters",
     "Placement": "nanoshell.training.distributed",
     "PluginError": "nanoshell.errors",
@@ -375,6 +380,7 @@ _HOME = {
     "WrittenText": "nanoshell.generation.request",
     "adamw": "nanoshell.training.optimizer",
     "answer_aside": "nanoshell.command.turn",
+    "append_line": "nanoshell.runs.events",
     "attending_layers": "nanoshell.inspection.attention",
     "attention_layer": "nanoshell.inspection.attention",
     "attention_map": "nanoshell.inspection.attention",
@@ -384,6 +390,7 @@ _HOME = {
     "check_tokens": "nanoshell.data.tokens",
     "checked_url": "nanoshell.data.download",
     "choose_backend": "nanoshell.model.backend",
+    "choose_optimizer": "nanoshell.training.automatic",
     "cl100k_base": "nanoshell.tokenizer.bpe",
     "comparable_evaluations": "nanoshell.runs.events",
     "config_dir": "nanoshell.paths",
@@ -415,6 +422,7 @@ _HOME = {
     "list_tokenizers": "nanoshell.tokenizer.store",
     "live_runs": "nanoshell.runs.live",
     "load_config": "nanoshell.training.presets",
+    "messages_line": "nanoshell.chat.transfer",
     "min_p": "nanoshell.generation.cuts",
     "mirostat": "nanoshell.generation.mirostat",
     "muon": "nanoshell.training.muon",
@@ -437,8 +445,10 @@ _HOME = {
     "read_config": "nanoshell.model.weights",
     "read_documents": "nanoshell.data.reading",
     "read_events": "nanoshell.runs.events",
+    "read_lines": "nanoshell.runs.events",
     "remove_run": "nanoshell.runs.directory",
     "remove_trained": "nanoshell.tokenizer.store",
+    "renderable": "nanoshell.command.render",
     "repeat_penalty": "nanoshell.generation.penalties",
     "reply_document": "nanoshell.command.turn",
     "request": "nanoshell.runs.control",

@@ -117,7 +117,7 @@ class Plugins:
     def _traced(self, plugin: str, what: str) -> AbstractContextManager[None]:
         return contextlib.nullcontext() if self._tracer is None else self._tracer.call(plugin, what)
 
-    def _load(self, candidate: Candidate) -> None:
+    def load(self, candidate: Candidate) -> None:
         """Import one plugin and take what it registers: all of it or, where anything fails, nothing."""
         info = candidate.info()
         known = frozenset(sys.modules)
@@ -234,11 +234,11 @@ def load_plugins(
         elif reason and load_others:
             plugins.infos.append(candidate.info("disabled", reason))
         else:
-            plugins._load(candidate)
+            plugins.load(candidate)
             if reason:
                 plugins.infos[-1].state, plugins.infos[-1].reason = "disabled", reason
     for name, plugin in extra:
-        plugins._load(_given(name, plugin))
+        plugins.load(_given(name, plugin))
     _report_unknown(policy, [] if safe else only or [], candidates)
     return plugins
 
@@ -301,10 +301,15 @@ def _timed(info: PluginInfo) -> Iterator[None]:
         info.import_ms = 1000 * (time.perf_counter() - started)
 
 
+def heavy_imports(known: Collection[str]) -> list[str]:
+    """Return the libraries that take long to import and are loaded now, without the ``known`` modules."""
+    return [name for name in _HEAVY if name in sys.modules and name not in known]
+
+
 def _slowness(info: PluginInfo, known: Collection[str]) -> str:
     """Return what is to be said of a plugin that loads slowly, naming a library that it may wait for."""
-    heavy = next((name for name in _HEAVY if name in sys.modules and name not in known), "")
-    cause = f"import {heavy} inside the functions that need it" if heavy else "it delays every start"
+    heavy = heavy_imports(known)
+    cause = f"import {heavy[0]} inside the functions that need it" if heavy else "it delays every start"
     return f"took {info.import_ms / 1000:.1f} s to load, where {SLOW_SECONDS:g} s is the limit: {cause}"
 
 

@@ -54,10 +54,9 @@ class Policy:
 
 def how_to_disable(plugin: PluginInfo) -> str:
     """Return the advice for who would rather do without ``plugin``."""
-    advice = f"to do without it: {typed(f'plugin disable {plugin.name}')}"
-    if (plugin.origin, plugin.name) == ("built-in", "commands"):  # it brings 'plugin', too
-        advice += f"; to have it back: nanoshell plugin enable {plugin.name}"
-    return advice
+    if (plugin.origin, plugin.name) == ("built-in", "commands"):  # it brings the command that disables
+        return "it is a part of nanoshell: install nanoshell anew"
+    return f"to do without it: {typed(f'plugin disable {plugin.name}')}"
 
 
 def how_to_rename(plugin: PluginInfo) -> str:

@@ -78,18 +78,18 @@ def _register_inside(register: RegisterCommand) -> None:
 
 
 def _register_chat(register: RegisterCommand) -> None:
-    from nanoshell_commands import chat, conversation
+    from nanoshell_commands import chat, conversation, exporting
 
     register(chat.chat, group="Chat", examples=chat.EXAMPLES)
     register(
         conversation.system, group="Chat", examples=conversation.SYSTEM_EXAMPLES, raw=True, faces=AT_PROMPT
     )
-    register(conversation.retry, group="Chat", examples=conversation.RETRY_EXAMPLES, faces=AT_PROMPT)
     register(conversation.undo, group="Chat", examples=conversation.UNDO_EXAMPLES, faces=AT_PROMPT)
-    register(conversation.reset, group="Chat", examples=conversation.RESET_EXAMPLES, faces=AT_PROMPT)
-    register(conversation.history, group="Chat", examples=conversation.HISTORY_EXAMPLES)
-    register(conversation.save, group="Chat", examples=conversation.SAVE_EXAMPLES)
-    register(conversation.load, group="Chat", examples=conversation.LOAD_EXAMPLES)
+    register(conversation.retry, group="Chat", examples=conversation.RETRY_EXAMPLES, faces=AT_PROMPT)
+    register(
+        conversation.edit, group="Chat", examples=conversation.EDIT_EXAMPLES, raw=True, faces=AT_PROMPT
+    )
+    register(exporting.export, group="Chat", examples=exporting.EXAMPLES)
 
 
 def _register_session(register: RegisterCommand) -> None:

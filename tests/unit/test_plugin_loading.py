@@ -212,15 +212,13 @@ def test_a_file_with_the_name_of_one_of_ours_is_to_be_renamed(
     assert "disable" not in line
 
 
-def test_who_is_told_to_disable_our_commands_is_told_the_way_back(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nobody_is_told_to_disable_the_commands_by_a_command(monkeypatch: pytest.MonkeyPatch) -> None:
     import nanoshell_commands
 
     monkeypatch.setattr(nanoshell_commands, "nanoshell_api", 999, raising=False)
     plugins = load_plugins(report=lambda line: None, only=[])
     (line,) = plugins.warnings
-    assert line.endswith(
-        "plugin disable commands; to have it back: nanoshell plugin enable commands"
-    )
+    assert line.endswith("; it is a part of nanoshell: install nanoshell anew")
 
 
 def test_without_our_commands_an_unknown_command_tells_the_way_back(

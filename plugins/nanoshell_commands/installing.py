@@ -1,0 +1,265 @@
+"""``plugin install`` and ``plugin uninstall``: pip or uv, whichever made the environment, does the work."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import click
+
+from nanoshell import PLUGIN
+from nanoshell_commands.pluginrows import PluginRow, brought, meant, plugins_folder, row
+
+if TYPE_CHECKING:
+    from nanoshell import Screen, Session
+
+_HELD = ("torch", "nanoshell")
+"""What no plugin may replace: torch is large, of a certain build, and what all runs were computed with."""
+
+
+@dataclass(frozen=True)
+class Installer:
+    """What installs into this environment: ``name``, and the words with which its commands begin."""
+
+    name: Literal["pip", "uv"]
+    program: tuple[str, ...]
+
+    def install(
+        self, what: Sequence[str], constraints: Path, *, editable: bool = False, upgrade: bool = False
+    ) -> list[str]:
+        """Return the command that installs ``what`` (names, paths, URLs) within ``constraints``, a file."""
+        command = [*self.program, "install"]
+        if self.name == "uv":
+            command += ["--python", _python()]
+        else:
+            command += ["--no-input", "--disable-pip-version-check", "--upgrade-strategy", "only-if-needed"]
+        command += ["--constraint", str(constraints)]
+        if upgrade and self.name == "uv":
+            command += [word for name in what for word in ("--upgrade-package", name)]
+        elif upgrade:
+            command.append("--upgrade")
+        return command + [word for name in what for word in (("--editable", name) if editable else (name,))]
+
+    def uninstall(self, distribution: str) -> list[str]:
+        """Return the command that removes ``distribution`` without asking."""
+        where = ["--python", _python()] if self.name == "uv" else ["--yes", "--disable-pip-version-check"]
+        return [*self.program, "uninstall", *where, distribution]
+
+
+def _python() -> str:
+    import sys
+
+    return sys.executable
+
+
+def find_installer() -> Installer:
+    """Return uv where it made the environment, else pip where it is there, else uv where it is found.
+
+    Raises `NanoshellError` where there is neither.
+    """
+    import importlib.util
+    import os
+    import shutil
+
+    from nanoshell import NanoshellError
+
+    uv = os.environ.get("UV") or shutil.which("uv")
+    pip = importlib.util.find_spec("pip") is not None
+    if uv and (_made_by_uv() or not pip):
+        return Installer("uv", (uv, "pip"))
+    if pip:
+        return Installer("pip", (_python(), "-m", "pip"))
+    made = "uv made this environment, and there is no uv on the PATH" if _made_by_uv() else "there is no pip"
+    raise NanoshellError(
+        f"nothing here can install: {made}",
+        hint=f"install uv (https://docs.astral.sh/uv), or run: {_python()} -m ensurepip",
+    )
+
+
+def _made_by_uv() -> bool:
+    """Return whether the environment, or the installed nanoshell, was made by uv."""
+    import sys
+    from importlib.metadata import PackageNotFoundError, distribution
+
+    try:
+        config = (Path(sys.prefix) / "pyvenv.cfg").read_text("utf-8", "replace")
+    except OSError:
+        config = ""
+    if any(line.partition("=")[0].strip() == "uv" for line in config.splitlines()):
+        return True
+    try:
+        return (distribution("nanoshell").read_text("INSTALLER") or "").strip() == "uv"
+    except PackageNotFoundError:
+        return False
+
+
+def held_versions() -> list[str]:
+    """Return what an install must leave as it is, as lines of a constraints file."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    lines = []
+    for name in _HELD:
+        try:
+            lines.append(f"{name}=={version(name)}")
+        except PackageNotFoundError:
+            continue
+    return lines
+
+
+class Installing:
+    """A `Stream` of an installation: what the installer says, then the plugins that came with it.
+
+    Raises `NanoshellError` where the installer fails.
+    """
+
+    def __init__(self, what: Sequence[str], *, editable: bool, upgrade: bool, folder: str | None) -> None:
+        self._what = [_as_path(name) for name in what]
+        self._editable = editable
+        self._upgrade = upgrade
+        self._folder = folder
+
+    def show(self, screen: Screen) -> None:
+        """Show the command and its words as they come, and then what the new plugins bring."""
+        from rich.text import Text
+
+        from nanoshell import typed
+
+        rows = self._install()
+        for found in rows:
+            label = f"{found.name} {found.version}".strip()
+            if found.state == "quarantined":
+                screen.out.print(Text(f"{label} is installed, and does not work: {found.reason}"))
+            else:
+                what = brought(found.registered) or found.reason
+                screen.out.print(Text(f"{label} is installed: {what}"))
+        if not rows:
+            screen.note(f"no plugin came with {', '.join(self._what)}; see: {typed('plugin list')}")
+        elif screen.prompt:
+            screen.note("it is there at the next start")
+
+    def lines(self) -> Iterator[PluginRow]:
+        """Yield the plugins that came."""
+        yield from self._install()
+
+    def document(self) -> list[PluginRow]:
+        """Return the plugins that came, as a process of their own has loaded them."""
+        return self._install()
+
+    def _install(self) -> list[PluginRow]:
+        import importlib
+        import tempfile
+
+        from nanoshell import check_plugins, installed_plugins
+
+        before = {(found.name, found.provider, found.version) for found in installed_plugins()}
+        with tempfile.TemporaryDirectory() as folder:
+            constraints = Path(folder) / "constraints.txt"
+            constraints.write_text("".join(f"{line}\n" for line in held_versions()), encoding="utf-8")
+            installer = find_installer()
+            run(
+                installer.install(self._what, constraints, editable=self._editable, upgrade=self._upgrade),
+                f"{installer.name} could not install {', '.join(self._what)}",
+            )
+        importlib.invalidate_caches()
+        rows = []
+        for found in installed_plugins():
+            there_before = (found.name, found.provider, found.version) in before
+            if found.origin == "built-in" or (there_before and not self._named(found.provider)):
+                continue
+            checkup = check_plugins(found.info(), plugins_dir=self._folder)
+            info = checkup.infos[0] if checkup.infos else found.info("quarantined", checkup.death)
+            rows.append(row(info))
+        return rows
+
+    def _named(self, distribution: str) -> bool:
+        """Return whether ``distribution`` is what was asked for: it may have been there before."""
+        names = {Path(name).name.lower().replace("_", "-") for name in self._what}
+        return distribution.lower().replace("_", "-") in names
+
+
+def _as_path(name: str) -> str:
+    """Return ``name`` as a path where it is one: a bare folder would be taken for the name of a package."""
+    path = Path(name).expanduser()
+    has_project = any((path / file).is_file() for file in ("pyproject.toml", "setup.py"))
+    return str(path.resolve()) if has_project else name
+
+
+def run(command: Sequence[str], failure: str) -> None:
+    """Show ``command`` and what it says on stderr. Raises `NanoshellError` with ``failure``."""
+    import shlex
+    import subprocess
+
+    from nanoshell import NanoshellError
+
+    click.secho(f"$ {shlex.join(command)}", dim=True, err=True)
+    with subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+        errors="replace",
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if not line.startswith("Requirement already satisfied"):  # one for each library that is there
+                click.echo(f"  {line.rstrip()}", err=True)
+    if process.returncode:
+        raise NanoshellError(f"{failure} (exit code {process.returncode})", hint="its own words are above")
+
+
+@click.command()
+@click.argument("what", nargs=-1, required=True, metavar="PACKAGE...")
+@click.option("-e", "--editable", is_flag=True, help="Use a folder as it is: edits count at the next start.")
+@click.option("-U", "--upgrade", is_flag=True, help="Take the newest version.")
+@click.pass_obj
+def install(session: Session, what: tuple[str, ...], editable: bool, upgrade: bool) -> Installing:
+    """Install plugins: names, folders or URLs.
+
+    pip or uv does it, whichever made the environment, and the command is shown. torch and nanoshell stay as
+    they are: what wants other versions of them is refused. Then the new plugins are loaded once, in a process
+    of their own, and what they bring is told.
+    """
+    return Installing(what, editable=editable, upgrade=upgrade, folder=plugins_folder(session))
+
+
+@dataclass(frozen=True)
+class Uninstalled:
+    """The ``distribution`` that was removed, and the ``plugins`` that it had brought."""
+
+    distribution: str
+    plugins: list[str]
+
+    def __rich__(self) -> str:
+        return f"{self.distribution} is removed, and with it: {', '.join(self.plugins)}"
+
+
+@click.command()
+@click.argument("name", type=PLUGIN)
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@click.pass_obj
+def uninstall(session: Session, name: str, yes: bool) -> Uninstalled:
+    """Remove the package that brought a plugin.
+
+    What is no plugin is refused, and so are those that come with nanoshell, which can only be disabled.
+    """
+    from nanoshell import UsageError, typed
+
+    found = meant(session, name)[0]
+    if found.origin == "built-in":
+        raise UsageError(
+            f"plugin '{found.name}' is a part of nanoshell",
+            hint=f"to do without it: {typed(f'plugin disable {found.name}')}",
+        )
+    if found.origin != "entry point" or found.provider == "unknown":
+        raise UsageError(
+            f"plugin '{found.name}' is no installed package", hint=f"it came from: {found.provider}"
+        )
+    plugins = [info.name for info in session.plugins.infos if info.provider == found.provider]
+    if not yes:
+        click.confirm(f"Remove {found.provider} ({', '.join(plugins)})?", abort=True, err=True)
+    installer = find_installer()
+    run(installer.uninstall(found.provider), f"{installer.name} could not remove {found.provider}")
+    return Uninstalled(found.provider, plugins)
