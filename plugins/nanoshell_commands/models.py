@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from nanoshell import MODEL, PRESET_OR_MODEL
+from nanoshell_commands.costs import Costs, Plan, costs, plan_of, plan_of_model
 from nanoshell_commands.inputs import dtype_option
 from nanoshell_commands.layout import Rows, from_here, human_bytes, human_count, pairs
 
@@ -19,7 +20,13 @@ if TYPE_CHECKING:
 
     from nanoshell import LoadedModel, ModelConfig, ModelLocation, ParameterSplit, Session
 
-EXAMPLES = ("model", "model load latest", "model load latest --dtype bfloat16", "model info nano-start")
+EXAMPLES = (
+    "model",
+    "model load latest",
+    "model load latest --dtype bfloat16",
+    "model info nano-start",
+    "model info nano --batch-size 16",
+)
 
 _WEIGHTS = "model.safetensors"
 
@@ -51,9 +58,9 @@ class Parameters:
 class ModelDetails:
     """A model: what it is called, its shape, where its parameters are; ``bytes`` of its weights on disk.
 
-    ``layers`` says of which kinds each is: mixer and feed-forward. ``dtype`` is that of a loaded model, and
-    ``compiled`` whether it decodes by the compiled step; ``not_compiled`` is why it does not, and
-    ``memory_bytes`` what its weights take in memory.
+    ``layers`` says of which kinds each is: mixer and feed-forward. ``costs`` are estimates. ``dtype`` is that
+    of a loaded model, and ``compiled`` whether it decodes by the compiled step; ``not_compiled`` is why it
+    does not, and ``memory_bytes`` what its weights take in memory.
     """
 
     name: str
@@ -64,6 +71,7 @@ class ModelDetails:
     bytes: int | None
     config: dict[str, Any]
     layers: list[str]
+    costs: Costs
     dtype: str | None = None
     compiled: bool | None = None
     not_compiled: str | None = None
@@ -99,7 +107,7 @@ class ModelDetails:
                 ("compiled", self._compiled()),
             ]
         )
-        return Group(about, "", self._split())
+        return Group(about, "", self._split(), "", self.costs)
 
     def _compiled(self) -> str | None:
         if self.compiled is None:
@@ -159,7 +167,7 @@ def _by_kind(layers: Sequence[str]) -> str:
     )
 
 
-def counted(session: Session, config: ModelConfig) -> Parameters:
+def counted(session: Session, config: ModelConfig) -> ParameterSplit:
     """Return the parameters of each part: by formula, or from the layers themselves where there is none."""
     from nanoshell import ConfigError, parameter_split
 
@@ -169,18 +177,7 @@ def counted(session: Session, config: ModelConfig) -> Parameters:
 
         with contextlib.suppress(ConfigError):  # no plugin brings a kind of layer: the rest is shown
             split = count_parameters(config, session.plugins.mixers)
-    return _parameters(split)
-
-
-def _parameters(split: ParameterSplit) -> Parameters:
-    return Parameters(
-        embedding=split.embedding,
-        mixers=split.mixers,
-        feed_forwards=split.feed_forwards,
-        norms=split.norms,
-        head=split.head,
-        total=split.total,
-    )
+    return split
 
 
 class _Models(click.Group):
@@ -198,8 +195,8 @@ class _Models(click.Group):
 
 @click.group(cls=_Models, invoke_without_command=True)
 @click.pass_context
-def model(ctx: click.Context) -> Any:
-    """List presets, load a model, count its parameters."""
+def model(ctx: click.Context) -> Rows[PresetRow] | None:
+    """List presets, load a model, tell what it costs."""
     return ctx.invoke(list_all) if ctx.invoked_subcommand is None else None
 
 
@@ -250,40 +247,66 @@ def load(session: Session, model: str) -> ModelDetails:
     return _loaded(session, session.use_model(model))
 
 
-def _loaded(session: Session, found: LoadedModel) -> ModelDetails:
+def _loaded(session: Session, found: LoadedModel, batch_size: int | None = None) -> ModelDetails:
+    weight = found.engine.model.embed_tokens.weight
+    plan = plan_of_model(found.config, session.locate_model(str(found.path)))
+    split = counted(session, found.config)
     return _details(
         found.label,
         "model",
         found.path,
         found.config,
-        counted(session, found.config),
+        split,
+        costs(found.config, split, _of_size(plan, batch_size), weight.itemsize),
         step=found.step,
         device=str(found.engine.device),
-        dtype=str(found.engine.model.embed_tokens.weight.dtype).removeprefix("torch."),
+        dtype=str(weight.dtype).removeprefix("torch."),
         memory_bytes=sum(weight.nbytes for weight in found.engine.model.parameters()),
         compiled=found.engine.compiled.ready,
         not_compiled=found.engine.compiled.reason or None,
     )
 
 
+def _of_size(plan: Plan, batch_size: int | None) -> Plan:
+    return plan if batch_size is None else replace(plan, batch_size=batch_size)
+
+
 @model.command("info")
 @click.argument("model", type=PRESET_OR_MODEL, required=False)
+@click.option(
+    "--batch-size",
+    type=click.IntRange(min=1),
+    help="Estimate the memory of training for so many windows at once.",
+    show_default="as it is trained",
+)
 @click.pass_obj
-def info(session: Session, model: str | None) -> ModelDetails:
-    """Show the shape and the parameter split of MODEL.
+def info(session: Session, model: str | None, batch_size: int | None) -> ModelDetails:
+    """Show a model's shape, parameters, memory and cost.
 
-    It is a preset, a YAML file, a run, RUN@STEP or a model directory; by default the chosen model.
+    MODEL is a preset, a YAML file, a run, RUN@STEP or a model directory; by default the chosen model. Memory
+    and operations are estimates by formula, and what they assume is said below them.
     """
     if model is None:
-        return _loaded(session, session.model())
-    preset = _preset(session, model)
+        return _loaded(session, session.model(), batch_size)
+    preset = _preset(session, model, batch_size)
     if preset is not None:
         return preset
     found = _locate(session, model)
     from nanoshell import read_config  # loads torch: not before there is a model to read
 
     config = read_config(found.path)
-    return _details(found.label, "model", found.path, config, counted(session, config), step=found.step)
+    split = counted(session, config)
+    plan = _of_size(plan_of_model(config, found), batch_size)
+    told = costs(config, split, plan, _itemsize(found.path, split))
+    return _details(found.label, "model", found.path, config, split, told, step=found.step)
+
+
+def _itemsize(path: Path, split: ParameterSplit) -> int:
+    """Return how many bytes a number of the weights in ``path`` takes, by the size of their file."""
+    weights = path / _WEIGHTS
+    if not weights.is_file() or not split.total:
+        return 4
+    return 2 if weights.stat().st_size < 3 * split.total else 4
 
 
 def _locate(session: Session, reference: str) -> ModelLocation:
@@ -300,9 +323,9 @@ def _locate(session: Session, reference: str) -> ModelLocation:
         raise unknown_name("preset or run", reference, [*presets, *runs]) from None
 
 
-def _preset(session: Session, reference: str) -> ModelDetails | None:
+def _preset(session: Session, reference: str, batch_size: int | None) -> ModelDetails | None:
     """Return the preset or YAML file that ``reference`` names, or None where it names none."""
-    from nanoshell import expected_vocabulary, list_presets, load_config
+    from nanoshell import choose_optimizer, expected_vocabulary, list_presets, load_config
 
     paths = {preset.name: preset.path for preset in list_presets()}
     path = paths.get(reference)
@@ -310,8 +333,23 @@ def _preset(session: Session, reference: str) -> ModelDetails | None:
         path = Path(reference).expanduser()
     if path is None:
         return None
-    config, note = expected_vocabulary(load_config(path).model, session.plugins.tokenizers)
-    return _details(path.stem, "preset", path, config, counted(session, config), vocabulary_note=note)
+    whole = load_config(path)
+    config, note = expected_vocabulary(whole.model, session.plugins.tokenizers)
+    split = counted(session, config)
+    plan = replace(plan_of(config, whole.to_dict()), optimizer=choose_optimizer(whole.trainer, whole.model))
+    told = costs(config, split, _of_size(plan, batch_size))
+    return _details(path.stem, "preset", path, config, split, told, vocabulary_note=note)
+
+
+def _parameters(split: ParameterSplit) -> Parameters:
+    return Parameters(
+        embedding=split.embedding,
+        mixers=split.mixers,
+        feed_forwards=split.feed_forwards,
+        norms=split.norms,
+        head=split.head,
+        total=split.total,
+    )
 
 
 def _details(
@@ -319,7 +357,8 @@ def _details(
     kind: str,
     path: Path,
     config: ModelConfig,
-    parameters: Parameters,
+    split: ParameterSplit,
+    told: Costs,
     *,
     step: int | None = None,
     device: str | None = None,
@@ -335,10 +374,11 @@ def _details(
         kind=kind,
         path=str(path),
         step=step,
-        parameters=parameters,
+        parameters=_parameters(split),
         bytes=weights.stat().st_size if weights.is_file() else None,
         config=config.to_dict(),
         layers=[mixer if part == "none" else f"{mixer} + {part}" for mixer, part in config.layer_kinds],
+        costs=told,
         dtype=dtype,
         compiled=compiled,
         not_compiled=not_compiled,

@@ -71,7 +71,7 @@ class NextTokens:
                 percent(token.probability),
                 token.probability if token.sampled is None else token.sampled,
                 *([percent(token.sampled)] if token.sampled is not None else []),
-                f"{token.logprob:.2f}",
+                f"{round(token.logprob, 2) + 0.0:.2f}",
                 f"{token.logit:.2f}",
                 str(token.id),
             )

@@ -33,11 +33,10 @@ if TYPE_CHECKING:
 
 EXAMPLES = ("why", "why --top 3", "why 2")
 
-_SAMPLE = 'sample "The sun is"'
+_FIRST = 'chat --message "Why is the sky blue?"'
 _CONTEXT = 12
 _EXPECTED = 10
 _SURPRISES = 3
-_SURPRISING = 0.5
 
 
 @dataclass(frozen=True)
@@ -90,7 +89,7 @@ class Explanation:
             yield HeatLine([(label, token.probability) for label, token in pairs])
         else:
             yield self._chart()
-        yield Text(self._summary(), style="nano.quiet")
+        yield Text(self._summary(console), style="nano.quiet")
 
     def _chart(self) -> Chart:
         with_top = any(token.top for token in self.tokens)
@@ -102,19 +101,19 @@ class Explanation:
         headings = [">", "token", ">likely", *(["likeliest here"] if with_top else ["", ">rank"])]
         return Chart(headings, rows, [f"nano.heat{heat(token.probability)}" for token in self.tokens])
 
-    def _summary(self) -> str:
+    def _summary(self, console: Console) -> str:
         from nanoshell import typed
 
-        surprising = sorted(self.tokens, key=lambda token: token.probability)[:_SURPRISES]
-        least = [
-            f"{t.position} ({percent(t.probability)})" for t in surprising if t.probability < _SURPRISING
-        ]
-        count = len(self.tokens)
-        first = f"{count} token{'s'[: count != 1]} · perplexity {self.perplexity:,.3g}, before samplers"
-        if not least:
-            return f"{first} · each was the likelier choice"
-        tokens = f"token{'s'[: len(least) != 1]} {', '.join(least)}"
-        return f"{first}\nleast expected: {tokens} · see one: {typed(f'why {surprising[0].position}')}"
+        amount = len(self.tokens)
+        first = f"{amount} token{'s'[: amount != 1]} · perplexity {self.perplexity:,.3g}, before samplers"
+        doubtful = [pair for pair in zip(self.tokens, self._labels, strict=True) if pair[0].probability < 0.5]
+        if not doubtful:
+            return f"{first} · each was likelier than all others together"
+        least = sorted(doubtful, key=lambda pair: pair[0].probability)[:_SURPRISES]
+        named = ", ".join(
+            f"{token.position} {label.short(console)} {percent(token.probability)}" for token, label in least
+        )
+        return f"{first}\nleast expected: {named} · look: {typed(f'why {least[0][0].position}')}"
 
 
 @dataclass(frozen=True)
@@ -230,7 +229,7 @@ def _written(session: Session, loaded: LoadedModel) -> WrittenText:
     if conversation is None or not replies:
         raise UsageError(
             "nothing has been written yet",
-            hint=f"say something to the model, or: {typed(_SAMPLE)}",
+            hint=f"say something to the model: {typed(_FIRST)}",
         )
     tokenizer, last = loaded.engine.tokenizer, replies[-1]
     session.narrator.note(f"the last reply of {conversation.name}, split into tokens anew")
