@@ -69,9 +69,9 @@ def _check_product(contract: Contract, backend: Backend, dtype: str) -> None:
     left, right = (torch.randn(16, 16, generator=generator) for _ in range(2))
     kind = getattr(torch, dtype)
     with contract.keeping("computes", f"a product in {dtype}"):
-        found = left.to(backend.device(), kind) @ right.to(backend.device(), kind)
+        found = (left.to(backend.device(), kind) @ right.to(backend.device(), kind)).float().cpu()
     with contract.keeping("waits", "synchronize()"):
         waited: object = backend.synchronize()  # type: ignore[func-returns-value]
     contract.must("waits", waited is None, f"it returned {waited!r}")
-    off = (found.float().cpu() - left @ right).abs().max().item()
+    off = (found - left @ right).abs().max().item()
     contract.must("computes", off < 0.5, f"in {dtype} it is off by {off:.3g}")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 RULES = MappingProxyType(
     {
-        "builds": "factory(value, **uses) returns a step of float32 logits (batch, vocab) and ids (batch, seq)",
+        "builds": "factory(value, **uses) returns a step: float32 logits (batch, vocab), ids (batch, seq)",
         "shape": "the logits that it returns have the shape and the dtype of those that it was given",
         "numbers": "no logit that it returns is NaN or plus infinity",
         "forbidden": "a logit of minus infinity stays minus infinity: what is forbidden stays forbidden",

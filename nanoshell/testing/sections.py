@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import tempfile
 from collections.abc import Callable, Mapping
@@ -32,15 +33,18 @@ SECTION_RULES = MappingProxyType(
 
 def check_run_section(section: Callable[[RunDirectory], Any], run: RunDirectory | None = None) -> None:
     """Check ``section`` on runs in several states and, where it is given, on ``run``."""
+    from rich.console import Console
+
     from nanoshell.command.encode import dump
     from nanoshell.command.render import renderable
 
+    console = Console(file=io.StringIO(), width=80)
     contract = Contract("run section", name_of(section), SECTION_RULES)
     for case, value in _values(contract, section, run):
         if value is None:
             continue
         with contract.keeping("shows", f"showing {shown(value)}, of {case},"):
-            renderable(value)
+            console.print(renderable(value))
         with contract.keeping("json", f"writing {shown(value)}, of {case},"):
             json.loads(dump(value))
         contract.must("json", not _opaque(value), f"of {case} it is {shown(value)}")

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from nanoshell.plugin.manager import Plugins
 from nanoshell.testing import (
     TinyDataset,
     check_backend,
@@ -58,7 +56,7 @@ def test_every_layer_is_checked() -> None:
 
 
 def values(name: str) -> list[float]:
-    """Return the values of a sampler worth trying: its default, its bounds where it has some, and one within."""
+    """Return the values of a sampler worth trying: its default, its bounds if any, and one within."""
     options = OURS.samplers.entry(name).options
     bounds = [options[key] for key in ("minimum", "maximum") if options[key] is not None]
     tried = {options["default"], *bounds, 3 if options["integer"] else 0.6}
