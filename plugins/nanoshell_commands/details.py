@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from nanoshell_commands.layout import figure, human_bytes, human_count, human_seconds, moment, pairs
 from nanoshell_commands.progress import Event
+from nanoshell_commands.sections import Section, read_sections
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from nanoshell import RunDirectory
+    from nanoshell import RunDirectory, Session
 
 _MODEL_KEYS = ("name", "hidden_size", "num_layers", "num_heads", "max_seq_len", "vocab_size")
 _TRAINER_KEYS = (
@@ -59,7 +60,10 @@ class Change:
 
 @dataclass(frozen=True)
 class RunDetails:
-    """All that is known of a run; what is not known (yet) is None, times are seconds since the epoch."""
+    """All that is known of a run; what is not known (yet) is None, times are seconds since the epoch.
+
+    ``sections`` holds what plugins have to say of it, by the names of their sections.
+    """
 
     name: str
     path: str
@@ -86,8 +90,14 @@ class RunDetails:
     best: Evaluation | None = None
     alert: Event | None = None
     changes: Sequence[Change] = ()
+    sections: Mapping[str, Section] = field(default_factory=dict)
 
     def __rich__(self) -> RenderableType:
+        from rich.console import Group
+
+        return Group(self._figures(), *self.sections.values())
+
+    def _figures(self) -> RenderableType:
         process = f"{self.pid} on {self.host}" if self.pid is not None else None
         kept = [
             f"step {kept.step:,}  {human_bytes(kept.bytes)}" + ("  best" if kept.best else "")
@@ -147,6 +157,11 @@ class RunBrief(RunDetails):
 
     def __rich__(self) -> RenderableType:
         return pairs([("run", self.name), *self.standing()])
+
+
+def whole_details(session: Session, run: RunDirectory) -> RunDetails:
+    """Return all that is known of ``run``, by plugins too. Raises as `details` does."""
+    return replace(details(run), sections=read_sections(session, run))
 
 
 def details(run: RunDirectory, kind: type[RunDetails] = RunDetails) -> RunDetails:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from nanoshell import RUN
 from nanoshell_commands.cleaning import prune, remove
 from nanoshell_commands.compare import compare
-from nanoshell_commands.details import RunDetails, details
+from nanoshell_commands.details import RunDetails, whole_details
 from nanoshell_commands.inputs import runs_dir_option
 from nanoshell_commands.layout import Rows, figure, human_bytes, human_seconds
 from nanoshell_commands.runlog import LogView
@@ -69,7 +69,7 @@ def _steps(row: RunRow) -> str:
 @click.group(invoke_without_command=True)
 @runs_dir_option
 @click.pass_context
-def runs(ctx: click.Context) -> Any:
+def runs(ctx: click.Context) -> Rows[RunRow] | None:
     """List, show, compare and remove training runs.
 
     `run` steers the one that is training: pause, set, sample, extend.
@@ -107,8 +107,11 @@ def list_all(session: Session) -> Rows[RunRow]:
 @runs_dir_option
 @click.pass_obj
 def show_run(session: Session, run: str) -> RunDetails:
-    """Show how RUN stands, its checkpoints and settings."""
-    return details(session.find_run(run))
+    """Show how RUN stands, its checkpoints and settings.
+
+    Below stand the sections of plugins, such as the notes that were taken with `note`.
+    """
+    return whole_details(session, session.find_run(run))
 
 
 @runs.command("log")
