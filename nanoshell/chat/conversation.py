@@ -59,21 +59,20 @@ class Conversation:
         return taken
 
     @property
-    def last_question(self) -> Message:
-        """The last message of the user. Raises `NanoshellError` where there is none."""
-        return self.messages[self._last_turn()]
+    def last_turn(self) -> list[Message]:
+        """The last message of the user and what follows it. Raises `NanoshellError` where there is none."""
+        return self.messages[self._last_turn() :]
 
-    def ask_again(self, text: str | None = None) -> Message:
-        """Put the last turn aside, and return its question, now the last message: ``text``, or as it was.
+    def ask_again(self, text: str) -> Message:
+        """Put the last turn aside, and return the question in its place, ``text``, now the last message.
 
         The turn is kept among the ``replaced`` of the question. Raises as `undo` does.
         """
         turn = self.undo()
         question = turn[0]
-        content = question.content if text is None else text
-        answered = len(turn) > 1 or content != question.content
+        answered = len(turn) > 1 or text != question.content
         replaced = (*question.replaced, _plain(turn)) if answered else question.replaced
-        asked = Message("user", content, created=time.time(), replaced=replaced)
+        asked = Message("user", text, created=time.time(), replaced=replaced)
         self.messages.append(asked)
         return asked
 
@@ -83,7 +82,7 @@ class Conversation:
         The present one becomes the oldest, so that going on comes round to it. Raises `NanoshellError` where
         there is but one.
         """
-        replaced = self.last_question.replaced
+        replaced = self.last_turn[0].replaced
         if not replaced:
             raise NanoshellError(
                 "the last turn has no earlier version",

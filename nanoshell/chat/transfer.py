@@ -8,27 +8,25 @@ from pathlib import Path
 from typing import Any
 
 from nanoshell.chat.conversation import Conversation
+from nanoshell.chat.record import storable
 from nanoshell.chat.template import ROLES, Message
 from nanoshell.errors import DataError, nearest
-from nanoshell.files import write_text
 
-_SHAPE = 'expected {"messages": [{"role": "user", "content": …}, …]}, as save writes it'
+_SHAPE = 'expected {"messages": [{"role": "user", "content": …}, …]}, as export writes it'
 
 
-def export_conversation(conversation: Conversation, path: Path) -> None:
-    """Write ``conversation`` to ``path``, readable for its owner alone; an existing file is replaced whole.
+def messages_line(conversation: Conversation) -> str:
+    """Return ``conversation`` as a line of JSON: ``{"messages": […]}``.
 
-    A reply that was interrupted has ``"interrupted": true`` beside its content. Raises `StorageError`.
+    A reply that was interrupted has ``"interrupted": true`` beside its content. A lone surrogate, which UTF-8
+    has not, is U+FFFD, as the tokenizer and the store read it.
     """
     messages = [
         {"role": message.role, "content": message.content}
         | ({"interrupted": True} if message.interrupted else {})
         for message in conversation.messages
     ]
-    line = json.dumps({"messages": messages}, ensure_ascii=False)
-    # A lone surrogate cannot be written as UTF-8; the tokenizer and the store read it as U+FFFD, too.
-    whole = line.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-    write_text(path, whole + "\n", private=True)
+    return storable(json.dumps({"messages": messages}, ensure_ascii=False)) + "\n"
 
 
 def import_conversation(path: Path) -> Conversation:
@@ -48,7 +46,7 @@ def _text(path: Path) -> str:
         return path.read_bytes().decode("utf-8-sig")
     except OSError as error:
         raise DataError(
-            f"cannot read {path}: {error.strerror}", hint="name a file that save wrote"
+            f"cannot read {path}: {error.strerror}", hint="name a file that export wrote"
         ) from error
     except UnicodeDecodeError as error:
         raise DataError(

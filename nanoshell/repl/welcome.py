@@ -34,7 +34,7 @@ def greeting(session: Session) -> list[str]:
         parts.append(talk)
     first = f"nanoshell {__version__} · :help lists the commands"
     if talk:
-        first += " · :reset starts a new conversation"
+        first += " · :chat new starts a new conversation"
     return [first, f"{'using' if chosen else 'last used:'} {', '.join(parts)}", *lost]
 
 

@@ -1,4 +1,4 @@
-"""``chat``: talk to a model from a script, a pipe, or at the prompt."""
+"""``chat``: talk to a model from a script, a pipe, or at the prompt; its subcommands are in `talks`."""
 
 from __future__ import annotations
 
@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from nanoshell import MODEL
+from nanoshell import CONVERSATION, MODEL
+from nanoshell_commands import exporting, talks
 from nanoshell_commands.inputs import decoded, dtype_option, runs_dir_option
+from nanoshell_commands.replay import default_max_tokens
 from nanoshell_commands.sampling import chosen_bias, chosen_model, chosen_sampling, sampling_options
+from nanoshell_commands.talks import named
 
 if TYPE_CHECKING:
     from nanoshell import Reply, Screen, Session
@@ -20,6 +23,11 @@ if TYPE_CHECKING:
 EXAMPLES = (
     'chat --model latest --message "What is the capital of France?"',
     'chat --system "You are a helpful assistant." --message "Hello!" --message "Thank you."',
+    "chat list",
+    "chat new physics",
+    "chat switch chat-1",
+    "chat search capital France",
+    "chat fork --at 2",
 )
 
 INTERRUPTED = "interrupted; what has come so far is kept"
@@ -78,12 +86,34 @@ def _piped_lines() -> Iterator[str]:
             yield text
 
 
-@click.command(context_settings={"allow_extra_args": True})
+class _Chat(click.Group):
+    """The subcommands. A word that is none of them was probably meant to be said."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        from nanoshell import UnknownNameError, nearest, typed
+
+        known = self.list_commands(ctx)
+        if args[0] not in known and not ctx.resilient_parsing:
+            match = nearest(args[0], known)
+            told = f"unknown command '{args[0]}' of chat" + (f"; did you mean '{match}'?" if match else "")
+            message = shlex.quote(" ".join(args))
+            raise UnknownNameError(
+                told, hint=f"a message needs its option: {typed(f'chat --message {message}')}"
+            )
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=_Chat, invoke_without_command=True, subcommand_metavar="[COMMAND]")
 @click.option(
     "--model",
     type=MODEL,
     help="A run, RUN@STEP, a model directory, or latest.",
     show_default="the chosen one",
+)
+@click.option(
+    "--conversation", "name", type=CONVERSATION, help="Go on with this one.", show_default="a new one"
 )
 @click.option("--system", help="Tell the model its role; kept in front of every message.")
 @click.option("--message", "messages", multiple=True, help="A message to answer; may be repeated.")
@@ -92,6 +122,9 @@ def _piped_lines() -> Iterator[str]:
 )
 @click.option("--stop", multiple=True, help="A text at which a reply ends; may be repeated.")
 @sampling_options
+@click.option(
+    "--no-settings", is_flag=True, help="What is not given here is at its default, not as it was set."
+)
 @dtype_option
 @runs_dir_option
 @click.pass_context
@@ -99,30 +132,37 @@ def chat(
     ctx: click.Context,
     /,
     model: str | None,
+    name: str | None,
     system: str | None,
     messages: tuple[str, ...],
     max_tokens: int | None,
     stop: tuple[str, ...],
+    no_settings: bool,
     **options: Any,
-) -> Exchanges | str:
-    """Talk to a model.
+) -> Exchanges | str | None:
+    """Talk to a model, or manage conversations.
 
     It answers each --message, or each line of piped input; on a terminal, without any, the prompt opens. The
-    conversation is kept (see: history). Where the model's context is full, its oldest turns are left out.
+    conversation is kept. Where the model's context is full, its oldest turns are left out.
     """
-    from nanoshell import UsageError, stay_at_prompt, typed
+    from nanoshell import UsageError, stay_at_prompt
 
     session: Session = ctx.obj
-    if ctx.args:
-        message = shlex.quote(" ".join(ctx.args))
-        raise UsageError("a message needs its option", hint=typed(f"chat --message {message}"))
+    if ctx.invoked_subcommand is not None:
+        _refuse_options(ctx)
+        return None
     sampling = chosen_sampling(session, options)
+    longest = str(max_tokens or session.settings.get("max_tokens"))
+    if no_settings:
+        sampling = {entry.name: entry.options["default"] for entry in session.plugins.samplers} | sampling
+        longest = str(max_tokens or default_max_tokens(session))
+    if name is not None:
+        session.conversation = named(session, name)
     loaded = chosen_model(session, model)
     if system is not None:
         session.conversation.set_system(system)
 
     def start(text: str) -> Reply:
-        longest = str(max_tokens or session.settings.get("max_tokens"))
         with session.settings.overridden("max_tokens", longest):
             return session.reply(
                 text,
@@ -135,10 +175,39 @@ def chat(
     if messages:
         return Exchanges(messages, start)
     if sys.stdin.isatty():
-        if stop:
-            raise UsageError("--stop goes with --message or piped lines")
+        if stop or no_settings:
+            raise UsageError(f"{'--stop' if stop else '--no-settings'} goes with --message or piped lines")
         stay_at_prompt()
         if max_tokens is not None:
             session.settings.override("max_tokens", str(max_tokens))
         return f"you talk to {loaded.label}; type a message, :system TEXT sets its role, :quit leaves"
     return Exchanges(_piped_lines(), start, echo=False)
+
+
+def _refuse_options(ctx: click.Context) -> None:
+    """Raise `UsageError` for options of `chat` itself before the name of a subcommand."""
+    from click.core import ParameterSource
+
+    from nanoshell import UsageError
+
+    for param in ctx.command.params:
+        if param.name and ctx.get_parameter_source(param.name) is ParameterSource.COMMANDLINE:
+            raise UsageError(
+                f"{param.opts[-1]} does not go with chat {ctx.invoked_subcommand}",
+                hint=f"leave it out, or put it behind {ctx.invoked_subcommand}",
+            )
+
+
+for _subcommand in (
+    talks.list_all,
+    talks.show,
+    talks.new,
+    talks.switch,
+    talks.rename,
+    talks.search,
+    talks.fork,
+    exporting.export,
+    talks.import_file,
+    talks.delete,
+):
+    chat.add_command(_subcommand)

@@ -1,85 +1,52 @@
-"""The conversation: its system turn, taking turns back, asking again, and the conversations that are kept."""
+"""The turns of the current conversation: its system turn, taking turns back, asking again."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from nanoshell import CONVERSATION, CONVERSATION_OR_FILE
-from nanoshell_commands.layout import Rows, cell, moment, turn
+from nanoshell_commands.layout import cell
+from nanoshell_commands.sampling import chosen_bias, chosen_sampling, sampling_options
+from nanoshell_commands.talks import Talk, talk, turns
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from nanoshell import Conversation, Message, ReplyStream, Session
+    from nanoshell import Reply, ReplyDocument, Screen, Session
 
 SYSTEM_EXAMPLES = ("system You're a helpful assistant.", "system --clear")
-HISTORY_EXAMPLES = ("history", "history chat-3")
-SAVE_EXAMPLES = ("save talk.jsonl", "save talk.jsonl chat-3")
-LOAD_EXAMPLES = ("load talk.jsonl", "load chat-3")
-RESET_EXAMPLES = ("reset", "reset --system")
 UNDO_EXAMPLES = ("undo", "undo --json")
-RETRY_EXAMPLES = ("retry", "retry --json")
+RETRY_EXAMPLES = ("retry", "retry --seed 7 --temperature 1", "retry --back")
+EDIT_EXAMPLES = ("edit What is the capital of Spain?", "edit --seed 7 And of Italy?")
 
 
 @dataclass(frozen=True)
-class Turn:
-    """One message of a conversation."""
+class SystemTurn:
+    """The system turn of a conversation, None where it has none."""
 
-    role: str
-    content: str
-    interrupted: bool = False
-
-
-@dataclass(frozen=True)
-class Talk:
-    """A conversation with its turns; ``note`` says what has just been done to it."""
-
-    name: str
-    messages: list[Turn] = field(default_factory=list)
-    note: str = ""
+    conversation: str
+    system: str | None
 
     def __rich__(self) -> RenderableType:
-        from rich.console import Group
+        from nanoshell import typed
 
-        lines = [cell(f"{self.name}: {self.note}" if self.note else self.name, "dim")]
-        for message in self.messages:
-            note = "interrupted" if message.interrupted else ""
-            lines.append(turn(message.role, message.content, note))
-        return Group(*lines)
-
-
-@dataclass(frozen=True)
-class TalkRow:
-    """A conversation in the history; ``updated`` in seconds since the epoch."""
-
-    name: str
-    messages: int
-    updated: float
-    title: str
-    current: bool
-
-
-def turns(messages: list[Message]) -> list[Turn]:
-    """Return ``messages`` as results."""
-    return [Turn(message.role, message.content, message.interrupted) for message in messages]
-
-
-def _talk(conversation: Conversation, note: str = "") -> Talk:
-    return Talk(conversation.name, turns(conversation.messages), note)
+        if self.system is None:
+            return cell(f"there is no system turn; set one with: {typed('system TEXT')}")
+        return cell(self.system)
 
 
 @click.command()
 @click.argument("text", required=False)
 @click.option("--clear", is_flag=True, help="Remove the system turn.")
 @click.pass_obj
-def system(session: Session, text: str | None, clear: bool) -> str:
+def system(session: Session, text: str | None, clear: bool) -> SystemTurn:
     """Tell the model its role, or show it.
 
-    TEXT is taken as typed, without quotes.
+    TEXT is taken as typed, without quotes. The turns that follow see it; those before it stay.
     """
     from nanoshell import UsageError
 
@@ -90,24 +57,7 @@ def system(session: Session, text: str | None, clear: bool) -> str:
         conversation.set_system(text)
         if conversation.messages:
             session.store.save(conversation)
-    return conversation.system or "there is no system turn; set one with: system TEXT"
-
-
-@click.command()
-@click.option("--system", "drop_system", is_flag=True, help="Leave the system turn behind too.")
-@click.pass_obj
-def reset(session: Session, drop_system: bool) -> Talk:
-    """Begin a new conversation; the old one is kept.
-
-    The system turn goes along.
-    """
-    from nanoshell import Conversation
-
-    before = session.conversation
-    fresh = Conversation(name=session.store.new_name())
-    fresh.set_system(None if drop_system else before.system)
-    session.conversation = fresh
-    return _talk(fresh, "a new conversation")
+    return SystemTurn(conversation.name, conversation.system)
 
 
 @click.command()
@@ -117,107 +67,110 @@ def undo(session: Session) -> Talk:
     conversation = session.conversation
     removed = conversation.undo()
     session.store.save(conversation)
-    return Talk(conversation.name, turns(removed), "taken back")
+    return Talk(conversation.name, turns(removed, len(conversation.messages) + 1), "taken back")
+
+
+class AskedAgain:
+    """The last turn anew, as `ReplyStream` shows it; the version before it is kept, and that is said."""
+
+    def __init__(self, session: Session, start: Callable[[], Reply]) -> None:
+        from nanoshell import ReplyStream
+
+        self._session = session
+        self._stream = ReplyStream(start)
+
+    def show(self, screen: Screen) -> None:
+        self._stream.show(screen)
+        if note := self._note():
+            screen.note(note)
+
+    def lines(self) -> Iterator[ReplyDocument]:
+        return self._stream.lines()
+
+    def document(self) -> ReplyDocument:
+        return self._stream.document()
+
+    def _note(self) -> str:
+        from nanoshell import typed
+
+        question, *replies = self._session.conversation.last_turn
+        if not question.replaced:
+            return ""
+        kept = f"what was there before is kept: {typed('retry --back')}"
+        before_question, *before = question.replaced[-1]
+        same = replies and replies == before and question == before_question
+        origin = replies[-1].origin if replies else None
+        if same and origin is not None and origin.sampling.get("temperature") == 0:
+            return f"the same again: at temperature 0 the seed changes nothing. {kept}"
+        return kept
 
 
 @click.command()
+@click.option("--back", is_flag=True, help="Exchange the last turn for the version before it.")
+@sampling_options
 @click.pass_obj
-def retry(session: Session) -> ReplyStream:
-    """Ask the last message again, with another seed."""
-    from nanoshell import NanoshellError, ReplyStream
+def retry(session: Session, /, back: bool, **options: Any) -> AskedAgain | Talk:
+    """Ask the last message again, with another seed.
+
+    The reply before is kept, and --back goes back to it; again and again, it comes round to the newest.
+    """
+    from nanoshell import UsageError
 
     conversation = session.conversation
-    session.model()  # without a model nothing is taken back
-    removed = conversation.undo()
-    try:
-        reply = session.reply(removed[0].content)
-    except NanoshellError:
-        conversation.messages.extend(removed)
-        raise
-    return ReplyStream(lambda: reply)
+    if not back:
+        return _ask_again(session, conversation.last_turn[0].content, options)
+    if any(value not in (None, ()) for value in options.values()):
+        raise UsageError("--back draws nothing anew", hint="leave out the other options")
+    count = conversation.bring_back()
+    session.store.save(conversation)
+    return talk(conversation, f"one of {count} versions of the last turn", len(conversation.last_turn))
 
 
 @click.command()
-@click.argument("name", type=CONVERSATION, required=False)
-@click.option("--delete", is_flag=True, help="Remove the conversation NAME for good.")
+@click.argument("text", required=False)
+@click.option("--seed", type=click.IntRange(min=0), help="Make the draw repeatable.", show_default="random")
 @click.pass_obj
-def history(session: Session, name: str | None, delete: bool) -> Rows[TalkRow] | Talk:
-    """List the conversations that are kept, or show one."""
+def edit(session: Session, text: str | None, seed: int | None) -> AskedAgain | str:
+    """Change the last message, and have it answered.
+
+    TEXT, taken as typed, is said in its place; without it your editor ($VISUAL or $EDITOR) opens. What was
+    there before is kept: see `retry --back`.
+    """
     from nanoshell import UsageError, typed
 
-    if delete and name is None:
-        raise UsageError("which conversation?", hint="give its NAME; see them with: " + typed("history"))
-    if name is not None:
-        found = _stored(session, name)
-        if delete:
-            session.store.delete(found.name)
-        return _talk(found, "removed" if delete else "")
-    rows = [
-        TalkRow(kept.name, kept.messages, kept.updated, kept.title, kept.name == session.conversation.name)
-        for kept in session.store.list()
-    ]
-    return Rows(
-        rows,
-        [
-            ("", lambda row: "*" if row.current else ""),
-            ("conversation", lambda row: row.name),
-            (">messages", lambda row: row.messages),
-            ("last used", lambda row: moment(row.updated)),
-            ("begins with", lambda row: row.title),
-        ],
-        empty="no conversation is kept yet" if session.history else "history is off (--no-history)",
-        footer=f"continue one with: {typed('load NAME')}",
-    )
+    before = session.conversation.last_turn[0].content
+    if text is None:
+        if not (sys.stdin.isatty() and sys.stdout.isatty()):
+            raise UsageError("no editor can be opened here", hint=f"give the text: {typed('edit TEXT')}")
+        text = _edited(before)
+        if text is None or text == before:
+            return "nothing was changed"
+    return _ask_again(session, text, {"seed": seed})
 
 
-def _stored(session: Session, name: str) -> Conversation:
-    """Return the kept conversation ``name``. Raises `UnknownNameError` with the nearest."""
-    from nanoshell import unknown_name
-
-    names = [kept.name for kept in session.store.list()]
-    if name not in names:
-        raise unknown_name("conversation", name, names)
-    return session.store.load(name)
+def _edited(text: str) -> str | None:
+    """Return ``text`` as the user's editor leaves it, None where it is not saved or empty."""
+    changed = click.edit(text + "\n", extension=".md")
+    return (changed or "").strip("\r\n") or None
 
 
-@click.command()
-@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
-@click.argument("name", type=CONVERSATION, required=False)
-@click.option("--force", is_flag=True, help="Replace FILE where it is there already.")
-@click.pass_obj
-def save(session: Session, file: Path, name: str | None, force: bool) -> str:
-    """Write a conversation to FILE, in a form to train on.
+def _ask_again(session: Session, text: str, options: Mapping[str, Any]) -> AskedAgain:
+    conversation = session.conversation
+    sampling = chosen_sampling(session, options)
 
-    It is the current one, or the kept one NAME.
-    """
-    from nanoshell import UsageError, export_conversation
+    def start() -> Reply:
+        model = session.model()
+        before = list(conversation.messages)
+        conversation.ask_again(text)
+        try:
+            return session.answer(
+                model=model,
+                sampling=sampling,
+                seed=options["seed"],
+                logit_bias=chosen_bias(options, model.engine.tokenizer),
+            )
+        except BaseException:
+            conversation.messages[:] = before
+            raise
 
-    conversation = _stored(session, name) if name is not None else session.conversation
-    if not conversation.messages:
-        raise UsageError(
-            "the current conversation is empty",
-            hint="name a kept one (see: history): save FILE NAME",
-        )
-    file = file.expanduser()
-    if file.exists() and not force:
-        raise UsageError(f"{file} is there already", hint="choose another name, or replace it with --force")
-    export_conversation(conversation, file)
-    return f"{conversation.name}: {len(conversation.messages)} messages written to {file}"
-
-
-@click.command()
-@click.argument("source", type=CONVERSATION_OR_FILE, metavar="FILE|NAME")
-@click.pass_obj
-def load(session: Session, source: str) -> Talk:
-    """Continue a kept conversation, or one from FILE."""
-    from nanoshell import import_conversation
-
-    path = Path(source).expanduser()
-    if path.is_file() or path.suffix in (".json", ".jsonl"):
-        conversation = import_conversation(path)
-        conversation.name = session.store.new_name()
-        session.store.save(conversation)
-    else:
-        conversation = _stored(session, source)
-    session.conversation = conversation
-    return _talk(conversation, f"{len(conversation.messages)} messages")
+    return AskedAgain(session, start)

@@ -19,7 +19,6 @@ from nanoshell.command import complete
 from nanoshell.model.config import ModelConfig
 from nanoshell.repl.completer import CommandCompleter
 from nanoshell.repl.patient import PatientCompleter
-from nanoshell.repl.ranking import ranked
 from nanoshell.runs.directory import create_run
 from nanoshell.session import Session, open_session
 from nanoshell.training.config import ScheduleName, TrainerConfig
@@ -168,7 +167,7 @@ def test_our_commands_offer_what_they_take(session: Session) -> None:
     session.conversation.add("user", "Hello there")
     session.store.save(session.conversation)
     assert ":set device cpu" in offered(session, ":set device c")
-    assert {f":load {session.conversation.name}", ":load texts/"} <= offered(session, ":load ").keys()
+    assert f":chat switch {session.conversation.name}" in offered(session, ":chat switch ")
     assert ":model info nano-start" in offered(session, ":model info na")
     assert ":plugins samplers" in offered(session, ":plugins sa")
     assert ":sample --sampler top_k=" in offered(session, ":sample --sampler top")

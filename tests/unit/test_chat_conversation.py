@@ -61,15 +61,6 @@ def test_undo_leaves_a_greeting_that_no_question_led_to() -> None:
     assert conversation.messages == [Message("assistant", "Welcome!")]
 
 
-def test_reset_keeps_the_system_message() -> None:
-    conversation = talk("one", "1", system="count")
-    conversation.reset()
-    assert conversation.messages == [Message("system", "count")]
-    plain = talk("one", "1")
-    plain.reset()
-    assert plain.messages == []
-
-
 def test_title_is_the_beginning_of_the_first_question() -> None:
     assert talk(system="only a system message").title == ""
     assert talk("What is\n\n a token?", "A piece.", "And?").title == "What is a token?"
@@ -166,4 +157,4 @@ def test_an_earlier_message_with_an_unknown_character_is_named_as_that() -> None
         chat.add(role, text)
     with pytest.raises(TokenizerError, match=r"an earlier message of chat-1 .*'}'") as caught:
         chat.fit(RoleTemplate(), tokenizer, 50, 5)
-    assert "reset" in caught.value.hint
+    assert "chat new" in caught.value.hint

@@ -233,12 +233,12 @@ def test_a_newer_format_is_said_and_left_as_it_is(path: Path) -> None:
     path.parent.mkdir()
     database = sqlite3.connect(path)
     database.execute("CREATE TABLE tomorrow (x)")
-    database.execute("PRAGMA user_version = 2")
+    database.execute("PRAGMA user_version = 3")
     database.close()
     before = path.read_bytes()
     store = ConversationStore(path)
     for use in (store.last, lambda: store.save(said("chat-1", "x"))):
-        with pytest.raises(DataError, match=r"newer nanoshell \(format 2, this one knows 1\)") as caught:
+        with pytest.raises(DataError, match=r"newer nanoshell \(format 3, this one knows 2\)") as caught:
             use()
         assert "update" in caught.value.hint
     store.close()

@@ -30,10 +30,12 @@ def test_chat_answers_each_message_in_turn(nanoshell, model: str) -> None:
     lines = nanoshell(*command, "--seed", "1", "--json").lines
     assert [line["role"] for line in lines] == ["user", "assistant"] * 2
     assert said.out == "".join(line["content"] + "\n" for line in lines if line["role"] == "assistant")
-    (second, _first) = nanoshell("history", "--json").json
+    (second, _first) = nanoshell("chat", "list", "--json").json
     assert second["messages"] == 5
-    kept = nanoshell("history", second["name"], "--json").json["messages"]
-    assert kept[0] == {"role": "system", "content": "Be kind.", "interrupted": False}
+    kept = nanoshell("chat", "show", second["name"], "--json").json["messages"]
+    assert (kept[0]["position"], kept[0]["role"], kept[0]["content"]) == (1, "system", "Be kind.")
+    assert [turn["seed"] for turn in kept] == [None, None, 1, None, 1]
+    assert (kept[2]["model"], kept[2]["tokens"]) == (Path(model).name, lines[1]["tokens"])
     assert [turn["content"] for turn in kept[1:]] == [line["content"] for line in lines]
 
 
@@ -133,62 +135,8 @@ def test_a_retry_that_cannot_be_answered_takes_nothing_back(session: Session, pr
     assert contents(session)[1:] == before
 
 
-def test_reset_keeps_the_old_conversation_and_the_system_turn(session: Session, prompt) -> None:
-    prompt(":system Be kind.")
-    prompt("first")
-    old = session.conversation.name
-    prompt(":reset")
-    assert session.conversation.name != old
-    assert contents(session) == ["Be kind."]
-    assert prompt(f":load {old}")[0] == 0
-    assert contents(session)[:2] == ["Be kind.", "first"]
-    prompt(":reset --system")
-    assert contents(session) == []
-
-
-def test_a_saved_conversation_is_data_and_can_be_loaded(session: Session, prompt, tmp_path: Path) -> None:
-    prompt("first")
-    assert prompt(":save talk.jsonl")[0] == 0
-    said = contents(session)
-    (line,) = (tmp_path / "talk.jsonl").read_text().splitlines()
-    assert [message["content"] for message in json.loads(line)["messages"]] == said
-    (document,) = session.open_source("talk.jsonl").documents()
-    assert [message.content for message in document.messages] == said
-    prompt(":reset")
-    assert prompt(":load talk.jsonl")[0] == 0
-    assert contents(session) == said
-    assert prompt(":load missing.jsonl")[0] == 1
-    assert contents(session) == said
-
-
-def test_save_writes_the_current_conversation_and_replaces_nothing_unasked(
-    session: Session, prompt, tmp_path: Path
-) -> None:
-    prompt("first")
-    first = session.conversation.name
-    prompt(":reset")
-    assert prompt(":save talk.jsonl")[0] == 2  # the new one is empty, and the old one is not meant
-    assert not (tmp_path / "talk.jsonl").exists()
-    assert prompt(f":save talk.jsonl {first}")[0] == 0
-    kept = (tmp_path / "talk.jsonl").read_bytes()
-    prompt("second")
-    code, _, told = prompt(":save talk.jsonl")
-    assert (code, "--force" in told) == (2, True)
-    assert (tmp_path / "talk.jsonl").read_bytes() == kept
-    assert prompt(":save talk.jsonl --force")[0] == 0
-    assert "second" in (tmp_path / "talk.jsonl").read_text()
-
-
 def test_a_turn_has_one_shape_in_json(session: Session, prompt, nanoshell, model: str) -> None:
     typed = json.loads(prompt(":retry --json")[1]) if prompt("first")[0] == 0 else {}
     line = nanoshell("chat", "--model", model, "--message", "first", "--json").lines[1]
     assert typed.keys() == line.keys()
     assert typed["role"] == "assistant"
-
-
-def test_a_conversation_can_be_removed_from_the_history(session: Session, prompt) -> None:
-    prompt("first")
-    name = session.conversation.name
-    assert prompt(f":history {name} --delete")[0] == 0
-    assert json.loads(prompt(":history --json")[1]) == []
-    assert prompt(f":load {name}")[0] == 2

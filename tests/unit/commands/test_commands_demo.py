@@ -45,7 +45,7 @@ def test_a_demo_that_fails_to_learn_says_so_and_is_used_again(nanoshell, tmp_pat
     assert len(found["answers"][2]["text"]) == 2
     assert found["answers"][0]["expected"] == ["Paris."]
 
-    assert nanoshell("history", "--json").json == []  # the demo's conversations are not the user's
+    assert nanoshell("chat", "list", "--json").json == []  # the demo's conversations are not the user's
     assert len(nanoshell("runs", "list", "--json").json) == 1
 
     session = open_session(safe=True)

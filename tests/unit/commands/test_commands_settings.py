@@ -61,8 +61,7 @@ def test_negative_numbers_and_short_names_of_dtypes_are_values(
         (("sample",), "there is no prompt"),
         (("train", "--set", "seed"), "KEY=VALUE"),
         (("train", "--max-steps", "0"), "max-steps"),
-        (("history", "--delete"), "which conversation"),
-        (("history", "nothing"), "unknown conversation"),
+        (("chat", "show", "nothing"), "unknown conversation"),
     ],
 )
 def test_what_cannot_be_done_is_said_in_a_line_with_exit_code_2(nanoshell, arguments, told: str) -> None:
