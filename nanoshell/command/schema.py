@@ -12,9 +12,11 @@ import enum
 import inspect
 import types
 import typing
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import PurePath
 from typing import Any
+
+import click
 
 from nanoshell.command import typehints
 
@@ -140,13 +142,20 @@ class Printed:
     lines: Schema | None
 
 
-def printed(callback: Callable[..., Any] | None, schemas: Schemas) -> Printed:
-    """Return what the command of ``callback`` prints with ``--json``, by what it is annotated to return."""
+def printed(command: click.Command, schemas: Schemas) -> Printed:
+    """Return what ``command`` prints with ``--json``, by what its callback is annotated to return.
+
+    A group that lists something when it stands alone returns None where a subcommand follows.
+    """
+    callback = command.callback
     annotation = typehints.return_type(callback) if callback is not None else type(None)
+    apart = {type(None)} if isinstance(command, click.Group) else set()
     documents: list[Schema] = []
     lines: list[Schema] = []
     for member in _members(annotation):
         plain = typing.get_origin(member) or member
+        if plain in apart:
+            continue
         if _is_stream(plain):
             given = typehints.arguments_of(member)
             whole = _members(_returned(plain, "document", given))
@@ -173,6 +182,8 @@ def imprecise(schema: Schema, definitions: dict[str, Schema]) -> list[str]:
             if name not in seen:
                 seen.add(name)
                 walk(definitions[name], name)
+        elif isinstance(part, dict) and "description" in part and "properties" not in part:
+            return
         elif part == {}:
             found.append(path or "all of it")
         elif isinstance(part, dict):

@@ -178,7 +178,7 @@ def _walk(entry: Entry[click.Command], ctx: click.Context, schemas: Schemas) -> 
 
 def _command(entry: Entry[click.Command], ctx: click.Context, schemas: Schemas) -> CommandSpec:
     command, path = ctx.command, ctx.command_path
-    prints = printed(command.callback, schemas)
+    prints = printed(command, schemas)
     top = ctx.parent is None
     names = [path, *(f"{alias} {path.partition(' ')[2]}".strip() for alias in entry.options["aliases"])]
     return CommandSpec(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import click
 
@@ -27,6 +27,8 @@ _BESIDE = frozenset({("corpus", "path"), ("corpus", "num_bytes")})
 _GAP = "  "
 _NARROWEST = 6
 """Columns that a value is given at least; a table of very many runs is wider than the terminal."""
+
+ConfigValue = Annotated[Any, "a value as the config has it"]
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ class Comparison:
     """Runs beside each other: ``config`` has the keys that differ, with the value of each run in order."""
 
     runs: list[Result]
-    config: dict[str, list[Any]]
+    config: dict[str, list[ConfigValue]]
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         differing = [(key, [_written(value) for value in row]) for key, row in self.config.items()]

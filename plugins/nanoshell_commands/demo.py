@@ -73,10 +73,10 @@ class Demo:
         self._show_verdict(answers, screen)
         self._show_next(screen)
 
-    def lines(self) -> Iterator[Any]:
+    def lines(self) -> Iterator[DemoResult]:
         yield self.document()
 
-    def document(self) -> Any:
+    def document(self) -> DemoResult:
         began = time.monotonic()
         run = None if self._again else finished_demo(self._session)
         trained = run is None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, NotRequired, TypedDict, cast
 
 from nanoshell_commands.layout import figure, human_count, human_seconds, steady
 
@@ -16,13 +16,29 @@ STEP_FIELDS = ("step", "loss", "grad_norm", "learning_rate", "epoch", "it/s", "t
 FIELDS_OF_SOME = ("balance_loss", "expert_load", "not_finite")
 """What it tells further, where layers route tokens to experts, and where figures are no numbers."""
 
-Event = dict[str, Any]
+Event = Annotated[dict[str, Any], "an event as the log of the run has it: t, type and what belongs to that"]
+
+StepLine = TypedDict(
+    "StepLine",
+    {
+        "step": int,
+        "loss": float | None,
+        "grad_norm": float | None,
+        "learning_rate": float | None,
+        "epoch": float | None,
+        "it/s": float | None,
+        "tokens/s": float | None,
+        "balance_loss": NotRequired[float | None],
+        "expert_load": NotRequired[dict[str, list[float]]],
+        "not_finite": NotRequired[list[str]],
+    },
+)
 
 
-def step_line(event: Event) -> Event:
+def step_line(event: Event) -> StepLine:
     """Return a step as scripts get it; a figure that is no number is null, named in ``not_finite``."""
     further = {field: event[field] for field in FIELDS_OF_SOME if field in event}
-    return {field: event.get(field) for field in STEP_FIELDS} | further
+    return cast("StepLine", {field: event.get(field) for field in STEP_FIELDS} | further)
 
 
 def step_text(event: Event, total: int | None) -> str:

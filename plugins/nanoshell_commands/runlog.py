@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict
+
+from nanoshell_commands.progress import Event
 
 if TYPE_CHECKING:
     from nanoshell import RunDirectory, Screen
 
 _TELLING = ("state", "resume", "eval", "checkpoint", "alert", "control", "sample", "compile")
+
+
+class PrintedLine(TypedDict):
+    """A line that the worker of a run has printed."""
+
+    text: str
 
 
 class LogView:
@@ -33,7 +41,7 @@ class LogView:
             for event in self._events():
                 screen.write(event_line(event) + "\n")
 
-    def lines(self) -> Iterator[Any]:
+    def lines(self) -> Iterator[Event | PrintedLine]:
         if self._follow:
             yield from self._events()
             return
@@ -41,13 +49,13 @@ class LogView:
         for line in self._printed().splitlines():
             yield {"text": line}
 
-    def document(self) -> Any:
+    def document(self) -> None:
         return None
 
     def _printed(self) -> str:
         return self._run.log_tail(self._lines) if self._lines else ""
 
-    def _last_events(self) -> list[dict[str, Any]]:
+    def _last_events(self) -> list[Event]:
         """Return the last events that tell how the run went: of its steps, only the newest."""
         from nanoshell import effective_events, read_events
 
@@ -56,7 +64,7 @@ class LogView:
         told = [event for event in events if event.get("type") in _TELLING or event in steps[-1:]]
         return told[-self._lines :] if self._lines else []
 
-    def _events(self) -> Iterator[dict[str, Any]]:
+    def _events(self) -> Iterator[Event]:
         from nanoshell import follow
 
         for event in follow(self._run, from_start=False):
@@ -64,7 +72,7 @@ class LogView:
                 yield event
 
 
-def event_line(event: dict[str, Any]) -> str:
+def event_line(event: Event) -> str:
     """Return an event as one line: its time, and what it tells."""
     from nanoshell import tell_logged
 

@@ -21,14 +21,16 @@ SHOW_EXAMPLES = ("show", "show temperature")
 
 _NEXT_START = frozenset({"disabled_plugins", "chat_template"})
 
+SettingValue = str | int | float | bool | list[str]
+
 
 @dataclass(frozen=True)
 class SettingRow:
     """A setting: its value now, its default, whether the user set it, and what it is for."""
 
     name: str
-    value: Any
-    default: Any
+    value: SettingValue
+    default: SettingValue
     set: bool
     group: str
     summary: str

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -85,7 +85,7 @@ class Removed:
 
 @click.group(invoke_without_command=True)
 @click.pass_context
-def tokenizer(ctx: click.Context) -> Any:
+def tokenizer(ctx: click.Context) -> Rows[TokenizerRow] | None:
     """Make small vocabularies from your own data.
 
     A model names its tokenizer in its config: model.tokenizer. It may be a trained one by its name, a file,

@@ -8,8 +8,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextvars import copy_context
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from nanoshell_commands.progress import Event, StepLine
 from nanoshell_commands.watch import Watch, summary
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ class Leading:
         self._train(lambda: self._watch.wait(_Plain(screen)))
         screen.out.print(summary(self._run, self._watch.seconds))
 
-    def lines(self) -> Iterator[Any]:
+    def lines(self) -> Iterator[StepLine | Event]:
         def write() -> None:
             for line in self._watch.lines():
                 sys.stdout.write(json.dumps(line) + "\n")
@@ -63,7 +64,7 @@ class Leading:
         self._train(write)
         return iter(())
 
-    def document(self) -> Any:
+    def document(self) -> None:
         return None
 
     def _train(self, tell: Callable[[], object]) -> None:

@@ -6,10 +6,10 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from nanoshell_commands.layout import cell, figure, human_count, human_seconds, steady
-from nanoshell_commands.progress import Event, eta_text, progress_bar, step_line, step_text
+from nanoshell_commands.progress import Event, StepLine, eta_text, progress_bar, step_line, step_text
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -180,7 +180,7 @@ class Watch:
         self.wait(screen)
         screen.out.print(summary(self.run, self.seconds))
 
-    def lines(self) -> Iterator[Any]:
+    def lines(self) -> Iterator[StepLine | Event]:
         from nanoshell import on_interrupt
 
         every = int(self.run.record().get("trainer", {}).get("log_interval", 1))
@@ -198,7 +198,7 @@ class Watch:
                 self._leave()
         self._finish(lambda text: None)
 
-    def document(self) -> Any:
+    def document(self) -> None:
         return None
 
     def wait(self, screen: Screen | None) -> RunStatus:
