@@ -11,13 +11,25 @@ from typing import Any
 from nanoshell.errors import RunError, UsageError
 from nanoshell.runs.control import request
 from nanoshell.runs.directory import RunDirectory, RunStatus
-from nanoshell.runs.events import Event, read_lines
+from nanoshell.runs.events import Event, parse_line
 from nanoshell.runs.live import live_runs
 from nanoshell.runs.telling import tell, without_echo
 from nanoshell.spelling import typed
 
+_NO_NEWS = (b'"type": "step"', b'"type": "heartbeat"')
+"""Marks of lines that are passed over unread: a small model makes hundreds of steps a second."""
+
 ECHO_SECONDS = 1.0
 """How long an alert waits for the end that repeats its words."""
+
+
+@dataclass(frozen=True)
+class News:
+    """One line of what a run tells; an ``alert`` calls for somebody."""
+
+    run: RunDirectory
+    text: str
+    alert: bool = False
 
 
 @dataclass
@@ -48,6 +60,10 @@ class Following:
     def drop(self, run: RunDirectory) -> bool:
         """Follow ``run`` no more. Returns whether it was followed."""
         return self._followed.pop(run.path.resolve(), None) is not None
+
+    def runs(self) -> list[RunDirectory]:
+        """Return the runs. Nothing is read."""
+        return [followed.run for followed in self._followed.values()]
 
     def with_status(self) -> list[tuple[RunDirectory, RunStatus]]:
         """Return the runs and how they stand."""
@@ -86,21 +102,22 @@ class Following:
             raise UsageError(f"{len(found)} runs are in progress", hint=f"say which: {names}")
         return found[0]
 
-    def news(self) -> list[tuple[RunDirectory, str]]:
+    def news(self) -> list[News]:
         """Return what the followed runs have told since the last call, a line each."""
         return [
-            (followed.run, line)
+            News(followed.run, line, event.get("type") == "alert" and not event.get("cleared"))
             for followed in self._followed.values()
             for event in without_echo(self._unread(followed))
             if (line := tell(event)) and (followed.everything or _calls(event))
         ]
 
     def _unread(self, followed: Followed) -> Iterator[Event]:
-        for end, event in read_lines(followed.run.events_path, followed.offset):
-            if _may_be_echoed(event) and not followed.run.status().ended:
+        for end, line in _new_lines(followed.run.events_path, followed.offset):
+            event = None if any(kind in line for kind in _NO_NEWS) else parse_line(line)
+            if event is not None and _may_be_echoed(event) and not followed.run.status().ended:
                 return
             followed.offset = end
-            if event.get("id") not in self._asked:
+            if event is not None and event.get("id") not in self._asked:
                 yield event
 
 
@@ -124,6 +141,23 @@ def _calls(event: Event) -> bool:
 def _may_be_echoed(event: Event) -> bool:
     age = time.time() - float(event.get("t") or 0.0)
     return event.get("type") == "alert" and abs(age) < ECHO_SECONDS
+
+
+def _new_lines(path: Path, offset: int) -> Iterator[tuple[int, bytes]]:
+    """Yield the whole lines of ``path`` from byte ``offset``, each with where the next one begins."""
+    try:
+        if path.stat().st_size <= offset:
+            return
+        file = path.open("rb")
+    except OSError:
+        return
+    with file:
+        file.seek(offset)
+        for line in file:
+            if not line.endswith(b"\n"):
+                return  # it is still being written
+            offset += len(line)
+            yield offset, line
 
 
 def _size(run: RunDirectory) -> int:

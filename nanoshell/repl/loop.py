@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from nanoshell.command.render import TerminalScreen, write_note
 from nanoshell.command.script import run_line
-from nanoshell.repl import toolbar, welcome
+from nanoshell.repl import news, toolbar, welcome
 
 if TYPE_CHECKING:
-    from prompt_toolkit import PromptSession
-
     from nanoshell.session import Session
 
 HINT = "Ctrl-D or :quit leaves, :help lists the commands"
@@ -24,13 +21,12 @@ ReadLine = Callable[[], str]
 
 def run_prompt(session: Session, *, debug: bool = False) -> int:
     """Take lines until the user leaves, and return the exit code. Runs that were started go on."""
-    watch = toolbar.RunWatch(session)
+    watch = news.RunWatch(session)
     read = _plain_reader() if _is_dumb() else _editing_reader(session, watch)
     for line in welcome.greeting(session):
         write_note(line)
     while True:
-        for line in watch.poll(now=True):
-            write_note(line)
+        watch.tell(now=True)
         try:
             text = read()
         except KeyboardInterrupt as interrupt:
@@ -57,43 +53,33 @@ def _plain_reader() -> ReadLine:
     from nanoshell.command.words import is_open_block
 
     def read() -> str:
-        text = input("nanoshell> ")
-        while is_open_block(text):
-            text += "\n" + input("... ")
+        try:
+            text = input("nanoshell> ")
+            while is_open_block(text):
+                text += "\n" + input("... ")
+        except (KeyboardInterrupt, EOFError):
+            print()  # behind ^C, or what had been typed
+            raise
         return text
 
     return read
 
 
-def _editing_reader(session: Session, watch: toolbar.RunWatch) -> ReadLine:
+def _editing_reader(session: Session, watch: news.RunWatch) -> ReadLine:
     """Return what reads a line in the editor. Ctrl-C carries the text that it clears, if any."""
-    from prompt_toolkit.patch_stdout import patch_stdout
-
     from nanoshell.repl.editor import build_prompt, use_keys
 
     prompt = build_prompt(session, lambda width: toolbar.text(session, watch, width))
 
+    def follow_runs() -> None:
+        prompt.app.create_background_task(news.follow(watch, prompt.app))
+
     def read() -> str:
         use_keys(prompt, session.settings.text("keys"))
         try:
-            with patch_stdout(raw=True):
-                return prompt.prompt(pre_run=lambda: _follow_runs(prompt, watch))
+            with news.written_above():
+                return prompt.prompt(pre_run=follow_runs)
         except KeyboardInterrupt:
             raise KeyboardInterrupt(*filter(None, [prompt.default_buffer.text])) from None
 
     return read
-
-
-def _follow_runs(prompt: PromptSession[str], watch: toolbar.RunWatch) -> None:
-    """While a run goes on, refresh the toolbar once a second and say its news above the prompt."""
-    if not watch.active:
-        return
-
-    async def follow() -> None:
-        while watch.active:
-            await asyncio.sleep(toolbar.REFRESH_SECONDS)
-            for line in watch.poll(now=True):
-                write_note(line)
-            prompt.app.invalidate()
-
-    prompt.app.create_background_task(follow())

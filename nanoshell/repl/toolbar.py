@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from pathlib import Path
 
 from prompt_toolkit.utils import get_cwidth
@@ -11,86 +10,91 @@ from prompt_toolkit.utils import get_cwidth
 from nanoshell.command.render import harmless
 from nanoshell.errors import NanoshellError
 from nanoshell.following import current
-from nanoshell.runs.directory import RunDirectory, RunStatus
+from nanoshell.repl import spark
+from nanoshell.repl.news import RunWatch, Seen, duration
 from nanoshell.session import Session
-
-REFRESH_SECONDS = 1.0
-"""How often a run's status is read: it is the end of a small file, and the worker does not notice."""
 
 SEPARATOR = " · "
 
+Part = tuple[int, str]
+"""Words of the line, and their rank: those of the lowest are left out first where it is narrow."""
 
-class RunWatch:
-    """The runs of this session that go on, read again at most once in `REFRESH_SECONDS`."""
-
-    def __init__(self, session: Session) -> None:
-        self._session = session
-        self._read_at = -REFRESH_SECONDS
-        self.active: list[tuple[RunDirectory, RunStatus]] = []
-
-    def poll(self, *, now: bool = False) -> list[str]:
-        """Read the runs again where it is time; return a line for each of their news, their end included."""
-        moment = time.monotonic()
-        if not now and moment - self._read_at < REFRESH_SECONDS:
-            return []
-        self._read_at = moment
-        news = [f"run {run.name}: {line}" for run, line in self._session.following.news()]
-        news += [ending(run, status) for run, status in self._session.finished_runs()]
-        self.active = self._session.runs_in_progress()
-        return news
-
-
-def ending(run: RunDirectory, status: RunStatus) -> str:
-    """Return how ``run`` ended, and what to do next: of a failure, in further lines."""
-    if status.state in ("failed", "crashed"):
-        told = f"run {run.name} {status.state}: {status.reason or 'see its log'} (:runs log {run.name})"
-        resume = f"go on with :train --resume {run.name}" if run.latest_checkpoint() is not None else ""
-        return "\n  ".join(filter(None, (told, status.hint, resume)))
-    figures = [f"step {status.step:,}"] if status.step is not None else []
-    if status.loss is not None:
-        figures.append(f"loss {status.loss:.3f}")
-    if status.started is not None and status.updated is not None:
-        figures.append(f"in {duration(status.updated - status.started)}")
-    return f"run {run.name} {status.state}: {', '.join(figures)}; type to chat with it, or :sample TEXT"
-
-
-def duration(seconds: float) -> str:
-    """Return ``seconds`` as ``45s``, ``3m05s`` or ``2h10m``."""
-    whole = max(0, round(seconds))
-    if whole < 60:
-        return f"{whole}s"
-    if whole < 3600:
-        return f"{whole // 60}m{whole % 60:02}s"
-    return f"{whole // 3600}h{whole % 3600 // 60:02}m"
-
-
-def progress(run: RunDirectory, status: RunStatus) -> str:
-    """Return how ``run`` is getting on: step of total, loss, tokens per second, time left."""
-    parts = [run.name if status.state == "running" else f"{run.name} {status.state}"]
-    if status.step is not None:
-        parts.append(f"{status.step}/{status.total_steps}" if status.total_steps else f"step {status.step}")
-    if status.loss is not None:
-        parts.append(f"loss {status.loss:.3f}")
-    if status.tokens_per_second is not None:
-        parts.append(f"{_short(status.tokens_per_second)} tokens/s")
-    if status.eta_seconds is not None and status.state == "running":
-        parts.append(f"{duration(status.eta_seconds)} left")
-    return " ".join(parts)
+_RUN, _STEP, _LOSS, _LEFT, _COURSE, _SPEED, _MODEL, _CONTEXT, _DATA, _TALK, _DEVICE = range(11, 0, -1)
 
 
 def text(session: Session, watch: RunWatch, width: int) -> str:
-    """Return the toolbar within ``width`` columns, leaving out what matters least where it is narrow."""
-    parts = [(2, _data(session)), (0, _device(session)), (1, _conversation(session))]
-    training = current(watch.active, session.model_name)
-    if training is None or training[0].name != _name(session.model_name):
-        parts.insert(0, (3, _model(session)))
-    if training is not None:
-        more = f" (+{len(watch.active) - 1})" if len(watch.active) > 1 else ""
-        parts.insert(0, (4, progress(*training) + more))
-    parts = [(rank, harmless(part)) for rank, part in parts if part]
-    while len(parts) > 1 and get_cwidth(SEPARATOR.join(part for _, part in parts)) > width - 2:
-        parts.remove(min(parts))
-    return f" {_cut(SEPARATOR.join(part for _, part in parts), width - 2)} "
+    """Return the toolbar within ``width`` columns, leaving out what matters least where it is narrow.
+
+    Nothing is read or computed for it: it is drawn anew at every key.
+    """
+    groups = _groups(session, watch)
+    while (line := _joined(groups)) and get_cwidth(line) > width - 2:
+        least = min((part for group in groups for part in group), default=None)
+        if least is None or sum(map(len, groups)) == 1:
+            break
+        for group in groups:
+            if least in group:
+                group.remove(least)
+    return f" {_cut(line, width - 2)} "
+
+
+def _joined(groups: list[list[Part]]) -> str:
+    return SEPARATOR.join(" ".join(harmless(words) for _, words in group) for group in groups if group)
+
+
+def _groups(session: Session, watch: RunWatch) -> list[list[Part]]:
+    """Return the parts of the line, those that belong together in one group."""
+    seen = _shown_run(session, watch)
+    groups: list[list[Part]] = [run_parts(seen, more=len(watch.active) - 1)] if seen is not None else []
+    if model := _model(session, beside=seen):
+        groups.append([(_MODEL, model)])
+    data = f"data {Path(session.data).name}" if session.data else "no data"
+    groups += [[(_DATA, data)], [(_DEVICE, _device(session))]]
+    if talk := _conversation(session):
+        groups.append([(_TALK, talk)])
+    if context := _context(session):
+        groups.append([(_CONTEXT, context)])
+    return groups
+
+
+def _shown_run(session: Session, watch: RunWatch) -> Seen | None:
+    """Return the run that goes on, else the chosen model's where that has failed."""
+    going = current([(seen.run, seen.status) for seen in watch.active], session.model_name)
+    if going is not None:
+        return next(seen for seen in watch.active if seen.run == going[0])
+    failed = watch.ended
+    if failed is None or failed.status.state not in ("failed", "crashed"):
+        return None
+    return failed if failed.run.name == _name(session.model_name) else None
+
+
+def run_parts(seen: Seen, *, more: int = 0) -> list[Part]:
+    """Return how a run is getting on: name and state, step of total, loss and its course, speed, time left.
+
+    ``more`` is how many other runs go on.
+    """
+    status = seen.status
+    running = status.state == "running"
+    parts = [(_RUN, seen.run.name if running else f"{seen.run.name} {status.state}")]
+    if more > 0:
+        parts.append((_SPEED, f"(+{more})"))
+    if status.step is not None:
+        total = f"/{status.total_steps:,}" if status.total_steps else ""
+        parts.append((_STEP, f"{status.step:,}{total}" if total else f"step {status.step:,}"))
+    if status.loss is not None:
+        parts.append((_LOSS, f"loss {status.loss:.3f}"))
+    if course := spark.sparkline(seen.losses, spark.BLOCKS if _speaks_utf8() else spark.ASCII):
+        parts.append((_COURSE, course))
+    if status.tokens_per_second is not None and running:
+        parts.append((_SPEED, f"{_short(status.tokens_per_second)} tokens/s"))
+    if status.eta_seconds is not None and running:
+        parts.append((_LEFT, f"{duration(status.eta_seconds)} left"))
+    return parts
+
+
+def _speaks_utf8() -> bool:
+    encoding = getattr(sys.__stdout__, "encoding", None) or "utf-8"
+    return encoding.lower().replace("-", "").startswith("utf")
 
 
 def _cut(line: str, width: int) -> str:
@@ -104,12 +108,19 @@ def _name(reference: str | None) -> str:
     return Path(reference).name if reference else ""
 
 
-def _model(session: Session) -> str:
-    return f"model {_name(session.model_name)}" if session.model_name else "no model"
+def _model(session: Session, *, beside: Seen | None) -> str:
+    """Return the model and, once its weights are loaded, the step that they were taken from.
 
-
-def _data(session: Session) -> str:
-    return f"data {Path(session.data).name}" if session.data else "no data"
+    A run that is shown stands for the model that it makes: then only the step is told.
+    """
+    if session.model_name is None:
+        return "no model" if beside is None else ""
+    loaded = session.loaded
+    name = _name(session.model_name)
+    known = loaded is not None and loaded.step is not None and loaded.label.partition("@")[0] == name
+    if beside is not None and beside.run.name == name:
+        return f"weights of step {loaded.step:,}" if known and loaded is not None else ""
+    return f"model {name}@{loaded.step}" if known and loaded is not None else f"model {name}"
 
 
 def _device(session: Session) -> str:
@@ -128,6 +139,18 @@ def _conversation(session: Session) -> str:
     if conversation is None or not conversation.messages:
         return ""
     return f"{conversation.name} ({len(conversation.messages)})"
+
+
+def _context(session: Session) -> str:
+    """Return how much of the model's context the conversation's last reply has used."""
+    conversation, loaded = vars(session).get("conversation"), session.loaded
+    if conversation is None or loaded is None:
+        return ""
+    origins = (message.origin for message in reversed(conversation.messages) if message.role == "assistant")
+    origin = next(origins, None)
+    if origin is None:
+        return ""
+    return f"ctx {origin.prompt_tokens + origin.tokens}/{loaded.engine.max_positions}"
 
 
 def _short(figure: float) -> str:
