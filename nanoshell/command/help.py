@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from nanoshell.command.group import CommandGroup
     from nanoshell.plugin.registry import Entry
 
-HEADING_ORDER = ("Start", "Data", "Training", "Model", "Sampling", "Chat", "Session")
+HEADING_ORDER = ("Start", "Data", "Training", "Model", "Sampling", "Inside", "Chat", "Session")
 """Headings that come first, in this order; those that plugins add follow as they were registered."""
 
 

@@ -165,12 +165,16 @@ class Chart:
 
 def _empty(headings: Sequence[str]) -> Table:
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table(box=None, padding=(0, _GAP, 0, 0), pad_edge=False, header_style="nano.quiet")
+    table = Table(box=None, padding=(0, _GAP, 0, 0), pad_edge=False, header_style="")
     for heading in headings:
         right = heading.startswith(">")
         table.add_column(
-            heading.removeprefix(">"), justify="right" if right else "left", no_wrap=True, overflow="ellipsis"
+            Text(heading.removeprefix(">"), style="nano.quiet"),
+            justify="right" if right else "left",
+            no_wrap=True,
+            overflow="ellipsis",
         )
     return table
 
@@ -186,6 +190,17 @@ def _drawn(cell: Cell, console: Console) -> Text:
     from rich.text import Text
 
     return cell(console) if callable(cell) else Text(str(cell))
+
+
+def heated(probability: float) -> Cell:
+    """Return a cell that tells ``probability`` in its heat."""
+
+    def drawn(console: Console) -> Text:
+        from rich.text import Text
+
+        return Text(percent(probability), style=f"nano.heat{heat(probability)}")
+
+    return drawn
 
 
 def perplexity(loss: float) -> float:

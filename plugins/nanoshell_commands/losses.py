@@ -18,12 +18,13 @@ from nanoshell_commands.heat import (
     encoded,
     has_colour,
     heat,
+    heated,
     labels,
-    percent,
     perplexity,
     text_options,
 )
 from nanoshell_commands.inputs import decoded, joined
+from nanoshell_commands.layout import figure
 from nanoshell_commands.sampling import chosen_model
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ class LossOfText:
                         label.short,
                         f"{token.loss:.2f}",
                         min(1.0, token.loss / _FULL_BAR),
-                        percent(token.probability),
+                        heated(token.probability),
                         f"{token.rank:,}",
                     )
                     for place, (token, label) in enumerate(shown, start=1)
@@ -101,7 +102,7 @@ class LossOfText:
 
     def _summary(self) -> str:
         count = len(self.tokens)
-        parts = [f"loss {self.loss:.3f} nats a token", f"perplexity {self.perplexity:,.4g}"]
+        parts = [f"loss {self.loss:.3f} nats a token", f"perplexity {figure(self.perplexity)}"]
         if self.bits_per_byte is not None:
             parts.append(f"{self.bits_per_byte:.3f} bits per byte")
         parts.append(f"{count:,} token{'s'[: count != 1]}")

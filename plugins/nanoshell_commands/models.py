@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from nanoshell import LoadedModel, ModelConfig, ModelLocation, ParameterSplit, Session
 
 EXAMPLES = (
-    "model",
+    "model list",
+    "model list --json",
     "model load latest",
     "model load latest --dtype bfloat16",
     "model info nano-start",
@@ -203,7 +204,7 @@ def model(ctx: click.Context) -> Rows[PresetRow] | None:
 @model.command("list")
 @click.pass_obj
 def list_all(session: Session) -> Rows[PresetRow]:
-    """List the presets that `train --config` takes by name."""
+    """List the presets, which train --config takes by name."""
     from nanoshell import (
         NanoshellError,
         expected_vocabulary,

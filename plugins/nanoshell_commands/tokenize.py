@@ -16,7 +16,10 @@ from nanoshell_commands.layout import Rows, human_bytes
 if TYPE_CHECKING:
     from nanoshell import Corpus, Session
 
-EXAMPLES = ('tokenize "notes/*.md" -o notes.bin', "tokenize corpus.jsonl -o corpus.bin --val-fraction 0.1")
+EXAMPLES = (
+    "tokenize notes.txt -o notes.bin",
+    "tokenize nano-start -o corpus.bin --val-fraction 0.1",
+)
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,12 @@ if TYPE_CHECKING:
 EXAMPLES = (
     "tokenizer train --kind char --data notes.txt",
     "tokenizer train --kind bpe --vocab-size 1024 --data nano-start --name small",
+    "tokenizer list",
+    "tokenizer list --json",
     "tokenizer show small",
+    "tokenizer show cl100k_base --json",
+    "tokenizer rm small",
+    "tokenizer rm notes-char",
 )
 
 _SHOWN_TOKENS = 24
@@ -186,9 +191,10 @@ def list_all(session: Session) -> Rows[TokenizerRow]:
 @click.argument("name", type=TOKENIZER, required=False)
 @click.pass_obj
 def show(session: Session, name: str | None) -> TokenizerDetails:
-    """Show what the tokenizer NAME is made of; by default that of the settings.
+    """Show what a tokenizer is made of.
 
-    NAME may be a file, or the folder of a model or run that carries its tokenizer.
+    NAME is one that can be named (see: tokenizer list), a file, or the folder of a model or run that carries
+    its tokenizer; by default it is that of the settings.
     """
     from nanoshell import find_tokenizer
 
@@ -199,7 +205,10 @@ def show(session: Session, name: str | None) -> TokenizerDetails:
 @tokenizer.command("rm")
 @click.argument("name", type=TRAINED_TOKENIZER)
 def remove(name: str) -> Removed:
-    """Remove the trained tokenizer NAME. Models that were trained with it keep their copies."""
+    """Remove a trained tokenizer.
+
+    Models that were trained with it keep their copies.
+    """
     from nanoshell import remove_trained
 
     return Removed(name, str(remove_trained(name)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, count
 from typing import TYPE_CHECKING
 
 import click
@@ -34,16 +34,10 @@ _VISIBLE_ASCII = {" ": "_", "\n": "\\n", "\t": "\\t", "\r": "\\r"}
 
 @dataclass(frozen=True)
 class Piece:
-    """One token: its id and its text; the bytes of a character that is split over tokens show as U+FFFD.
-
-    ``bytes`` are all it stands for, in hexadecimal, and ``start`` is where they begin in the text.
-    """
+    """One token: its id and its text; the bytes of a character that is split over tokens show as U+FFFD."""
 
     id: int
     text: str
-    special: bool
-    bytes: str
-    start: int
 
 
 @dataclass(frozen=True)
@@ -52,9 +46,9 @@ class Split:
 
     ids: list[int]
     tokens: list[Piece]
-    tokenizer: str
-    characters: int
+    _text: str
     _pieces: list[bytes]
+    _special: frozenset[int]
     _listed: bool = False
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
@@ -71,16 +65,16 @@ class Split:
         from rich.text import Text
 
         above, beneath, width = Text(), Text(), 0
-        for index, (token, data) in enumerate(zip(self.tokens, self._pieces, strict=True)):
+        for index, (token_id, data) in enumerate(zip(self.ids, self._pieces, strict=True)):
             label = visible(data, ascii_only=not utf8(console))
-            cell = max(Text(label).cell_len, len(str(token.id)))
+            cell = max(Text(label).cell_len, len(str(token_id)))
             if width and width + cell > max_width:
                 yield above
                 yield beneath
                 above, beneath, width = Text(), Text(), 0
-            above.append(label, style=SPECIAL if token.special else _STYLES[index % 2])
+            above.append(label, style=SPECIAL if token_id in self._special else _STYLES[index % 2])
             above.append(" " * (cell + 1 - Text(label).cell_len))
-            beneath.append(str(token.id).ljust(cell + 1), style="nano.quiet")
+            beneath.append(str(token_id).ljust(cell + 1), style="nano.quiet")
             width += cell + 1
             if data.endswith(b"\n"):
                 width = max_width
@@ -90,16 +84,18 @@ class Split:
 
     def _list(self, console: Console) -> RenderableType:
         """Return a line for each token."""
+        starts = accumulate(map(len, self._pieces), initial=0)
         rows = [
-            (index, visible(data, ascii_only=not utf8(console)), token.id, token.start, data.hex(" "))
-            for index, (token, data) in enumerate(zip(self.tokens, self._pieces, strict=True), start=1)
+            (place, visible(data, ascii_only=not utf8(console)), token_id, start, data.hex(" "))
+            for place, token_id, data, start in zip(count(1), self.ids, self._pieces, starts, strict=False)
         ]
         return table([">", "token", ">id", ">at byte", "bytes"], rows)
 
     def _summary(self) -> str:
-        special = sum(token.special for token in self.tokens)
-        parts = [_counted(len(self.ids), "token"), _counted(self.characters, "character")]
-        parts.append(_counted(sum(map(len, self._pieces)), "byte"))
+        num_bytes = sum(map(len, self._pieces))
+        special = sum(i in self._special for i in self.ids)
+        parts = [_counted(len(self.ids), "token"), _counted(len(self._text), "character")]
+        parts.append(_counted(num_bytes, "byte"))
         if special:
             parts.append(f"{special} special")
         return ", ".join(parts)
@@ -160,10 +156,5 @@ def tokens(
     found = chosen_tokenizer(session, tokenizer)
     ids = found.encode_special(whole) if special else found.encode(whole)
     pieces = [found.token_bytes(token_id) for token_id in ids]
-    starts = accumulate(map(len, pieces), initial=0)
-    specials = frozenset(found.special_tokens.values())
-    told = [
-        Piece(i, piece.decode("utf-8", "replace"), i in specials, piece.hex(), start)
-        for i, piece, start in zip(ids, pieces, starts, strict=False)
-    ]
-    return Split(ids, told, found.name, len(whole), pieces, listed)
+    told = [Piece(i, piece.decode("utf-8", "replace")) for i, piece in zip(ids, pieces, strict=True)]
+    return Split(ids, told, whole, pieces, frozenset(found.special_tokens.values()), listed)

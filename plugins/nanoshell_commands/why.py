@@ -17,11 +17,13 @@ from nanoshell_commands.heat import (
     Label,
     has_colour,
     heat,
+    heated,
     labels,
     model_options,
     percent,
     perplexity,
 )
+from nanoshell_commands.layout import figure
 from nanoshell_commands.next_token import NextTokens, likeliest
 from nanoshell_commands.sampling import chosen_model
 
@@ -95,7 +97,7 @@ class Explanation:
         with_top = any(token.top for token in self.tokens)
         rows: list[Sequence[Cell]] = []
         for token, label, others in zip(self.tokens, self._labels, self._others, strict=True):
-            start: list[Cell] = [str(token.position), label.short, percent(token.probability)]
+            start: list[Cell] = [str(token.position), label.short, heated(token.probability)]
             rest: list[Cell] = [token.probability, f"{token.rank:,}"]
             rows.append([*start, *([_row(token.top, others)] if with_top else rest)])
         headings = [">", "token", ">likely", *(["likeliest here"] if with_top else ["", ">rank"])]
@@ -105,7 +107,8 @@ class Explanation:
         from nanoshell import typed
 
         amount = len(self.tokens)
-        first = f"{amount} token{'s'[: amount != 1]} · perplexity {self.perplexity:,.3g}, before samplers"
+        tokens = f"{amount} token{'s'[: amount != 1]}"
+        first = f"{tokens} · perplexity {figure(self.perplexity, 3)}, before samplers"
         doubtful = [pair for pair in zip(self.tokens, self._labels, strict=True) if pair[0].probability < 0.5]
         if not doubtful:
             return f"{first} · each was likelier than all others together"
