@@ -96,6 +96,17 @@ class Session:
 
         return Conversation(name=self.store.new_name())
 
+    def take_up_conversation(self) -> Conversation | None:
+        """Make the conversation that was changed last the current one, and return it.
+
+        None where this session has one already, or none is kept that says anything. Raises as the store does.
+        """
+        last = None if "conversation" in vars(self) else self.store.last()
+        if last is None or not last.messages:
+            return None
+        self.conversation = last
+        return last
+
     # Data
 
     def open_source(self, spec: str | None = None) -> DataSource:

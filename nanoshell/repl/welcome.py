@@ -90,13 +90,10 @@ def _data_exists(session: Session, spec: str) -> bool:
 
 def _take_up_conversation(session: Session) -> str:
     """Make the last conversation the current one, and return a few words about it."""
-    if "conversation" in vars(session):
-        return ""  # the command that led here has begun one
     try:
-        last = session.store.last()
+        last = session.take_up_conversation()
     except NanoshellError:
         return ""  # the first turn of chat will say what is wrong with the history
-    if last is None or not last.messages:
-        return ""
-    session.conversation = last
+    if last is None:
+        return ""  # or the command that led here has chosen one
     return f"conversation {last.name} ({counted(len(last.messages), 'message')})"

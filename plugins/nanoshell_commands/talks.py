@@ -64,7 +64,7 @@ class Talk:
         from rich.console import Group
 
         lines: list[RenderableType] = [cell(f"{self.name}: {self.note}" if self.note else self.name, "dim")]
-        if self._first_shown:
+        if 0 < self._first_shown < len(self.messages):
             lines.append(cell(f"    … {self._first_shown} earlier", "dim"))
         return Group(*lines, *self.messages[self._first_shown :])
 
@@ -130,7 +130,11 @@ def talk(conversation: Conversation, note: str = "", last: int | None = None) ->
 
 
 def named(session: Session, name: str | None) -> Conversation:
-    """Return the conversation ``name``, by default the current one. Raises `UnknownNameError`."""
+    """Return the conversation ``name``, by default the current one. Raises `UnknownNameError`.
+
+    On the command line the current one is that with which the prompt would go on.
+    """
+    session.take_up_conversation()
     if name is None or name == session.conversation.name:
         return session.conversation
     return session.store.load(name)
@@ -156,7 +160,7 @@ def list_all(session: Session) -> Rows[TalkRow]:
     """List the conversations that are kept."""
     from nanoshell import typed
 
-    current = session.conversation.name
+    current = named(session, None).name
     rows = [
         TalkRow(kept.name, kept.messages, kept.updated, kept.title, kept.name == current)
         for kept in session.store.list()
@@ -222,8 +226,8 @@ def rename(session: Session, names: tuple[str, ...]) -> Talk:
 
     if len(names) > 2:
         raise UsageError("rename takes one name or two", hint=f"quote a name with spaces: {typed(_QUOTED)}")
-    old, new_name = names if len(names) == 2 else (session.conversation.name, names[0])
-    conversation = named(session, old)
+    conversation = named(session, names[0] if len(names) == 2 else None)
+    old, new_name = conversation.name, names[-1]
     if conversation.id is None:
         session.store.check_new(new_name)
         conversation.name = new_name
@@ -253,7 +257,9 @@ def delete(session: Session, names: tuple[str, ...], yes: bool) -> list[Talk]:
         session.store.delete(conversation.name)
         if conversation.name == session.conversation.name:
             session.conversation = Conversation(session.store.new_name())
-    return [Talk(one.name, turns(one.messages), "removed", len(one.messages)) for one in found]
+    return [
+        Talk(one.name, turns(one.messages), f"removed, {_counted(one)}", len(one.messages)) for one in found
+    ]
 
 
 @click.command()
@@ -264,7 +270,7 @@ def fork(session: Session, name: str | None, at: int | None) -> Talk:
     """Go on in a copy; the conversation stays as it is."""
     from nanoshell import UsageError, typed
 
-    before = session.conversation
+    before = named(session, None)
     if not before.messages:
         raise UsageError("the current conversation is empty", hint=typed("chat new"))
     if at is not None and at > len(before.messages):

@@ -61,6 +61,44 @@ def test_undo_leaves_a_greeting_that_no_question_led_to() -> None:
     assert conversation.messages == [Message("assistant", "Welcome!")]
 
 
+def test_asking_again_keeps_the_turn_and_bringing_back_comes_round() -> None:
+    conversation = talk("one", "1", "two", "2", system="count")
+    with pytest.raises(NanoshellError, match="no earlier version"):
+        conversation.bring_back()
+    asked = conversation.ask_again("two")
+    assert (conversation.messages[-1], asked.content) == (asked, "two")
+    conversation.add("assistant", "deux")
+    conversation.ask_again("three")
+    conversation.add("assistant", "3")
+    assert [len(version) for version in conversation.messages[3].replaced] == [2, 2]
+    shown = []
+    for _ in range(3):
+        assert conversation.bring_back() == 3
+        shown.append([message.content for message in conversation.last_turn])
+    assert shown == [["two", "deux"], ["two", "2"], ["three", "3"]]
+    assert [message.content for message in conversation.messages[:3]] == ["count", "one", "1"]
+    assert all(not m.replaced for version in conversation.messages[3].replaced for m in version)
+
+
+def test_asking_an_unanswered_question_again_leaves_no_version() -> None:
+    conversation = talk("one")
+    assert conversation.ask_again("one").replaced == ()
+    assert conversation.ask_again("two").replaced == ((Message("user", "one"),),)
+    with pytest.raises(NanoshellError):
+        Conversation("empty").ask_again("two")
+
+
+def test_a_fork_begins_as_its_conversation_and_goes_its_own_way() -> None:
+    conversation = talk("one", "1", "two", "2")
+    conversation.id, conversation.revision = 7, 3
+    copy = conversation.fork("other", 3)
+    copy.add("assistant", "zwei")
+    assert [message.content for message in copy.messages] == ["one", "1", "two", "zwei"]
+    assert (copy.name, copy.id, copy.stored) == ("other", None, [])
+    assert [message.content for message in conversation.fork("x").messages] == ["one", "1", "two", "2"]
+    assert len(conversation.messages) == 4
+
+
 def test_title_is_the_beginning_of_the_first_question() -> None:
     assert talk(system="only a system message").title == ""
     assert talk("What is\n\n a token?", "A piece.", "And?").title == "What is a token?"

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 import stat
 import subprocess
 import sys
+import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings, strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, rule
 
 from nanoshell.chat.conversation import Conversation
 from nanoshell.chat.history import ConversationStore
-from nanoshell.chat.template import ROLES, Message, Role
+from nanoshell.chat.template import ROLES, Message, Origin, Role
 from nanoshell.errors import DataError, NanoshellError, StorageError, UnknownNameError, UsageError
 
 any_text = st.text(st.characters(categories=["L", "N", "P", "S", "Z", "Cc", "Cf"]), max_size=20)
@@ -243,6 +246,143 @@ def test_a_newer_format_is_said_and_left_as_it_is(path: Path) -> None:
         assert "update" in caught.value.hint
     store.close()
     assert path.read_bytes() == before
+
+
+FORMAT_1 = """
+CREATE TABLE conversation (id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE,
+    title TEXT NOT NULL, updated REAL NOT NULL, revision INTEGER NOT NULL);
+CREATE TABLE message (conversation INTEGER NOT NULL REFERENCES conversation (id) ON DELETE CASCADE,
+    position INTEGER NOT NULL, role TEXT NOT NULL, content TEXT NOT NULL, interrupted INTEGER NOT NULL,
+    PRIMARY KEY (conversation, position)) WITHOUT ROWID;
+INSERT INTO conversation VALUES (7, 'old', 'Hello', 1700000000.5, 3);
+INSERT INTO message VALUES (7, 0, 'user', 'Hello', 0), (7, 1, 'assistant', 'Hi th', 1);
+PRAGMA user_version = 1;
+"""
+
+
+def test_a_file_of_format_1_keeps_what_it_holds_and_learns_the_rest(path: Path) -> None:
+    path.parent.mkdir()
+    database = sqlite3.connect(path)
+    database.executescript(FORMAT_1)
+    database.close()
+    store, other = ConversationStore(path), ConversationStore(path)
+    old = store.load("old")
+    assert old == Conversation(
+        "old", [Message("user", "Hello"), Message("assistant", "Hi th", True)], id=7, revision=3
+    )
+    assert (old.messages[1].created, old.messages[1].origin, store.list()[0].updated) == (
+        None,
+        None,
+        1700000000.5,
+    )
+    old.messages.append(Message("assistant", "new", created=5.0, origin=ORIGIN))
+    store.save(old)
+    assert other.load("old").messages[2].origin == ORIGIN
+    assert other._connected().execute("PRAGMA user_version").fetchone() == (2,)
+    store.close()
+    other.close()
+
+
+ORIGIN = Origin("tiny-1@20", 20, 7, 3, 12, 50, {"temperature": 0.7}, ("\n", "stop"), {5: -100.0})
+
+
+class Talking(RuleBasedStateMachine):
+    """Whatever is done to a conversation, what another shell loads is what was saved, versions and all."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = tempfile.TemporaryDirectory()
+        path = Path(self.folder.name) / "conversations.db"
+        self.store, self.other = ConversationStore(path), ConversationStore(path)
+        self.conversation = Conversation("chat-1")
+
+    @rule(text=any_text)
+    def say(self, text: str) -> None:
+        self.conversation.add("user", text)
+
+    @rule(text=any_text, known=st.booleans())
+    def answer(self, text: str, known: bool) -> None:
+        self.conversation.messages.append(Message("assistant", text, origin=ORIGIN if known else None))
+
+    @rule(text=st.none() | any_text)
+    def tell_role(self, text: str | None) -> None:
+        self.conversation.set_system(text)
+
+    @rule()
+    def undo(self) -> None:
+        with contextlib.suppress(NanoshellError):
+            self.conversation.undo()
+
+    @rule(text=any_text)
+    def ask_again(self, text: str) -> None:
+        with contextlib.suppress(NanoshellError):
+            self.conversation.ask_again(text)
+
+    @rule()
+    def bring_back(self) -> None:
+        with contextlib.suppress(NanoshellError):
+            self.conversation.bring_back()
+
+    @rule(text=any_text)
+    def draft(self, text: str) -> None:
+        self.store.save(self.conversation, writing=Message("assistant", text, interrupted=True))
+        kept = self.other.load(self.conversation.name).messages
+        assert kept == [*self.conversation.messages, Message("assistant", text, interrupted=True)]
+
+    @rule(again=st.booleans())
+    def save(self, again: bool) -> None:
+        self.store.save(self.conversation)
+        kept = self.other.load(self.conversation.name)
+        assert everything(kept.messages) == everything(self.conversation.messages)
+        if again:
+            self.conversation = self.store.load(self.conversation.name)
+
+    def teardown(self) -> None:
+        self.store.close()
+        self.other.close()
+        self.folder.cleanup()
+
+
+def everything(messages: Sequence[Message]) -> list[object]:
+    """Return ``messages`` with what their equality leaves aside."""
+    return [(m, m.created, m.origin, [everything(turn) for turn in m.replaced]) for m in messages]
+
+
+TestTalking = Talking.TestCase
+TestTalking.settings = settings(deadline=None, max_examples=30, stateful_step_count=20)
+
+
+def test_a_turn_more_does_not_write_a_long_conversation_anew(store: ConversationStore) -> None:
+    conversation = said("chat-1", *["word"] * 1000)
+    store.save(conversation)
+    conversation = store.load("chat-1")
+    written: list[str] = []
+    store._connected().set_trace_callback(written.append)
+    conversation.add("user", "one more")
+    store.save(conversation)
+    store.save(conversation, writing=Message("assistant", "and"))
+    conversation.set_system("in front")
+    rows = [line for line in written if "INTO message" in line]
+    assert len(rows) == 2
+    store.save(conversation)
+    assert store.load("chat-1") == conversation
+
+
+def test_find_reads_every_message_the_newest_conversation_first(store: ConversationStore) -> None:
+    store.save(said("old", "What is a token?", "A piece."))
+    store.save(said("new", "Hello", "token token"))
+    found = list(store.find(lambda text: "token" in text))
+    assert [(name, place, message.role) for name, place, message in found] == [
+        ("new", 2, "assistant"),
+        ("old", 1, "user"),
+    ]
+
+
+def test_a_message_whose_origin_is_broken_is_damage(store: ConversationStore) -> None:
+    store.save(said("chat-1", "Hello", "Hi"))
+    store._connected().execute("UPDATE message SET origin = '{' WHERE position = 1")
+    with pytest.raises(DataError, match="damaged"):
+        store.load("chat-1")
 
 
 def test_a_place_that_cannot_hold_a_file(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from nanoshell.chat.template import ROLES, Message, RoleTemplate
 from nanoshell.chat.transfer import import_conversation, messages_line
 from nanoshell.data.encoding import encode_document
 from nanoshell.data.shapes import document_of
-from nanoshell.errors import DataError, StorageError
+from nanoshell.errors import DataError
 from nanoshell.tokenizer.bpe import cl100k_base
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20) | st.just("<|system|>\u2028\n")

@@ -1,0 +1,147 @@
+"""A reply is kept while it is written, and a store that cannot be written fails none."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from nanoshell.chat.conversation import Conversation
+from nanoshell.chat.history import ConversationStore
+from nanoshell.chat.keeping import INTERVAL_SECONDS, ReplyKeeper
+from nanoshell.chat.template import Message
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "conversations.db"
+
+
+@pytest.fixture
+def store(path: Path) -> Iterator[ConversationStore]:
+    store = ConversationStore(path)
+    yield store
+    store.close()
+
+
+class Writing:
+    """A reply whose text the test says."""
+
+    def __init__(self, store: ConversationStore, conversation: Conversation) -> None:
+        self.text = ""
+        self.keeper = ReplyKeeper(store, conversation, lambda: Message("assistant", self.text, True))
+
+    def write(self, text: str) -> None:
+        self.text += text
+        self.keeper.grow()
+
+
+def eventually(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def asked(store: ConversationStore) -> tuple[Conversation, Writing]:
+    conversation = Conversation("chat-1")
+    conversation.add("user", "Hello")
+    return conversation, Writing(store, conversation)
+
+
+def test_a_reply_is_kept_as_it_grows_and_marked_until_it_ends(store: ConversationStore, path: Path) -> None:
+    """Each piece is kept though no other follows: nothing waits for the next token."""
+    conversation, reply = asked(store)
+    assert reply.keeper.begin() == ""
+    other = ConversationStore(path)
+    for piece, text in (("Good", "Good"), (" day", "Good day"), (".", "Good day.")):
+        reply.write(piece)
+        expected = Message("assistant", text, interrupted=True)
+        eventually(lambda expected=expected: other.load("chat-1").messages[1:] == [expected])
+    assert conversation.messages == [Message("user", "Hello")], "the conversation has it when it is whole"
+    assert reply.keeper.finish(Message("assistant", "Good day.")) == ""
+    assert other.load("chat-1").messages == [Message("user", "Hello"), Message("assistant", "Good day.")]
+    other.close()
+
+
+def test_what_may_be_lost_is_a_quarter_of_a_second() -> None:
+    assert INTERVAL_SECONDS <= 0.2
+
+
+def test_a_reply_that_failed_leaves_no_draft(store: ConversationStore) -> None:
+    conversation, reply = asked(store)
+    reply.keeper.begin()
+    reply.write("Go")
+    eventually(lambda: len(store.load("chat-1").messages) == 2)
+    reply.keeper.finish(None)
+    assert store.load("chat-1") == conversation
+    assert conversation.messages == [Message("user", "Hello")]
+
+
+def test_a_conversation_changed_elsewhere_meanwhile_is_kept_beside_it(
+    store: ConversationStore, path: Path
+) -> None:
+    conversation, reply = asked(store)
+    reply.keeper.begin()
+    other = ConversationStore(path)
+    there = other.load("chat-1")
+    there.add("assistant", "from there")
+    other.save(there)
+    reply.write("from here")
+    reply.keeper.finish(Message("assistant", "from here"))
+    assert conversation.name == "chat-2"
+    assert [m.content for m in other.load("chat-1").messages] == ["Hello", "from there"]
+    assert [m.content for m in other.load("chat-2").messages] == ["Hello", "from here"]
+    assert len(other.list()) == 2
+    other.close()
+
+
+def test_a_store_that_is_in_use_is_told_once_and_made_up_for(
+    store: ConversationStore, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nanoshell.chat.keeping._PATIENCE", 0.01)
+    conversation, reply = asked(store)
+    reply.keeper.begin()
+    holder = sqlite3.connect(path, isolation_level=None)
+    holder.execute("BEGIN IMMEDIATE")
+    reply.write("one")
+    told = reply.keeper.finish(Message("assistant", "one"))
+    assert "goes on unkept" in told
+    assert "in use by another program" in told
+    conversation.add("user", "And?")
+    again = Writing(store, conversation)
+    assert (again.keeper.begin(), again.keeper.finish(Message("assistant", "two"))) == ("", "")
+    assert [message.content for message in conversation.messages] == ["Hello", "one", "And?", "two"]
+    holder.execute("ROLLBACK")
+    holder.close()
+    last = Writing(store, conversation)
+    assert last.keeper.begin() == ""
+    assert store.load("chat-1") == conversation
+    assert not store.failing
+
+
+def test_a_full_disk_is_told_and_the_reply_goes_on(store: ConversationStore) -> None:
+    _conversation, reply = asked(store)
+    reply.keeper.begin()
+    database = store._connected()
+    (pages,) = database.execute("PRAGMA page_count").fetchone()
+    database.execute(f"PRAGMA max_page_count = {pages}")
+    reply.write("long " * 50_000)
+    assert "the disk is full" in reply.keeper.finish(Message("assistant", reply.text))
+    database.execute("PRAGMA max_page_count = 100000")
+    assert reply.keeper.begin() == ""
+    assert store.load("chat-1").messages[1].content == reply.text
+
+
+def test_without_history_nothing_is_written_on_the_way() -> None:
+    store = ConversationStore(None)
+    conversation, reply = asked(store)
+    reply.keeper.begin()
+    reply.write("one")
+    assert reply.keeper._thread is None
+    reply.keeper.finish(Message("assistant", "one"))
+    assert store.load("chat-1") == conversation
+    store.close()
