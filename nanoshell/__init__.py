@@ -76,6 +76,7 @@ if TYPE_CHECKING:
         offline_reason as offline_reason,
         probe as probe,
     )
+    from nanoshell.data.encoding import encode_document as encode_document
     from nanoshell.data.reading import read_documents as read_documents
     from nanoshell.data.source import (
         DataSource as DataSource,
@@ -83,6 +84,14 @@ if TYPE_CHECKING:
         RemoteSource as RemoteSource,
         SourceInfo as SourceInfo,
         open_source as open_source,
+    )
+    from nanoshell.data.statistics import (
+        CorpusStatistics as CorpusStatistics,
+        LengthBin as LengthBin,
+        Lengths as Lengths,
+        RoleCount as RoleCount,
+        TokenCount as TokenCount,
+        corpus_statistics as corpus_statistics,
     )
     from nanoshell.data.tokens import check_tokens as check_tokens, open_tokens as open_tokens
     from nanoshell.data.vocabulary import train_tokenizer as train_tokenizer
@@ -276,6 +285,7 @@ _HOME = {
     "Conversation": "nanoshell.chat.conversation",
     "ConversationStore": "nanoshell.chat.history",
     "Corpus": "nanoshell.data.corpus",
+    "CorpusStatistics": "nanoshell.data.statistics",
     "DEVICE": "nanoshell.command.complete",
     "DTYPES": "nanoshell.dtypes",
     "DTYPE_ALIASES": "nanoshell.dtypes",
@@ -295,6 +305,8 @@ _HOME = {
     "LEFT_BEHIND": "nanoshell.command.turn",
     "LayerState": "nanoshell.model.cache",
     "LeaveShell": "nanoshell.command.result",
+    "LengthBin": "nanoshell.data.statistics",
+    "Lengths": "nanoshell.data.statistics",
     "LoadedModel": "nanoshell.loading",
     "LogitsProcessor": "nanoshell.generation.sampling",
     "MODEL": "nanoshell.command.complete",
@@ -340,6 +352,7 @@ _HOME = {
     "ReplyDocument": "nanoshell.command.turn",
     "ReplyOptions": "nanoshell.reply",
     "ReplyStream": "nanoshell.command.turn",
+    "RoleCount": "nanoshell.data.statistics",
     "RoleTemplate": "nanoshell.chat.template",
     "Router": "nanoshell.model.mixer",
     "Routing": "nanoshell.model.mixer",
@@ -365,6 +378,7 @@ _HOME = {
     "TOKENIZER": "nanoshell.command.complete",
     "TRAINED_TOKENIZER": "nanoshell.command.complete",
     "TokenCost": "nanoshell.inspection.costs",
+    "TokenCount": "nanoshell.data.statistics",
     "TokenLoss": "nanoshell.inspection.scores",
     "TokenScore": "nanoshell.generation.request",
     "Tokenizer": "nanoshell.tokenizer.base",
@@ -393,6 +407,7 @@ _HOME = {
     "comparable_evaluations": "nanoshell.runs.events",
     "config_dir": "nanoshell.paths",
     "config_keys": "nanoshell.training.keys",
+    "corpus_statistics": "nanoshell.data.statistics",
     "count_parameters": "nanoshell.model.transformer",
     "data_dir": "nanoshell.paths",
     "describe": "nanoshell.command.spec",
@@ -400,6 +415,7 @@ _HOME = {
     "dry": "nanoshell.generation.dry",
     "dynamic_temperature": "nanoshell.generation.temperature",
     "effective_events": "nanoshell.runs.events",
+    "encode_document": "nanoshell.data.encoding",
     "expected_vocabulary": "nanoshell.training.request",
     "find_download": "nanoshell.data.download",
     "find_run": "nanoshell.runs.directory",

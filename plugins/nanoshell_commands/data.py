@@ -2,35 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from nanoshell import SOURCE
-from nanoshell_commands.layout import Rows, cell, human_bytes, pairs, turn
+from nanoshell_commands.datastats import DataStatistics, statistics_of
+from nanoshell_commands.documents import DocumentView, Splitter, first_documents
+from nanoshell_commands.inputs import chosen_tokenizer, tokenizer_option
+from nanoshell_commands.layout import Rows, human_bytes, pairs
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from nanoshell import DataSource, Document, Screen, Session, SourceInfo, Tokenizer
+    from nanoshell import Session, SourceInfo
 
-EXAMPLES = ("data use nano-start", 'data info "notes/*.md"', "data head nano-start:chat -n 2")
+EXAMPLES = (
+    "data",
+    "data use nano-start",
+    "data info nano-start:qa",
+    "data stats nano-start",
+    "data head nano-start:chat -n 2",
+    "data head nano-start -n 1 --tokens",
+)
 
 _SHOWN_FILES = 8
-_SHOWN_CHARACTERS = 600
-_KEPT_CHARACTERS = 20_000
-_BLOCK = 4096
 
 
 @dataclass(frozen=True)
 class SourceRow:
-    """A kind of data source, or the source that is chosen."""
+    """A kind of data source and how it is spelled, or the source that is chosen."""
 
     name: str
+    spelling: str
     summary: str
     plugin: str
     chosen: bool
@@ -80,24 +86,36 @@ def data(ctx: click.Context) -> Any:
 @data.command("list")
 @click.pass_obj
 def list_sources(session: Session) -> Rows[SourceRow]:
-    """List the kinds of data source, and which one is chosen."""
+    """List the data sources, and how they are spelled.
+
+    Words in capitals stand for what you write: hf:OWNER/NAME becomes hf:karpathy/tiny_shakespeare. What
+    stands in brackets may be left out. The chosen one has a star.
+    """
+    from nanoshell import typed
+
     chosen = session.data
     rows = [
-        SourceRow(entry.name, entry.summary, entry.provider, chosen == entry.name)
+        SourceRow(
+            entry.name,
+            entry.options.get("spelling", entry.name),
+            entry.summary,
+            entry.provider,
+            chosen == entry.name,
+        )
         for entry in session.plugins.sources
     ]
     if chosen is not None and not any(row.chosen for row in rows):
-        rows.append(SourceRow(chosen, "the chosen source", "", True))
+        rows.append(SourceRow(chosen, chosen, "the chosen source", "", True))
     return Rows(
         rows,
         [
             ("", lambda row: "*" if row.chosen else ""),
-            ("source", lambda row: row.name),
+            ("source", lambda row: row.spelling),
             ("what it is", lambda row: row.summary),
-            ("plugin", lambda row: row.plugin),
         ],
         empty="no plugin brings a data source",
-        footer="a path is a source too: a .bin, .txt, .md or .jsonl file, a folder or a glob of them",
+        footer=f"choose one: {typed('data use nano-start')}; look inside: {typed('data head')}, "
+        f"{typed('data stats')}",
     )
 
 
@@ -105,7 +123,7 @@ def list_sources(session: Session) -> Rows[SourceRow]:
 @click.argument("source", type=SOURCE)
 @click.pass_obj
 def use_source(session: Session, source: str) -> SourceDetails:
-    """Choose SOURCE for what follows, and for the next start."""
+    """Choose what to learn from, also for the next start."""
     info = session.use_data(source).info()
     return _details(info)
 
@@ -125,7 +143,10 @@ def _details(info: SourceInfo) -> SourceDetails:
 @click.option("--special", is_flag=True, help="Read spellings like <|endoftext|> in text as special tokens.")
 @click.pass_obj
 def source_info(session: Session, source: str | None, tokens: bool, special: bool) -> SourceDetails:
-    """Show the files, tokens and documents of SOURCE, or of the chosen one."""
+    """Show files, size, tokens and documents.
+
+    Without SOURCE it is the chosen one.
+    """
     opened = session.open_source(source)
     if not tokens:
         return _details(opened.info())
@@ -139,75 +160,32 @@ def source_info(session: Session, source: str | None, tokens: bool, special: boo
     )
 
 
-class DocumentView:
-    """The first documents of a source: messages under their roles, text as it is; in JSON one line each."""
+@data.command("stats")
+@click.argument("source", type=SOURCE, required=False)
+@click.option(
+    "--top",
+    type=click.IntRange(min=1),
+    default=10,
+    show_default=True,
+    help="How many of the commonest tokens.",
+)
+@click.option("--special", is_flag=True, help="Read spellings like <|endoftext|> in text as special tokens.")
+@tokenizer_option
+@click.pass_obj
+def stats(
+    session: Session, source: str | None, top: int, special: bool, tokenizer: str | None
+) -> DataStatistics:
+    """Count documents, tokens, lengths and roles.
 
-    def __init__(self, documents: list[Document]) -> None:
-        self._documents = documents
-
-    def show(self, screen: Screen) -> None:
-        for document in self._documents:
-            screen.out.print(cell(document.origin, "dim"))
-            if document.messages:
-                for message in document.messages:
-                    screen.out.print(turn(message.role, _cut(message.content)))
-            else:
-                screen.out.print(cell(_cut(document.text)))
-            screen.out.print()
-
-    def lines(self) -> Iterator[Any]:
-        for document in self._documents:
-            if document.messages:
-                messages = [{"role": m.role, "content": m.content} for m in document.messages]
-                yield {"origin": document.origin, "messages": messages}
-            else:
-                yield {"origin": document.origin, "text": document.text}
-
-    def document(self) -> Any:
-        return None
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + " …"
-
-
-def first_documents(source: DataSource, tokenizer: Tokenizer) -> Iterator[Document]:
-    """Yield the documents of ``source``, whole: parts are joined, and the ids of a ``.bin`` read as text.
-
-    Of a document of any size no more is kept than a reader will look at.
+    SOURCE is tokenized where that has not been done; without it, it is the chosen one. A document ends at
+    <|endoftext|>, and so does each turn of the assistant: a conversation of three replies counts as three.
     """
-    path = source.token_file()
-    if path is not None:
-        yield from _decoded_documents(path, tokenizer)
-        return
-    text = ""
-    for document in source.documents():
-        if document.messages:
-            yield document
-            continue
-        if len(text) < _KEPT_CHARACTERS:
-            text += tokenizer.decode(document.ids.tolist()) if document.ids is not None else document.text
-        if not document.continues:
-            yield replace(document, text=text, ids=None)
-            text = ""
-    if text:
-        yield replace(document, text=text, ids=None)
+    from nanoshell import prepare_corpus
 
-
-def _decoded_documents(path: Path, tokenizer: Tokenizer) -> Iterator[Document]:
-    from nanoshell import Document, open_tokens
-
-    tokens = open_tokens(path, tokenizer)
-    ids: list[int] = []
-    for start in range(0, len(tokens), _BLOCK):
-        for position, token_id in enumerate(tokens[start : start + _BLOCK].tolist(), start):
-            if token_id == tokenizer.end_of_text:
-                yield Document(text=tokenizer.decode(ids), origin=f"{path}, up to token {position:,}")
-                ids = []
-            elif len(ids) < _KEPT_CHARACTERS:
-                ids.append(token_id)
-    if ids:
-        yield Document(text=tokenizer.decode(ids), origin=f"{path}, up to its end")
+    chosen = chosen_tokenizer(session, tokenizer)
+    opened = session.open_source(source)
+    corpus = prepare_corpus(opened, chosen, session.template, special=special, narrator=session.narrator)
+    return statistics_of(session, corpus, chosen, top)
 
 
 @data.command("head")
@@ -215,12 +193,24 @@ def _decoded_documents(path: Path, tokenizer: Tokenizer) -> Iterator[Document]:
 @click.option(
     "-n", "--number", type=click.IntRange(min=1), default=5, show_default=True, help="How many documents."
 )
+@click.option("--tokens", is_flag=True, help="Show the tokens that a model reads, with their ids.")
+@click.option("--special", is_flag=True, help="With --tokens, read spellings like <|endoftext|> as such.")
+@tokenizer_option
 @click.pass_obj
-def head(session: Session, source: str | None, number: int) -> DocumentView:
-    """Show the first documents of SOURCE, or of the chosen one."""
+def head(
+    session: Session, source: str | None, number: int, tokens: bool, special: bool, tokenizer: str | None
+) -> DocumentView:
+    """Show the first documents, as text or as tokens.
+
+    Without SOURCE it is the chosen one. Messages stand under their roles; special tokens in a .bin have their
+    own colour. Of long documents it is the beginning, with --json up to 20,000 characters.
+    """
     from nanoshell import RemoteSource
 
     opened = session.open_source(source)
     if isinstance(opened, RemoteSource):
         opened.fetch(session.narrator)
-    return DocumentView(list(islice(first_documents(opened, session.tokenizer), number)))
+    chosen = chosen_tokenizer(session, tokenizer)
+    found = list(islice(first_documents(opened, chosen), number))
+    split = Splitter(chosen, session.template, special=special) if tokens else None
+    return DocumentView(found, chosen, split)

@@ -146,13 +146,12 @@ def test_several_writers_lose_nothing(fake_run: Callable[..., FakeRun]) -> None:
     assert found == {f"{writer}:{number}" for writer in range(3) for number in range(40) if number % 4}
 
 
-def test_the_contracts(nanoshell_run: RunDirectory) -> None:
-    from nanoshell_notes import commands
-
+def test_the_contracts(nanoshell_session: Shell, nanoshell_run: RunDirectory) -> None:
     add_note(nanoshell_run, "seen")
     check_run_section(nanoshell_notes.show_notes, nanoshell_run)
-    check_command(commands.notes)
-    check_command(commands.note)
+    shell = nanoshell_session()
+    check_command(shell, "note")
+    check_command(shell, "notes")
 
 
 def test_importing_the_plugin_is_light() -> None:
