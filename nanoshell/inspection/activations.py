@@ -80,10 +80,11 @@ def _mamba2(config: ModelConfig, batch: Batch) -> float:
     written = inner + 2 * groups * state
     projected = inner + written + heads
     if _is_scanned_again(config, batch):
-        return 2 * written + projected + inner + 2 * heads
+        return 2 * written + projected + inner + inner * state / batch.length
     length = _chunk(config.mamba2_chunk_size or 64, batch.length)
     pairs = (groups + 2 * heads) * length
-    return 3 * written + projected + 9 * inner + pairs + 2 * inner * state / length + 5 * heads
+    copied = 3 * groups * state if groups > 1 else 0
+    return 3 * written + projected + 9 * inner + pairs + copied + 2 * inner * state / length + 5 * heads
 
 
 def _is_scanned_again(config: ModelConfig, batch: Batch) -> bool:
