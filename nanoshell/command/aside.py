@@ -6,6 +6,7 @@ waiting for that, also where a step or a sampler hangs in code that no signal in
 
 from __future__ import annotations
 
+import ctypes
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -76,6 +77,8 @@ class Aside(Generic[T]):
                 self._thread.join(FRAME_SECONDS)
             self._thread.join(_LAST_WORD_SECONDS)
             self.left_behind = self._thread.is_alive()
+            if self.left_behind:
+                _stop(self._thread)
         finally:
             self._keyboard.__exit__(kind, error, trace)
 
@@ -125,3 +128,9 @@ class Aside(Generic[T]):
             self._queue.put(_End(error))
         else:
             self._queue.put(_End())
+
+
+def _stop(thread: threading.Thread) -> None:
+    """Have ``thread`` end once it is in Python code again, lest a loop there keep a core busy for ever."""
+    if thread.ident is not None:
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(SystemExit))

@@ -84,6 +84,12 @@ class WordWrap:
 
     def _add(self, character: str, style: str, columns: int, width: int) -> None:
         self._ends_wide = columns == 2 and unicodedata.category(character) not in _OPENING
+        if not self._begun and self._end() + columns > width:
+            if self._column:
+                self._break()
+            self._spaces = self._spaces[: max(0, width - self._word_columns - columns)]
+            if self._end() + columns > width:  # no line is long enough
+                self._begin_word()
         if self._begun:
             if self._column + columns > width:
                 self._break()
@@ -95,11 +101,6 @@ class WordWrap:
         else:
             self._word.append((character, style))
         self._word_columns += columns
-        if self._end() > width:
-            if self._column:
-                self._break()
-            if self._end() > width:  # no line is long enough
-                self._begin_word()
 
     def _break(self) -> None:
         self._put("\n", "")

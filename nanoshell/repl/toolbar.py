@@ -76,8 +76,6 @@ def run_parts(seen: Seen, *, more: int = 0) -> list[Part]:
     status = seen.status
     running = status.state == "running"
     parts = [(_RUN, seen.run.name if running else f"{seen.run.name} {status.state}")]
-    if more > 0:
-        parts.append((_SPEED, f"(+{more})"))
     if status.step is not None:
         total = f"/{status.total_steps:,}" if status.total_steps else ""
         parts.append((_STEP, f"{status.step:,}{total}" if total else f"step {status.step:,}"))
@@ -89,6 +87,8 @@ def run_parts(seen: Seen, *, more: int = 0) -> list[Part]:
         parts.append((_SPEED, f"{_short(status.tokens_per_second)} tokens/s"))
     if status.eta_seconds is not None and running:
         parts.append((_LEFT, f"{duration(status.eta_seconds)} left"))
+    if more > 0:
+        parts.append((_SPEED, f"(+{more})"))
     return parts
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import stat
 import threading
@@ -14,54 +13,13 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from prompt_toolkit.application import create_app_session
-from prompt_toolkit.data_structures import Size
-from prompt_toolkit.input import PipeInput, create_pipe_input
-from prompt_toolkit.output.vt100 import Vt100_Output
 
 from nanoshell import paths
-from nanoshell.repl.loop import run_prompt
 from nanoshell.runs.directory import RunDirectory, create_run
 from nanoshell.runs.events import EventLog
 from nanoshell.runs.process import hold_lock, write_process
 from nanoshell.session import Session, open_session
-
-CTRL_C, CTRL_D = "\x03", "\x04"
-
-
-@dataclass
-class Keyboard:
-    """A prompt that is typed at: ``screen`` holds all that prompt_toolkit drew."""
-
-    pipe: PipeInput
-    screen: io.StringIO
-
-    def when(self, shown: str, typed: str) -> None:
-        """Type once ``shown`` has been drawn."""
-
-        def wait() -> None:
-            while shown not in self.screen.getvalue():
-                time.sleep(0.01)
-            self.pipe.send_text(typed)
-
-        threading.Thread(target=wait, daemon=True).start()
-
-    def __call__(self, session: Session, *typed: str) -> int:
-        self.pipe.send_text(
-            "\x1b[1;1R"
-        )  # where the cursor is, which a terminal is asked before a toolbar is drawn
-        for text in typed:
-            self.pipe.send_text(text)
-        return run_prompt(session)
-
-
-@pytest.fixture
-def keyboard() -> Iterator[Keyboard]:
-    with create_pipe_input() as pipe:
-        screen = io.StringIO()
-        output = Vt100_Output(screen, lambda: Size(rows=24, columns=80), term="xterm")
-        with create_app_session(input=pipe, output=output):
-            yield Keyboard(pipe, screen)
+from tests.faces.keyboard import CTRL_C, CTRL_D, Keyboard
 
 
 def test_commands_run_and_ctrl_d_leaves(keyboard: Keyboard, session: Session, capsys: Any) -> None:
@@ -158,7 +116,7 @@ class FakeGeneration:
                 return
             self.text += word
             self.ids.append(number)
-            yield SimpleNamespace(text=word)
+            yield SimpleNamespace(text=word, id=number)
         self.finish_reason = "stop"
 
 
@@ -167,10 +125,13 @@ class FakeReply:
 
     def __init__(self, generation: FakeGeneration, dropped: int = 0) -> None:
         self.generation = generation
+        self.tokens = iter(generation)
+        self.special_ids = frozenset[int]()
+        self.trouble = ""
         self.dropped = dropped
 
     def __iter__(self) -> Iterator[Any]:
-        return iter(self.generation)
+        return iter(self.tokens)
 
 
 def answer_with(session: Session, reply: FakeReply) -> None:
@@ -188,12 +149,17 @@ def test_a_reply_streams_and_ends_with_its_figures(keyboard: Keyboard, session: 
 
 
 def test_ctrl_c_during_a_reply_keeps_what_came(keyboard: Keyboard, session: Session, capsys: Any) -> None:
-    generation = FakeGeneration(["Par", "is"], meanwhile=lambda: os.kill(os.getpid(), 2))
+    def interrupt() -> None:
+        os.kill(os.getpid(), 2)
+        while not generation.finish_reason:  # the main thread answers the keyboard
+            time.sleep(0.001)
+
+    generation = FakeGeneration(["Par", "is"], meanwhile=interrupt)
     answer_with(session, FakeReply(generation))
     keyboard(session, "capital?\r", ":hello after\r", CTRL_D)
     captured = capsys.readouterr()
     assert captured.out == "Par\nhello after\n"
-    assert "1 token · 42 tokens/s · stopped" in captured.err
+    assert "1 token · 42 tokens/s · interrupted" in captured.err
     assert generation.text == "Par"
 
 

@@ -10,7 +10,9 @@ from typing import Any, cast
 import pytest
 from prompt_toolkit.utils import get_cwidth
 
-from nanoshell.repl import toolbar
+from nanoshell.chat.template import Message, Origin
+from nanoshell.repl import news, toolbar
+from nanoshell.repl.news import Seen
 from nanoshell.runs.directory import RunDirectory, RunStatus
 from nanoshell.session import Session, open_session
 
@@ -25,37 +27,43 @@ def session(monkeypatch: pytest.MonkeyPatch) -> Session:
 
 
 def watching(*statuses: RunStatus) -> Any:
-    return SimpleNamespace(
-        active=[(RunDirectory(Path(f"runs/tiny-{n}")), s) for n, s in enumerate(statuses, 1)]
-    )
+    return SimpleNamespace(active=[seen(status, f"tiny-{n}") for n, status in enumerate(statuses, 1)], ended=None)
+
+
+def seen(status: RunStatus, name: str = "tiny-1", losses: tuple[float, ...] = ()) -> Seen:
+    return Seen(RunDirectory(Path(f"runs/{name}")), status, list(losses), (0, 0), 0.0)
+
+
+def progress(status: RunStatus, *losses: float) -> str:
+    return " ".join(words for _, words in toolbar.run_parts(seen(status, losses=losses)))
 
 
 @pytest.mark.parametrize(
     ("seconds", "expected"), [(-3, "0s"), (59.4, "59s"), (59.6, "1m00s"), (3599, "59m59s"), (3600, "1h00m")]
 )
 def test_durations(seconds: float, expected: str) -> None:
-    assert toolbar.duration(seconds) == expected
+    assert news.duration(seconds) == expected
 
 
 def test_progress_says_what_is_known() -> None:
-    assert toolbar.progress(RUN, RunStatus("starting")) == "tiny-1 starting"
+    assert progress(RunStatus("starting")) == "tiny-1 starting"
     status = RunStatus("running", step=3, total_steps=9, loss=1.5, tokens_per_second=999.6, eta_seconds=61)
-    assert toolbar.progress(RUN, status) == "tiny-1 3/9 loss 1.500 1000 tokens/s 1m01s left"
-    assert toolbar.progress(RUN, RunStatus("paused", step=3)) == "tiny-1 paused step 3"
+    assert progress(status) == "tiny-1 3/9 loss 1.500 1000 tokens/s 1m01s left"
+    assert progress(RunStatus("paused", step=3)) == "tiny-1 paused step 3"
 
 
 def test_an_ending_says_what_to_do_next() -> None:
     good = RunStatus("finished", step=9, loss=0.25, started=100.0, updated=170.0)
-    assert toolbar.ending(RUN, good).startswith(
+    assert news.ending(RUN, good).startswith(
         "run tiny-1 finished: step 9, loss 0.250, in 1m10s; type to chat"
     )
-    bad = toolbar.ending(RUN, RunStatus("crashed", reason="killed by signal 9"))
+    bad = news.ending(RUN, RunStatus("crashed", reason="killed by signal 9"))
     assert bad == "run tiny-1 crashed: killed by signal 9 (:runs log tiny-1)"
 
 
 def test_a_failure_says_what_to_do_and_how_to_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(RunDirectory, "latest_checkpoint", lambda run: Path("step-000004"))
-    told = toolbar.ending(RUN, RunStatus("failed", reason="it diverged", hint="lower the learning rate"))
+    told = news.ending(RUN, RunStatus("failed", reason="it diverged", hint="lower the learning rate"))
     assert told.splitlines() == [
         "run tiny-1 failed: it diverged (:runs log tiny-1)",
         "  lower the learning rate",
@@ -87,3 +95,42 @@ def test_wide_letters_and_controls_do_not_break_the_line(session: Session) -> No
     line = toolbar.text(session, cast(Any, watching()), 40)
     assert get_cwidth(line) <= 40
     assert "\x1b" not in line
+
+
+def test_the_course_of_the_loss_stands_behind_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    status = RunStatus("running", step=3, total_steps=9, loss=1.0, eta_seconds=4)
+    assert progress(status, 100.0, 10.0, 1.0) == "tiny-1 3/9 loss 1.000 █▅▁ 4s left"
+    monkeypatch.setattr(sys, "__stdout__", SimpleNamespace(encoding="ANSI_X3.4-1968"))
+    assert progress(status, 100.0, 10.0, 1.0) == "tiny-1 3/9 loss 1.000 #=_ 4s left"
+
+
+def test_eighty_columns_show_a_run_well(session: Session) -> None:
+    session.model_name, session.data = "/runs/tiny-1", "notes.txt"
+    status = RunStatus(
+        "running", step=12_345, total_steps=30_000, loss=2.345, tokens_per_second=12_345.0, eta_seconds=4000
+    )
+    watch = SimpleNamespace(active=[seen(status, losses=tuple(2.0**-n for n in range(10)))], ended=None)
+    line = toolbar.text(session, cast(Any, watch), 80)
+    assert line == " tiny-1 12,345/30,000 loss 2.345 ██▇▆▅▄▃▂▁▁ 12.3k tokens/s 1h06m left "
+
+
+def test_a_run_that_has_failed_stays_until_another_model_is_chosen(session: Session) -> None:
+    session.model_name = "/runs/tiny-1"
+    watch = SimpleNamespace(active=[], ended=seen(RunStatus("failed", step=7, total_steps=9)))
+    assert toolbar.text(session, cast(Any, watch), 80).startswith(" tiny-1 failed 7/9 · no data")
+    session.model_name = "/runs/kept-2"
+    assert toolbar.text(session, cast(Any, watch), 80).startswith(" model kept-2 · no data")
+
+
+def test_the_step_of_the_weights_and_the_context_that_is_used(session: Session) -> None:
+    session.model_name = "/runs/tiny-1"
+    engine = SimpleNamespace(max_positions=64)
+    cast(Any, session)._loaded = SimpleNamespace(label="tiny-1@7", step=7, engine=engine)
+    assert toolbar.text(session, watching(), 80).strip() == "model tiny-1@7 · no data · auto"
+    origin = Origin("tiny-1", 7, seed=1, tokens=5, prompt_tokens=12, max_tokens=9)
+    session.conversation.messages += [Message("user", "a"), Message("assistant", "b", origin=origin)]
+    session.conversation.name = "talk"
+    told = toolbar.text(session, watching(), 80).strip()
+    assert told == "model tiny-1@7 · no data · auto · talk (2) · ctx 17/64"
+    training = watching(RunStatus("running", step=9))
+    assert toolbar.text(session, training, 80).startswith(" tiny-1 step 9 · weights of step 7 · no data")

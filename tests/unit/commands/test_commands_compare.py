@@ -10,6 +10,7 @@ import pytest
 from rich.console import Console
 
 from nanoshell.repl import toolbar
+from nanoshell.repl.news import RunWatch
 from nanoshell.session import Session
 from nanoshell_commands.compare import Comparison, Result, differences, worked
 from nanoshell_commands.watch import Watch
@@ -155,10 +156,14 @@ def test_show_tells_evaluations_the_best_alerts_and_changes(nanoshell, fake_run)
     assert changed == [{"step": 3, "text": "batch_size 8", "values": {"batch_size": 8}}]
 
 
+def told(watch: RunWatch) -> list[str]:
+    return [line.text for line in watch.poll(now=True)]
+
+
 def test_attach_at_the_prompt_tells_alerts_changes_and_the_end_above_it(prompt, session, fake_run) -> None:
     fake = fake_run()
     fake.log.write("alert", kind="old", message="before anybody looked", step=1, t=1.0)
-    watch = toolbar.RunWatch(session)
+    watch = RunWatch(session)
     code, _, err = prompt(":runs attach")
     assert code == 0
     assert "following tiny-1, running; :runs detach tiny-1 ends that" in err
@@ -168,13 +173,13 @@ def test_attach_at_the_prompt_tells_alerts_changes_and_the_end_above_it(prompt, 
     fake.log.write("sample", step=3, index=0, prompt="", text="babble", tokens=1, stop="length")
     fake.log.write("alert", kind="plateau", message="the loss stands still", step=3, t=1.0)
     fake.log.write("control", id="9", action="set", ok=True, step=3, values={"batch_size": 2}, before={})
-    assert watch.poll(now=True) == [
+    assert told(watch) == [
         "run tiny-1: alert: the loss stands still",
         "run tiny-1: step 3  set batch_size 2",
     ]
     assert toolbar.text(session, watch, 80).startswith(" tiny-1 3/10 loss 1.000")
     fake.end()
-    assert [line.partition(":")[0] for line in watch.poll(now=True)] == ["run tiny-1 finished"]
+    assert [line.partition(":")[0] for line in told(watch)] == ["run tiny-1 finished"]
     assert watch.active == []
 
 
@@ -183,7 +188,7 @@ def test_attach_with_all_tells_evaluations_and_samples(prompt, session, fake_run
     prompt(":runs attach tiny-1 --all")
     fake.log.write("eval", step=3, val_loss=1.0, perplexity=2.718, best=True)
     fake.log.write("sample", step=3, index=0, prompt="Once", text=" upon\na time" + "." * 300, tokens=1)
-    first, second = toolbar.RunWatch(session).poll(now=True)
+    first, second = told(RunWatch(session))
     assert first == "run tiny-1: step 3  validation loss 1.000 (best)  perplexity 2.718"
     assert second.startswith("run tiny-1: step 3  sample: Once upon a time...")
     assert second.endswith("…")
@@ -196,17 +201,17 @@ def test_what_this_session_asked_for_is_no_news(session, fake_run) -> None:
     mine = session.ask_run(fake.run, "pause")
     fake.log.write("control", id=mine, action="pause", ok=True, step=1, message="paused")
     fake.log.write("control", id="other", action="resume", ok=True, step=1, message="resumed")
-    assert toolbar.RunWatch(session).poll(now=True) == ["run tiny-1: step 1  resumed"]
+    assert told(RunWatch(session)) == ["run tiny-1: step 1  resumed"]
 
 
 def test_an_alert_that_the_end_repeats_is_told_once(session, fake_run) -> None:
     fake = fake_run()
     session.follow(fake.run)
-    watch = toolbar.RunWatch(session)
+    watch = RunWatch(session)
     fake.log.write("alert", kind="divergence", message="training diverged at step 3", step=3)
-    assert watch.poll(now=True) == []  # the end may be on its way
+    assert told(watch) == []  # the end may be on its way
     fake.log.write("state", state="failed", reason="training diverged at step 3")
-    assert watch.poll(now=True) == [
+    assert told(watch) == [
         "run tiny-1 failed: training diverged at step 3 (:runs log tiny-1)",
     ]
 
