@@ -45,14 +45,15 @@ def prompt_style(theme: str) -> Style:
             "prompt.mode": quiet,
             "prompt-continuation": quiet,
             "auto-suggestion": quiet,
+            "aborting": quiet,
             "completion-menu": plain,
             "completion-menu.completion": plain,
             "completion-menu.completion.current": "noinherit reverse",
             "completion-menu.completion match": "bold underline",
             "completion-menu.meta.completion": f"{plain} {quiet}",
             "completion-menu.meta.completion.current": "noinherit reverse",
-            "scrollbar.background": plain,
-            "scrollbar.button": "reverse",
+            "scrollbar.background": "noinherit",
+            "scrollbar.button": "noinherit reverse",
         }
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,7 @@ import pytest
 
 from nanoshell.cli import run
 from nanoshell.session import Session, open_session
+from tests.faces.keyboard import Keyboard, attached_keyboard
 
 STRANGER = '''
 import dataclasses, sys, time
@@ -200,3 +201,10 @@ def process(plugins_dir: Path) -> Callable[..., Result]:
 def session(plugins_dir: Path) -> Session:
     """A session with the stranger's plugin."""
     return open_session(plugins_dir=plugins_dir)
+
+
+@pytest.fixture
+def keyboard() -> Iterator[Keyboard]:
+    """What types at the prompt of this test."""
+    with attached_keyboard() as keyboard:
+        yield keyboard
