@@ -94,6 +94,8 @@ def open_source(spec: str, sources: Registry[Callable[[str], DataSource]]) -> Da
         return sources.get(name)(rest)
     if PATH_SOURCE in sources and _is_path(spec):
         return sources.get(PATH_SOURCE)(spec)
+    if name in ("http", "https") and "url" in sources:
+        raise unknown_name("data source", name, [], hint=f"write url: in front of an address: url:{spec}")
     choices = sources.names() if colon else [*sources.names(), *_files_here()]
     raise unknown_name("data source or file", name, choices, hint=_known(sources))
 

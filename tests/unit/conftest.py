@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from nanoshell.data.source import DataSource, open_source
+from nanoshell.plugin.registry import Registry
+
 HELLO = """
 import click
 from nanoshell import hookimpl
@@ -74,3 +77,22 @@ def write_plugin(plugins_folder: Path) -> Callable[[str, str], Path]:
         return path
 
     return write
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder that is the current one."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def open_(here: Path) -> Callable[[str], DataSource]:
+    """Return a function that opens a source of our plugin by its spec."""
+    import nanoshell_data
+
+    registry: Registry[Callable[[str], DataSource]] = Registry("data source")
+    nanoshell_data.register_sources(
+        lambda name, factory, **about: registry.add(name, factory, provider="data", **about)
+    )
+    return lambda spec: open_source(spec, registry)

@@ -31,7 +31,7 @@ def written(folder: Path, ids: list[int]) -> Path:
 
 
 def documents_of(ids: list[int]) -> list[list[int]]:
-    """The documents, without their end-of-text ids; what follows the last such id is one, if anything does."""
+    """The documents without their end-of-text ids; what follows the last such id is one, if anything does."""
     found: list[list[int]] = [[]]
     for token in ids:
         if token == EOT:

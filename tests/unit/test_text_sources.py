@@ -13,7 +13,7 @@ import pytest
 
 import nanoshell_text.gutenberg
 import nanoshell_text.places
-from nanoshell import DataError, DataSource, NetworkError, open_source
+from nanoshell import DataError, DataSource, NanoshellError, NetworkError, open_source
 from nanoshell.testing import plugins_with
 
 from .fileserver import SHA256, TEXT, Counting, Handler, Server, serving
@@ -106,6 +106,12 @@ def test_what_is_no_address_is_refused_without_asking(rest: str, words: str) -> 
     assert words in caught.value.message
     assert caught.value.message.isprintable()
     assert caught.value.hint
+
+
+def test_an_address_alone_is_told_how_to_be_written() -> None:
+    with pytest.raises(NanoshellError) as caught:
+        open_("https://example.org/a.txt")
+    assert caught.value.hint == "write url: in front of an address: url:https://example.org/a.txt"
 
 
 def test_opening_checks_that_it_is_there(server: Server) -> None:
