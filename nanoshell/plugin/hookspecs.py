@@ -186,7 +186,7 @@ class Hooks:
 
     @hookspec
     def register_panels(self, register: RegisterPanel) -> None:
-        """Bring panels for the dashboard."""
+        """Bring panels for the dashboard. They are listed, and nothing calls them yet: it is still to come."""
 
     @hookspec
     def register_run_sections(self, register: RegisterRunSection) -> None:

@@ -66,7 +66,7 @@ def check_mixer(factory: Callable[[ModelConfig, int], Any], **keys: Any) -> None
             changed = x.clone()
             changed[:, POSITIONS // 2 :] += 1
             early = (module(changed) - whole)[:, : POSITIONS // 2].abs().amax((0, 2))
-            seen = [at for at, change in enumerate(early.tolist()) if change > 1e-9]
+            seen = [at for at, change in enumerate(early.tolist()) if change > 1e-6]
             at = POSITIONS // 2
             contract.must("causal", not seen, f"with a change at position {at}, position {seen[:1]} changed")
             _check_state(contract, module, x, whole)
@@ -102,9 +102,10 @@ def _config(keys: dict[str, Any]) -> ModelConfig:
 
 
 def _close(one: Tensor, other: Tensor) -> bool:
+    """Return whether both are equal up to the rounding of constants that a layer keeps in float32."""
     import torch
 
-    return one.shape == other.shape and torch.allclose(one, other, rtol=1e-7, atol=1e-9)
+    return one.shape == other.shape and torch.allclose(one, other, rtol=1e-5, atol=1e-6)
 
 
 def _check_module(

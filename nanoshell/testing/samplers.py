@@ -37,17 +37,19 @@ def check_sampler(
     *,
     uses: Mapping[str, Any] | None = None,
     leaves_some: bool = True,
-    vocabulary: int = VOCABULARY,
+    vocabulary: int | None = None,
 ) -> None:
     """Check the step that ``factory(value, **uses)`` builds, on logits of ``vocabulary`` tokens.
 
-    ``uses`` are the values of the settings that it uses, by name. A sampler that may forbid every token by
-    what it means says ``leaves_some=False``. Call it for each kind of value: the default, the bounds.
+    ``uses`` are the values of the settings that it uses, by name; with a ``tokenizer`` among them the
+    vocabulary is its own, else one of 50. A sampler that may forbid every token by what it means says
+    ``leaves_some=False``. Call it for each kind of value: the default, the bounds.
     """
     import torch
 
     contract = Contract("sampler", name_of(factory), RULES)
     used = dict(uses or {})
+    size = vocabulary or getattr(used.get("tokenizer"), "vocab_size", VOCABULARY)
 
     def build() -> LogitsProcessor:
         with contract.keeping("builds", f"factory({value!r})"):
@@ -55,12 +57,12 @@ def check_sampler(
         contract.must("builds", callable(step), f"it returned {step!r}")
         return step
 
-    for case, logits in _cases(vocabulary):
+    for case, logits in _cases(size):
         for length in (1, 5, 200):
             generator = torch.Generator().manual_seed(length)
-            history = torch.randint(vocabulary, (logits.shape[0], length), generator=generator)
+            history = torch.randint(size, (logits.shape[0], length), generator=generator)
             _check_step(contract, build, logits, history, f"{case} logits, {length} ids", leaves_some)
-    _check_replies(contract, build, vocabulary)
+    _check_replies(contract, build, size)
 
 
 def _cases(vocabulary: int) -> Iterator[tuple[str, Tensor]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import tempfile
@@ -33,18 +34,18 @@ SECTION_RULES = MappingProxyType(
 
 def check_run_section(section: Callable[[RunDirectory], Any], run: RunDirectory | None = None) -> None:
     """Check ``section`` on runs in several states and, where it is given, on ``run``."""
-    from rich.console import Console
-
     from nanoshell.command.encode import dump
-    from nanoshell.command.render import renderable
+    from nanoshell.command.render import TerminalScreen, show
 
-    console = Console(file=io.StringIO(), width=80)
     contract = Contract("run section", name_of(section), SECTION_RULES)
     for case, value in _values(contract, section, run):
         if value is None:
             continue
-        with contract.keeping("shows", f"showing {shown(value)}, of {case},"):
-            console.print(renderable(value))
+        with (
+            contract.keeping("shows", f"showing {shown(value)}, of {case},"),
+            contextlib.redirect_stdout(io.StringIO()),
+        ):
+            show(value, TerminalScreen())
         with contract.keeping("json", f"writing {shown(value)}, of {case},"):
             json.loads(dump(value))
         contract.must("json", not _opaque(value), f"of {case} it is {shown(value)}")

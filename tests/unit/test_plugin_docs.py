@@ -1,11 +1,12 @@
 """The guide for authors of plugins: every hook has a section, its example loads, and what it brings works.
 
-Each example is taken out of ``docs/plugins.md`` as it stands there, written to a file, and loaded the way a
+Each example is taken out of ``docs/hooks.md`` as it stands there, written to a file, and loaded the way a
 user would load it. `EXERCISES` then uses what it registered; a hook without an entry there fails the tests.
 """
 
 from __future__ import annotations
 
+import inspect
 import re
 import sys
 import types
@@ -15,21 +16,39 @@ from typing import Any
 
 import pytest
 
+import nanoshell.testing
+from docs import reference
 from nanoshell import Conversation, Message, RunDirectory, data_dir, open_source
-from nanoshell.plugin.hookspecs import Hooks
 from nanoshell.plugin.manager import HOOKS, NOTICES, Plugins
 from nanoshell.runs.directory import create_run
 from nanoshell.runs.events import EventLog
 from nanoshell.runs.process import write_process
-from nanoshell.testing import plugins_with
+from nanoshell.testing import (
+    check_backend,
+    check_chat_template,
+    check_exporter,
+    check_feed_forward,
+    check_mixer,
+    check_optimizer,
+    check_panel,
+    check_run_section,
+    check_sampler,
+    check_source,
+    check_tokenizer,
+    plugins_with,
+)
+from nanoshell.tokenizer.making import train_bpe
 
-GUIDE = (Path(__file__).parents[2] / "docs" / "plugins.md").read_text(encoding="utf-8")
+DOCS = Path(__file__).parents[2] / "docs"
+GUIDE, HOOK_PAGE, KIT = (
+    (DOCS / name).read_text(encoding="utf-8") for name in ("plugins.md", "hooks.md", "testing.md")
+)
 _SECTION = re.compile(r"^#{2,3} `?([^\n`]+)`?\n(.*?)(?=^#{2,3} |\Z)", re.MULTILINE | re.DOTALL)
-SECTIONS = dict(_SECTION.findall(GUIDE))
+SECTIONS = dict(_SECTION.findall(HOOK_PAGE))
 
 
 def example(section: str) -> str:
-    """Return the one Python block of a section of the guide."""
+    """Return the one Python block of a section of the page of hooks."""
     (code,) = re.findall(r"^```python\n(.*?)^```", SECTIONS[section], re.MULTILINE | re.DOTALL)
     return str(code)
 
@@ -70,6 +89,7 @@ def use_source(plugins: Plugins, tmp_path: Path) -> None:
 
     path = tmp_path / "table.csv"
     path.write_text('text,n\n"a, b",1\nc,2\n', encoding="utf-8")
+    check_source(plugins.sources.get("csv"), f"{path}#text", refuses=["nowhere#text", f"{path}#x"])
     source = open_source(f"csv:{path}#text", plugins.sources)
     assert [(document.text, document.origin) for document in source.documents()] == [
         ("a, b", "table.csv:2"),
@@ -89,6 +109,7 @@ def use_source(plugins: Plugins, tmp_path: Path) -> None:
 def use_backend(plugins: Plugins, tmp_path: Path) -> None:
     import torch
 
+    check_backend(plugins.backends.get("xpu"))
     backend = plugins.backends.get("xpu")()
     assert plugins.backends.entry("xpu").options["rank"] == 15
     if not torch.xpu.is_available():
@@ -101,6 +122,7 @@ def use_tokenizer(plugins: Plugins, tmp_path: Path) -> None:
     from nanoshell import Tokenizer, TokenizerError
 
     tokenizer = plugins.tokenizers.get("bytes")()
+    check_tokenizer(plugins.tokenizers.get("bytes"))
     assert isinstance(tokenizer, Tokenizer)
     assert tokenizer.decode(tokenizer.encode("größe")) == "größe"
     assert 256 not in tokenizer.encode("<|endoftext|>")
@@ -116,6 +138,8 @@ def use_sampler(plugins: Plugins, tmp_path: Path) -> None:
 
     others = {entry.name: entry.options["neutral"] for entry in plugins.samplers if entry.name != "no_repeat"}
     tokenizer = plugins.tokenizers.get("cl100k_base")()
+    uses = {"no_repeat_newline": 0, "tokenizer": train_bpe("pairs", ["one and one is two"], 270)}
+    check_sampler(plugins.samplers.get("no_repeat"), 2, uses=uses)
     assert build_chain({**others, "no_repeat": 0}, plugins.samplers, tokenizer=tokenizer) == []
     (step,) = build_chain({**others, "no_repeat": 2}, plugins.samplers, tokenizer=tokenizer)
     (newline,) = tokenizer.encode("\n")
@@ -130,6 +154,7 @@ def use_sampler(plugins: Plugins, tmp_path: Path) -> None:
 def use_optimizer(plugins: Plugins, tmp_path: Path) -> None:
     import torch
 
+    check_optimizer(plugins.optimizers.get("sgd"), learning_rate=0.1)
     model = torch.nn.Linear(2, 1)
     trainer = types.SimpleNamespace(learning_rate=0.1)
     optimizer = plugins.optimizers.get("sgd")(model, trainer)
@@ -152,6 +177,8 @@ def use_mixers(plugins: Plugins, tmp_path: Path) -> None:
     from nanoshell import ConfigError, FeedForward, LayerState, StepMixer
 
     options = {"decaying_average": {"decay": 0.7}}
+    check_mixer(plugins.mixers.get("decaying_average"), mixer="decaying_average", layer_options=options)
+    check_feed_forward(plugins.mixers.get("squared_relu"))
     config = types.SimpleNamespace(hidden_size=8, feed_forward_size=24, layer_options=options)
     torch.manual_seed(0)
     x = torch.randn(2, 5, 8)
@@ -180,6 +207,7 @@ def use_mixers(plugins: Plugins, tmp_path: Path) -> None:
 
 def use_chat_template(plugins: Plugins, tmp_path: Path) -> None:
     tokenizer = plugins.tokenizers.get("cl100k_base")()
+    check_chat_template(plugins.chat_templates.get("dialogue"), tokenizer)
     template = plugins.chat_templates.get("dialogue")()
     messages = [Message("user", "Hello <|user|>"), Message("assistant", "Hi")]
     ids = template.encode(messages, tokenizer, reply=True)
@@ -193,11 +221,13 @@ def use_exporter(plugins: Plugins, tmp_path: Path) -> None:
     from safetensors.numpy import save_file
 
     save_file({"norm.weight": np.arange(3.0)}, tmp_path / "model.safetensors")
+    check_exporter(plugins.exporters.get("npz"), tmp_path, suffix=".npz")
     plugins.exporters.get("npz")(tmp_path, tmp_path / "model.npz")
     assert np.load(tmp_path / "model.npz")["norm.weight"].tolist() == [0, 1, 2]
 
 
 def use_panel(plugins: Plugins, tmp_path: Path) -> None:
+    check_panel(plugins.panels.get("last-words"))
     run = create_run(tmp_path / "runs", "demo", {})
     run.log_path.write_text("one\ntwo\n")
     assert plugins.panels.get("last-words")(run) == "one\ntwo"
@@ -206,6 +236,7 @@ def use_panel(plugins: Plugins, tmp_path: Path) -> None:
 def use_run_section(plugins: Plugins, tmp_path: Path) -> None:
     run = create_run(tmp_path / "runs", "demo", {})
     section = plugins.run_sections.get("alerts")
+    check_run_section(section)
     assert section(run) is None
     log = EventLog(run.events_path)
     for message in ("it hangs", "it hangs", "no progress"):
@@ -257,7 +288,7 @@ EXERCISES: dict[str, Callable[[Plugins, Path], None]] = {
 def test_every_hook_has_a_section_with_an_example_that_works(
     hook: str, plugins_folder: Path, tmp_path: Path
 ) -> None:
-    assert hook in SECTIONS, f"docs/plugins.md has no section on `{hook}`"
+    assert hook in SECTIONS, f"docs/hooks.md has no section on `{hook}`"
     assert hook in EXERCISES, f"no test uses what `{hook}` brings"
     plugins = load(hook, plugins_folder)
     assert plugins.warnings == []
@@ -269,28 +300,55 @@ def test_every_hook_has_a_section_with_an_example_that_works(
 
 
 @pytest.mark.parametrize("hook", HOOKS)
-def test_the_guide_gives_the_arguments_of_every_hook(hook: str) -> None:
-    """Its signature line names what the ``register`` (or the notice) takes, in that order."""
-    from inspect import signature
-
-    import nanoshell.plugin.hookspecs as hookspecs
-
-    if hook in NOTICES:
-        called, name = signature(getattr(Hooks, hook)), hook
-    else:
-        kind = hook.removeprefix("register_").removesuffix("s").title().replace("_", "")
-        called, name = signature(getattr(hookspecs, f"Register{kind}").__call__), "register"
-    wanted = [parameter for parameter in called.parameters if parameter != "self"]
-    (written,) = re.findall(rf"^`{name}\((.*)\)`", SECTIONS[hook], re.MULTILINE)
-    flat = re.sub(r"\(.*?\)", "", written)
-    assert [part.partition("=")[0].strip() for part in flat.split(",")] == wanted
+def test_every_hook_has_its_signature_and_a_paragraph_by_hand(hook: str) -> None:
+    """What comes from the code says what can be passed; what it means to an author stands below."""
+    (block,) = re.findall(rf"<!-- from the code: {hook} -->\n(.*?)<!-- end -->", SECTIONS[hook], re.DOTALL)
+    assert block.strip()
+    below = SECTIONS[hook].partition("<!-- end -->")[2].partition("```")[0]
+    assert len(below.split()) >= 8, f"docs/hooks.md says nothing of `{hook}` in its own words"
 
 
-def test_the_first_example_and_its_test_work(plugins_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (plugins_folder / "shout.py").write_text(example("The first one, in a minute"), encoding="utf-8")
-    monkeypatch.syspath_prepend(str(plugins_folder))
-    monkeypatch.delitem(sys.modules, "shout", raising=False)
-    names: dict[str, Any] = {}
-    exec(example("Testing a plugin"), names)
-    names["test_shout"]()
-    monkeypatch.delitem(sys.modules, "shout")
+@pytest.mark.parametrize("page", sorted(reference.PAGES))
+def test_what_comes_from_the_code_is_up_to_date(page: str) -> None:
+    text = reference.PAGES[page].read_text("utf-8")
+    assert reference.renewed(text) == text, f"docs/{page} is stale: run python docs/reference.py"
+
+
+def test_the_pages_have_all_hooks_fixtures_and_checks() -> None:
+    blocks = {
+        page: re.findall("<!-- from the code: (.+?) -->", path.read_text("utf-8"))
+        for page, path in reference.PAGES.items()
+    }
+    assert sorted(blocks["hooks.md"]) == sorted([*HOOKS, "hooks", "version"])
+    checks = [name for name in dir(nanoshell.testing) if name.startswith("check_")]
+    assert sorted(blocks["testing.md"]) == sorted([*checks, "fixtures"])
+    registering = {hook for hook in HOOKS if hook not in NOTICES}
+    assert registering <= set(reference.CHECKS), "a hook without a check"
+    assert {name for name, _, _ in reference.CHECKS.values()} == set(checks)
+
+
+def test_a_stale_page_is_seen() -> None:
+    page = "by hand\n<!-- from the code: session_started -->\nold\n<!-- end -->\nby hand too\n"
+    new = reference.renewed(page)
+    assert new.startswith(
+        "by hand\n<!-- from the code: session_started -->\n```py\nsession_started(session: Session)"
+    )
+    assert new.endswith("<!-- end -->\nby hand too\n")
+    assert reference.renewed(new) == new
+
+
+def test_the_examples_of_the_kit_work(
+    nanoshell_session: Any, nanoshell_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (shout,) = re.findall(r"^```python my-plugins/shout.py\n(.*?)^```", GUIDE, re.MULTILINE | re.DOTALL)
+    module = types.ModuleType("shout")
+    exec(shout, vars(module))
+    monkeypatch.setitem(sys.modules, "shout", module)
+    for code in re.findall(r"^```python\n(.*?)^```", KIT, re.MULTILINE | re.DOTALL):
+        names: dict[str, Any] = {}
+        exec(code, names)
+        tests = [value for name, value in names.items() if name.startswith("test_")]
+        assert tests
+        for test in tests:
+            given = {"nanoshell_session": nanoshell_session, "nanoshell_model": nanoshell_model}
+            test(**{name: given[name] for name in inspect.signature(test).parameters})

@@ -30,7 +30,7 @@ from nanoshell.training.numerics import Numerics
 from nanoshell.training.presets import load_config
 from nanoshell.training.trainer import Trainer, build_trainer
 
-GUIDE = (Path(__file__).parents[2] / "docs" / "plugins.md").read_text(encoding="utf-8")
+GUIDE = (Path(__file__).parents[2] / "docs" / "hooks.md").read_text(encoding="utf-8")
 
 PRESET = """
 model:

@@ -76,7 +76,7 @@ def test_samplers(name: str, value: float) -> None:
         if used != "tokenizer"
     }
     if "tokenizer" in entry.options["uses"]:
-        uses["tokenizer"] = OURS.tokenizers.get("cl100k_base")()
+        uses["tokenizer"] = train_bpe("pairs", LINES, 300)
     if value != entry.options["neutral"]:
         check_sampler(entry.value, value, uses=uses)
 
