@@ -49,7 +49,7 @@ def check_sampler(
 
     contract = Contract("sampler", name_of(factory), RULES)
     used = dict(uses or {})
-    size = vocabulary or getattr(used.get("tokenizer"), "vocab_size", VOCABULARY)
+    size: int = vocabulary or getattr(used.get("tokenizer"), "vocab_size", VOCABULARY)
 
     def build() -> LogitsProcessor:
         with contract.keeping("builds", f"factory({value!r})"):

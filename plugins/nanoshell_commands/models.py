@@ -12,6 +12,7 @@ import click
 
 from nanoshell import MODEL, PRESET_OR_MODEL
 from nanoshell_commands.costs import Costs, Plan, costs, plan_of, plan_of_model
+from nanoshell_commands.exporting_model import EXAMPLES as EXPORT_EXAMPLES, export_model
 from nanoshell_commands.inputs import dtype_option
 from nanoshell_commands.layout import Rows, from_here, human_bytes, human_count, pairs
 
@@ -27,6 +28,7 @@ EXAMPLES = (
     "model load latest --dtype bfloat16",
     "model info nano-start",
     "model info nano --batch-size 16",
+    *EXPORT_EXAMPLES,
 )
 
 _WEIGHTS = "model.safetensors"
@@ -234,6 +236,9 @@ def list_all(session: Session) -> Rows[PresetRow]:
         empty="there are no presets",
         footer=f"train one with: {typed('train --config NAME')}{chosen}",
     )
+
+
+model.add_command(export_model)
 
 
 @model.command("load")

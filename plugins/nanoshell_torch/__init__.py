@@ -1,4 +1,4 @@
-"""Devices (cpu, cuda, mps), the kinds of layers, and the optimizers ``adamw`` and ``muon``."""
+"""Devices (cpu, cuda, mps), the kinds of layers, the optimizers, and export to Hugging Face's transformers."""
 
 from __future__ import annotations
 
@@ -8,8 +8,16 @@ from nanoshell import hookimpl
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
-    from nanoshell import Backend, ModelConfig, RegisterBackend, RegisterMixer, RegisterOptimizer
+    from nanoshell import (
+        Backend,
+        ModelConfig,
+        RegisterBackend,
+        RegisterExporter,
+        RegisterMixer,
+        RegisterOptimizer,
+    )
 
 MIXERS = (
     ("attention", "GroupedQueryAttention", "grouped-query attention with rotary positions"),
@@ -71,6 +79,13 @@ def muon(*arguments: Any, **options: Any) -> Any:
     return build(*arguments, **options)
 
 
+def to_transformers(model_dir: Path, target: Path) -> None:
+    """Write a model of attention as Hugging Face's transformers reads it."""
+    from nanoshell_torch.transformers_format import to_transformers as write
+
+    write(model_dir, target)
+
+
 @hookimpl
 def register_backends(register: RegisterBackend) -> None:
     register("cuda", cuda, rank=20, summary="an NVIDIA or AMD GPU")
@@ -90,3 +105,8 @@ def register_mixers(register: RegisterMixer) -> None:
 def register_optimizers(register: RegisterOptimizer) -> None:
     register("adamw", adamw, summary="Adam with decoupled weight decay")
     register("muon", muon, summary="Muon for the matrices of the layers, AdamW for the rest")
+
+
+@hookimpl
+def register_exporters(register: RegisterExporter) -> None:
+    register("transformers", to_transformers, summary="Hugging Face: Llama, or Qwen3 with qk_norm")
