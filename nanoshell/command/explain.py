@@ -10,6 +10,7 @@ import click
 
 from nanoshell.command.render import say
 from nanoshell.errors import Interrupted, NanoshellError, UsageError, nearest
+from nanoshell.plugin.trouble import words_of
 
 BROKEN_PIPE = 141
 """Exit code when the reader of stdout has gone: what a shell reports for a program that SIGPIPE ended."""
@@ -37,7 +38,7 @@ def explain(error: BaseException, spelled: str = "") -> NanoshellError | None:
     if isinstance(error, OSError) and error.strerror:
         file = f": {error.filename}" if error.filename is not None else ""
         return NanoshellError(f"{error.strerror}{file}", hint="--debug shows where it happened")
-    what = f"{type(error).__name__}: {error}".strip().removesuffix(":")
+    what = f"{type(error).__name__}: {words_of(error)}".strip().removesuffix(":")
     where = f" in {spelled}" if spelled else ""
     return NanoshellError(f"unexpected error{where}: {what}", hint="--debug shows where it happened")
 

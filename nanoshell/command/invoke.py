@@ -15,6 +15,7 @@ from nanoshell.command.explain import exit_code, explain, report, report_traceba
 from nanoshell.command.interrupt import interruptible
 from nanoshell.command.render import TerminalScreen, show, show_json
 from nanoshell.command.result import INVOKED, JSON_WANTED, STAY, LeaveShell
+from nanoshell.plugin.blame import culprit
 from nanoshell.spelling import spelled_with
 
 
@@ -54,8 +55,18 @@ def perform(
     except LeaveShell:
         return Outcome(leave=True)
     except BaseException as error:
-        return Outcome(fail(error, meta.get(INVOKED, ""), debug=debug, where=where))
+        spelled = meta.get(INVOKED, "")
+        spelled += _raised_by(error, spelled, getattr(group, "opened", None))
+        return Outcome(fail(error, spelled, debug=debug, where=where))
     return Outcome(stay=bool(meta.get(STAY)) and not meta.get(JSON_WANTED))
+
+
+def _raised_by(error: BaseException, spelled: str, session: Any) -> str:
+    """Return which plugin raised ``error``, where that is another one than that of the command."""
+    found = None if session is None else culprit(error, session.plugins.infos)
+    if found is None or spelled.endswith(f"plugin '{found.plugin}'"):
+        return ""
+    return f", raised by plugin '{found.plugin}' ({found.place})"
 
 
 def fail(error: BaseException, spelled: str = "", *, debug: bool = False, where: str = "") -> int:

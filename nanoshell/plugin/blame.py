@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from nanoshell.errors import NanoshellError, PluginError
+from nanoshell.plugin.discovery import PluginInfo
 from nanoshell.plugin.trouble import words_of
 
 _MODULE = ("forward", "named_parameters")
@@ -80,6 +83,33 @@ def guarded(
         return made
 
     return build
+
+
+@dataclass(frozen=True)
+class Culprit:
+    """The plugin in whose code an error was raised, and the ``place`` in it (``source.py:12``)."""
+
+    plugin: str
+    place: str
+
+
+def culprit(error: BaseException, infos: Iterable[PluginInfo]) -> Culprit | None:
+    """Return the plugin of somebody else in whose code ``error`` was raised, the innermost of several.
+
+    What a plugin has made (a layer, a source) is called by other plugins' commands, which are then not to
+    blame.
+    """
+    modules = {
+        info.module.partition(".")[0]: info.name for info in infos if info.origin in ("entry point", "file")
+    }
+    found, trace = None, error.__traceback__
+    while trace is not None:
+        package = str(trace.tb_frame.f_globals.get("__name__", "")).partition(".")[0]
+        if package in modules:
+            place = f"{Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}"
+            found = Culprit(modules[package], place)
+        trace = trace.tb_next
+    return found
 
 
 def _checked_step(step: Any, failed: str) -> Callable[[Any, Any], Any]:

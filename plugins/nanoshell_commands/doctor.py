@@ -95,17 +95,19 @@ def plugin_checks(session: Session) -> Iterator[Check]:
     left_out = disabled if isinstance(disabled, list) else []
     others = [info for info in session.plugins.infos if info.origin not in ("built-in", "given")]
     yield from (_of_ours(info) for info in session.plugins.infos if info.origin == "built-in")
-    sound = []
+    sound, broken = [], []
     for info in others:
         if info.state == "disabled":
             yield Check("plugins", info.name, "good", f"is left out: {info.reason}", _how_to_enable(info))
             continue
         check = _alone(info, check_plugins(info, plugins_dir=folder, disabled=left_out))
-        if check.verdict != "broken":
+        if check.verdict == "broken":
+            broken.append(info.name)
+        else:
             sound.append((info.name, info.provider))
         yield check
     if len(sound) > 1:
-        together = check_plugins(plugins_dir=folder, disabled=left_out)
+        together = check_plugins(plugins_dir=folder, disabled=[*left_out, *broken])
         yield from _clashes(together, sound)
     unknown = [name for name in left_out if not any(info.called([name]) for info in session.plugins.infos)]
     for name in unknown:

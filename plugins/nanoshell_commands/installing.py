@@ -13,7 +13,7 @@ from nanoshell import PLUGIN
 from nanoshell_commands.pluginrows import PluginRow, brought, meant, plugins_folder, row
 
 if TYPE_CHECKING:
-    from nanoshell import Screen, Session
+    from nanoshell import PluginInfo, Screen, Session
 
 _HELD = ("torch", "nanoshell")
 """What no plugin may replace: torch is large, of a certain build, and what all runs were computed with."""
@@ -149,19 +149,18 @@ class Installing:
 
     def _install(self) -> list[PluginRow]:
         import importlib
-        import tempfile
 
-        from nanoshell import check_plugins, installed_plugins
+        from nanoshell import cache_dir, check_plugins, installed_plugins, write_text
 
         before = {(found.name, found.provider, found.version) for found in installed_plugins()}
-        with tempfile.TemporaryDirectory() as folder:
-            constraints = Path(folder) / "constraints.txt"
-            constraints.write_text("".join(f"{line}\n" for line in held_versions()), encoding="utf-8")
-            installer = find_installer()
-            run(
-                installer.install(self._what, constraints, editable=self._editable, upgrade=self._upgrade),
-                f"{installer.name} could not install {', '.join(self._what)}",
-            )
+        # A lasting place: who likes can repeat the command that is shown.
+        constraints = cache_dir() / "constraints.txt"
+        write_text(constraints, "".join(f"{line}\n" for line in held_versions()))
+        installer = find_installer()
+        run(
+            installer.install(self._what, constraints, editable=self._editable, upgrade=self._upgrade),
+            f"{installer.name} could not install {', '.join(self._what)}",
+        )
         importlib.invalidate_caches()
         rows = []
         for found in installed_plugins():
@@ -225,6 +224,24 @@ def install(session: Session, what: tuple[str, ...], editable: bool, upgrade: bo
     return Installing(what, editable=editable, upgrade=upgrade, folder=plugins_folder(session))
 
 
+def _installed(session: Session, name: str) -> PluginInfo:
+    """Return the plugin that ``name`` means. Raises `UsageError` where that is a package and no plugin."""
+    from importlib.metadata import PackageNotFoundError, distribution
+
+    from nanoshell import UnknownNameError, UsageError
+
+    try:
+        return meant(session, name)[0]
+    except UnknownNameError as unknown:
+        try:
+            distribution(name)
+        except (PackageNotFoundError, ValueError):
+            raise unknown from None
+        raise UsageError(
+            f"{name} is installed, and is no plugin of nanoshell", hint="this command removes plugins alone"
+        ) from None
+
+
 @dataclass(frozen=True)
 class Uninstalled:
     """The ``distribution`` that was removed, and the ``plugins`` that it had brought."""
@@ -247,7 +264,7 @@ def uninstall(session: Session, name: str, yes: bool) -> Uninstalled:
     """
     from nanoshell import UsageError, typed
 
-    found = meant(session, name)[0]
+    found = _installed(session, name)
     if found.origin == "built-in":
         raise UsageError(
             f"plugin '{found.name}' is a part of nanoshell",

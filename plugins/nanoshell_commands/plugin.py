@@ -44,7 +44,7 @@ class PluginSwitch:
     note: str
 
     def __rich__(self) -> str:
-        return f"{', '.join(self.plugins)}: {self.state}{' · ' if self.note else ''}{self.note}"
+        return f"{', '.join(self.plugins)}: {self.state}{', ' if self.note else ''}{self.note}"
 
 
 @click.group(invoke_without_command=True)
@@ -110,14 +110,16 @@ def disable(session: Session, names: tuple[str, ...]) -> PluginSwitch:
 
     NAME is that of a plugin or of the distribution that brings it. This edits the setting disabled_plugins.
     """
+    from nanoshell import typed
+
     listed = _listed(session)
     plugins = [info for name in names for info in meant(session, name)]
     for info in plugins:
         if not info.called(listed):
             listed.append(_own_name(session, info))
     session.settings.set(_SETTING, ",".join(listed))
-    back = " ".join(["nanoshell plugin enable", *names])
-    return PluginSwitch([info.name for info in plugins], "disabled", listed, f"to have it back: {back}")
+    note = f"from the next start on; to have it back: {typed(' '.join(['plugin enable', *names]))}"
+    return PluginSwitch([info.name for info in plugins], "disabled", listed, note)
 
 
 @plugin.command()
@@ -145,8 +147,7 @@ def enable(session: Session, names: tuple[str, ...]) -> PluginSwitch:
         session.settings.set(_SETTING, ",".join(kept))
     elif changed:
         session.settings.unset(_SETTING)
-    here = any(info.state in ("disabled", "quarantined") for info in plugins)
-    note = "from the next start on" if changed and here else "" if changed else "it was not disabled"
+    note = "from the next start on" if changed else "it was not disabled"
     return PluginSwitch([*(info.name for info in plugins), *gone], "enabled", kept, note)
 
 

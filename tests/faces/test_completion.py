@@ -169,7 +169,7 @@ def test_our_commands_offer_what_they_take(session: Session) -> None:
     assert ":set device cpu" in offered(session, ":set device c")
     assert f":chat switch {session.conversation.name}" in offered(session, ":chat switch ")
     assert ":model info nano-start" in offered(session, ":model info na")
-    assert ":plugins samplers" in offered(session, ":plugins sa")
+    assert ":plugins show samplers" in offered(session, ":plugins show sa")
     assert ":sample --sampler top_k=" in offered(session, ":sample --sampler top")
     assert list(offered(session, ":sample --sampler top_k=")) == [
         f":sample --sampler top_k={session.settings.get('top_k')}"

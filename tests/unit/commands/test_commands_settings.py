@@ -50,7 +50,7 @@ def test_negative_numbers_and_short_names_of_dtypes_are_values(
         (("set", "tokenizer", "cl100k"), "did you mean 'cl100k_base'"),
         (("show", "devize"), "did you mean 'device'"),
         (("unset", "devize"), "did you mean 'device'"),
-        (("plugins", "dat"), "did you mean 'data'"),
+        (("plugin", "show", "dat"), "did you mean 'data'"),
         (("data", "use", "nano-strat"), "did you mean 'nano-start'"),
         (("data", "info"), "no data is chosen"),
         (("data", "inf"), "did you mean 'info'"),
@@ -83,7 +83,7 @@ def test_plugins_tell_what_they_brought(nanoshell) -> None:
     assert commands["state"] == "active"
     assert {"train", "sample", "tokens"} <= set(commands["registered"]["commands"])
     assert commands["import_ms"] > 0
-    assert "nano-start" in nanoshell("plugins", "data").out
+    assert "nano-start" in nanoshell("plugins", "show", "data").out
 
 
 def test_every_command_has_a_line_a_heading_and_examples_that_parse(nanoshell) -> None:
