@@ -123,7 +123,7 @@ def probe(urls: Sequence[str]) -> Offered:
     """Ask for the first of ``urls`` that is there, without fetching it. Raises as `download` does."""
 
     def ask(url: str) -> Offered:
-        with _connected(url) as connection:
+        with _connected(url, url) as connection:
             return Offered(url, connection.total, connection.content_type)
 
     return _first_of(urls, ask)
@@ -175,13 +175,13 @@ def _first_of(urls: Sequence[str], action: Callable[[str], Result]) -> Result:
 
 
 def _fetch(url: str, path: Path, sha256: str, label: str, narrator: Narrator) -> Download:
-    connection = _connected(url)
+    connection = _connected(url, label)
     with (
         connection,
         atomic_write(path, private=True) as file,
         narrator.progress(f"fetching {label}", connection.total, "B") as advance,
     ):
-        received = _receive(connection, file, advance)
+        received = _receive(connection, file, label, advance)
         served, content = received.finish()
         if sha256 and served != sha256:
             raise DataError(
@@ -199,7 +199,7 @@ def _fetch(url: str, path: Path, sha256: str, label: str, narrator: Narrator) ->
     )
 
 
-def _receive(connection: Connection, file: IO[bytes], advance: Callable[[int], None]) -> Received:
+def _receive(connection: Connection, file: IO[bytes], label: str, advance: Callable[[int], None]) -> Received:
     """Return what has been written to ``file``, all of it, after as many attempts as that takes."""
     received = Received(file, MAX_BYTES, connection.url)
     failed = 0
@@ -216,12 +216,12 @@ def _receive(connection: Connection, file: IO[bytes], advance: Callable[[int], N
         except Broken as error:
             failed = failed + 1 if received.served_bytes == before else 1
             if failed >= ATTEMPTS or error.final:
-                raise _unreachable(connection.url, error) from error
+                raise _unreachable(connection.url, label, error) from error
             time.sleep(PAUSE * 2 ** (failed - 1))
-    raise _unreachable(connection.url, Broken("the connection broke off again and again"))
+    raise _unreachable(connection.url, label, Broken("the connection broke off again and again"))
 
 
-def _connected(url: str) -> Connection:
+def _connected(url: str, label: str) -> Connection:
     """Return a connection whose answer has begun. Raises `DataError`, `NetworkError`."""
     connection = Connection(url)
     for attempt in range(ATTEMPTS):
@@ -232,7 +232,7 @@ def _connected(url: str) -> Connection:
             raise _absent(url, error) from error
         except Broken as error:
             if error.final or attempt + 1 == ATTEMPTS:
-                raise _unreachable(url, error) from error
+                raise _unreachable(url, label, error) from error
             time.sleep(PAUSE * 2**attempt)
     if (connection.total or 0) > MAX_BYTES:
         connection.close()
@@ -255,9 +255,10 @@ def _absent(url: str, error: Absent) -> DataError:
     return DataError(f"{url} cannot be had: {error}", hint=hint)
 
 
-def _unreachable(url: str, error: Broken) -> NetworkError:
+def _unreachable(url: str, label: str, error: Broken) -> NetworkError:
+    whence = "" if label.endswith(url) else f" from {urlsplit(url).hostname}"
     return NetworkError(
-        f"{url} cannot be fetched: {error}",
+        f"{label} cannot be fetched{whence}: {error}",
         hint="check the network and try again; what has been fetched once needs none, and neither does the "
         "embedded data: nano-start",
     )

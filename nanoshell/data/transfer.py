@@ -232,7 +232,7 @@ def _broken(error: Exception) -> Broken:
     """Return ``error`` in plain words."""
     reason = getattr(error, "reason", None) or error
     if isinstance(reason, socket.gaierror):
-        return Broken("its host is not known here: is there a network?", final=True)
+        return Broken("the host is not known here; is there a network?", final=True)
     if isinstance(reason, TimeoutError):
         return Broken(f"nothing has come for {TIMEOUT:g} s")
     if isinstance(reason, ConnectionRefusedError):

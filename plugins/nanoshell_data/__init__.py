@@ -46,7 +46,7 @@ def register_sources(register: RegisterSource) -> None:
     register(
         "nano-start",
         open_embedded,
-        summary="the dataset that comes along; parts: completions, qa, chat",
+        summary="built in; PART is completions, qa or chat",
         spelling="nano-start[:PART]",
     )
     register("file", open_path, summary="a .bin, .txt, .md, .jsonl file, a folder, a glob", spelling="PATH")

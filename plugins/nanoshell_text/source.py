@@ -63,18 +63,19 @@ class InternetText:
         return self
 
     def info(self) -> SourceInfo:
+        """Return what is known; its files are the address and, once it is there, the copy in the cache."""
         place, found = self.place, self._found()
         size = found.num_bytes if found else place.num_bytes
         kind = found.content_type if found else ""
         if size is None and (offered := self._offered) is not None:
             size, kind = offered.num_bytes, offered.content_type
-        notes = []
+        summary, notes = place.summary, []
         if found is not None:
-            day = time.strftime("%Y-%m-%d", time.localtime(found.fetched))
-            notes.append(f"fetched on {day}; remove {found.path} to have it fetched again")
+            summary += time.strftime(", fetched on %Y-%m-%d", time.localtime(found.fetched))
         if kind.startswith(("text/html", "application/xhtml")):
             notes.append(f"{place.label} is a web page: its tags are text to a model")
-        return SourceInfo(self.spec, place.kind, place.summary, (place.urls[0],), size, tuple(notes))
+        files = (place.urls[0], *([str(found.path)] if found else []))
+        return SourceInfo(self.spec, place.kind, summary, files, size, tuple(notes))
 
     def fingerprint(self) -> str:
         """Return a hash of what is read, wherever the file lies and whenever it was fetched."""

@@ -21,7 +21,7 @@ from .datafiles import Open, ids_of, put, refusal
         ("shakespeare", ["did you mean 'shakespeare.txt'"]),
         ("nano-start:qas", ["unknown part of nano-start", "did you mean 'qa'"]),
         ("hg:owner/name", ["unknown data source", "nano-start, hf"]),
-        ("https://example.org/a.txt", ["unknown data source 'https'"]),
+        ("https://example.org/a.txt", ["unknown data source or file 'https'"]),
         ("*.text", ["no file matches *.text", ".jsonl"]),
         ("table.csv", ["suffix .csv are not read", ".jsonl"]),
         ("LICENSE", ["without a suffix are not read"]),

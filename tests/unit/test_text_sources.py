@@ -62,7 +62,8 @@ def test_a_text_by_its_address(server: Server) -> None:
     again = open_(source.spec)
     assert len(server.asked) == 2, "opening again asks nobody"
     assert again.fingerprint() == source.fingerprint()
-    assert "remove" in again.info().notes[0]
+    assert "fetched on 20" in again.info().summary
+    assert Path(again.info().files[1]).read_bytes() == TEXT
     assert next(again.documents()).origin == "notes.txt"
 
 
