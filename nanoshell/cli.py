@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import io
 import itertools
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -179,7 +180,7 @@ def _open_session(ctx: click.Context) -> Session:
     quiet = (
         contextlib.redirect_stderr(io.StringIO()) if _completes_for_a_shell() else contextlib.nullcontext()
     )
-    with quiet:
+    with quiet, _uncollected():
         session = open_session(
             plugins_dir=options.get("plugins_dir"),
             safe=bool(options.get("safe")),
@@ -211,12 +212,25 @@ def _run_scripts(session: Session, options: dict[str, Any]) -> int:
 def _enter(session: Session, *, debug: bool) -> int:
     """Open the prompt on a terminal; elsewhere carry out the lines of standard input."""
     if _attended():
-        from nanoshell.repl.loop import run_prompt
+        with _uncollected():
+            from nanoshell.repl.loop import run_prompt
 
         return run_prompt(session, debug=debug)
     from nanoshell.command.script import run_lines, stdin_lines
 
     return run_lines(session, stdin_lines(), TerminalScreen(), debug=debug)
+
+
+@contextlib.contextmanager
+def _uncollected() -> Iterator[None]:
+    """Look for no garbage in the block: imports make next to none, and the search takes its time."""
+    searches = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if searches:
+            gc.enable()
 
 
 def _attended() -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -23,22 +24,21 @@ def run_prompt(session: Session, *, debug: bool = False) -> int:
     """Take lines until the user leaves, and return the exit code. Runs that were started go on."""
     watch = news.RunWatch(session)
     read = _plain_reader() if _is_dumb() else _editing_reader(session, watch)
+    gc.freeze()  # what the start has made stays: no search for garbage, between two keys, looks at it
     for line in welcome.greeting(session):
         write_note(line)
-    while True:
-        watch.tell(now=True)
+    leave = False
+    while not leave:
         try:
+            watch.tell(now=True)
             text = read()
+            if text.strip():
+                leave = run_line(session, text, TerminalScreen(prompt=True), debug=debug).leave
         except KeyboardInterrupt as interrupt:
             if not interrupt.args:
                 write_note(HINT)
-            continue
         except EOFError:
-            break
-        if text.strip():
-            outcome = run_line(session, text, TerminalScreen(prompt=True), debug=debug)
-            if outcome.leave:
-                break
+            leave = True
     for run, _status in session.runs_in_progress():
         write_note(f"run {run.name} goes on training: nanoshell runs show {run.name}")
     return 0
