@@ -142,7 +142,8 @@ def dress(command: click.Command, examples: Sequence[str] = (), spelled: Sequenc
         **command.context_settings,
     }
     if examples:
-        lines = "\b\nExamples:\n" + "\n".join(f"  {line}" for line in examples)
+        shown = _one_of_each(command, examples, spelled) if isinstance(command, click.Group) else examples
+        lines = "\b\nExamples:\n" + "\n".join(f"  {line}" for line in shown)
         dressed.epilog = f"{command.epilog}\n\n{lines}" if command.epilog else lines
     if isinstance(dressed, click.Group):
         _dress_members(dressed, examples, spelled)
@@ -178,6 +179,16 @@ def _read_negative_numbers(command: click.Command) -> None:
 def examples_of(paths: Sequence[str], examples: Sequence[str]) -> list[str]:
     """Return those of ``examples`` that begin with one of ``paths`` (``runs show``)."""
     return [line for line in examples if any(f"{line} ".startswith(f"{path} ") for path in paths)]
+
+
+def _one_of_each(group: click.Group, examples: Sequence[str], spelled: Sequence[str]) -> Sequence[str]:
+    """Return the first of ``examples`` of each subcommand, and all that are of the group alone."""
+    kept: dict[str, str] = {}
+    for line in examples:
+        path = next((path for path in spelled if f"{line} ".startswith(f"{path} ")), "")
+        word = line[len(path) :].split(None, 1)[:1]
+        kept.setdefault(word[0] if word and word[0] in group.commands else line, line)
+    return list(kept.values())
 
 
 def _dress_members(group: click.Group, examples: Sequence[str], spelled: Sequence[str]) -> None:

@@ -23,12 +23,26 @@ if TYPE_CHECKING:
     from nanoshell import RunDirectory, Screen, Session
 
 EXAMPLES = (
-    "runs",
+    "runs list",
+    "runs list --json",
     "runs show latest",
+    "runs show nano-start-1 --json",
     "runs log nano-start-1 --follow",
+    "runs log latest --lines 5",
+    "runs samples",
+    "runs samples nano-start-1 --last 3",
     "runs attach nano-start-1",
+    "runs attach --all",
+    "runs detach",
+    "runs detach nano-start-1",
+    "runs stop nano-start-1",
+    "runs stop latest --no-wait",
     "runs compare nano-start-1 nano-start-2",
+    "runs compare latest nano-start-1 --json",
+    "runs rm nano-start-2 --yes",
+    "runs rm nano-start-1 nano-start-2 --yes",
     "runs prune --yes",
+    "runs prune --keep 2 --dry-run",
 )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
@@ -30,7 +30,7 @@ def show_help(ctx: click.Context, command: tuple[str, ...]) -> Paged:
 
 
 @click.command("quit")
-def leave() -> None:
+def leave() -> NoReturn:
     """Leave the shell. Runs go on training."""
     from nanoshell import LeaveShell
 

@@ -30,10 +30,27 @@ if TYPE_CHECKING:
 
 EXAMPLES = (
     "run",
+    "run --json",
+    "run show",
+    "run show nano-start-1 --json",
     "run pause",
-    "run set learning_rate=1e-4 batch_size=8",
+    "run pause nano-start-1 --json",
+    "run resume",
+    "run resume nano-start-1",
+    "run checkpoint",
+    "run checkpoint nano-start-1",
+    "run snapshot",
+    "run snapshot --json",
+    "run evaluate",
+    "run evaluate --json",
     'run sample "Once upon a time" --tokens 40',
+    "run sample --temperature 0 --json",
+    "run set learning_rate=1e-4 batch_size=8",
+    "run set eval_interval=50 --run nano-start-1",
     "run extend --steps 500",
+    "run extend --epochs 0.5",
+    "run stop",
+    "run stop nano-start-1 --no-wait",
 )
 
 WHICH = (
@@ -176,7 +193,7 @@ class SteerGroup(click.Group):
 @click.group("run", cls=SteerGroup, invoke_without_command=True, epilog=WHICH)
 @runs_dir_option
 @click.pass_context
-def run(ctx: click.Context) -> Any:
+def run(ctx: click.Context) -> RunDetails | None:
     """Steer the run that is training: pause, set, sample …
 
     Alone it shows how that run stands. `runs` is about all runs: list, compare, remove.
@@ -189,7 +206,13 @@ def run(ctx: click.Context) -> Any:
 @click.pass_obj
 def show(session: Session, name: str | None = None, word: str | None = None) -> RunDetails:
     """Show how RUN stands, in short."""
-    return details(_chosen_or_last(session, name, word), RunBrief)
+    from nanoshell import typed
+
+    found = details(_chosen_or_last(session, name, word), RunBrief)
+    if found.state in ("finished", "stopped") and found.checkpoints:
+        way = typed(f"sample --model {found.name} TEXT")
+        session.narrator.note(f"{found.name} has {found.state}; continue a text with it: {way}")
+    return found
 
 
 def _plain(action: str, text: str) -> click.Command:
