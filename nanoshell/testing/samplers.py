@@ -49,7 +49,8 @@ def check_sampler(
 
     contract = Contract("sampler", name_of(factory), RULES)
     used = dict(uses or {})
-    size: int = vocabulary or getattr(used.get("tokenizer"), "vocab_size", VOCABULARY)
+    tokenizer = used.get("tokenizer")
+    size: int = vocabulary or (tokenizer.vocab_size if tokenizer is not None else VOCABULARY)
 
     def build() -> LogitsProcessor:
         with contract.keeping("builds", f"factory({value!r})"):

@@ -1,4 +1,4 @@
-"""Devices (cpu, cuda, mps), the kinds of layers, the optimizers, and export to Hugging Face's transformers."""
+"""Devices (cpu, cuda, mps), the kinds of layers, the optimizers, and export to transformers."""
 
 from __future__ import annotations
 
