@@ -25,7 +25,7 @@ EXAMPLES = (
     'attention "Water freezes at" --json',
 )
 
-_SHARES = (0.02, 0.15, 0.35, 0.65)
+_SHARES = (0.03, 0.08, 0.2, 0.4)
 _SHADES = "·░▒▓█"
 _ASCII_SHADES = ".:=*#"
 _CELL = 2
@@ -77,8 +77,9 @@ class AttentionMap:
         from rich.text import Text
 
         digits = len(str(len(self.ids)))
-        # Two columns hold two digits: beyond 99 places are told by their last two.
-        numbers = "".join(f"{index % 100:>{_CELL}}" for index in range(count))
+        every = 1 if count <= _CELL * 5 else 5  # numbers of two digits need a gap
+        numbers = "".join(f"{index:<{_CELL * every}}" for index in range(0, count, every))
+        numbers = f"{numbers[: count * _CELL]:<{count * _CELL}}"
         most = "  looks most at" if with_strongest else ""
         return Text(" " * (digits + 1 + _LABEL) + numbers + most, style="nano.quiet")
 
@@ -108,7 +109,9 @@ class AttentionMap:
         from rich.text import Text
 
         legend = Text("a row looks at columns: ", style="nano.quiet")
-        for shade, name in zip(shades, ["<2%", *(f"{share:.0%}+" for share in _SHARES)], strict=True):
+        for shade, name in zip(
+            shades, [f"<{_SHARES[0]:.0%}", *(f"{share:.0%}+" for share in _SHARES)], strict=True
+        ):
             legend.append(shade * _CELL, style="nano.accent")
             legend.append(f" {name}  ", style="nano.quiet")
         legend.rstrip()

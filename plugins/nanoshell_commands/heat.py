@@ -80,7 +80,9 @@ def heat(probability: float) -> int:
 
 def percent(share: float) -> str:
     """Return a share in as many digits as tell something, ``98.4%`` or ``0.003%``."""
-    if share >= 0.001 or share == 0:
+    if share == 0:
+        return "0%"
+    if share >= 0.001:
         return f"{share:.1%}"
     return f"{share:.3%}" if share >= 0.00001 else "<0.001%"
 

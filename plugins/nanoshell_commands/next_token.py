@@ -81,13 +81,13 @@ class NextTokens:
         yield Text(self._summary(), style="nano.quiet")
 
     def _summary(self) -> str:
-        others = f"{self._others:,} other tokens share {percent(self.rest)}"
-        unsure = f"as unsure as among {math.exp(self.entropy):,.1f} equal ones"
-        lines = [f"{others} · entropy {self.entropy:.2f} nats: {unsure}"]
+        others = f"{self._others:,} others share {percent(self.rest)}"
+        equal = f"{math.exp(self.entropy):,.1f} equal tokens"
+        lines = [f"{others} · entropy {self.entropy:.2f} nats, as among {equal}"]
         if self.sampling is not None:
-            active = ", ".join(f"{name} {value:g}" for name, value in self.sampling.items()) or "none"
-            left = "1 token" if self.kept == 1 else f"{self.kept:,} tokens"
-            lines.append(f"bars: drawn, after the samplers ({active}), which leave {left}")
+            active = ", ".join(f"{name} {value:g}" for name, value in self.sampling.items())
+            left = f"{self.kept:,} token{'s'[: self.kept != 1]}"
+            lines.append(f"drawn: after {active or 'no sampler'}, with {left} left")
         return "\n".join(lines)
 
 
