@@ -202,7 +202,7 @@ class RunWatch:
         self.ended: Seen | None = None
 
     def poll(self, *, now: bool = False) -> list[Line]:
-        """Look at the runs where it is time, ``now`` at all of each; return their news, their end included."""
+        """Look at the runs where it is time, ``now`` anew in any case; return their news."""
         moment = time.monotonic()
         if not now and moment - self._looked_at < REFRESH_SECONDS:
             return []

@@ -54,20 +54,18 @@ class Exchanges:
                 screen.note(f"> {message}")
             reply = self._start(message)
             ReplyStream(partial(_itself, reply)).show(screen)
-            if reply.generation.finish_reason == "interrupted":
+            if reply.generation.finish_reason in ("", "interrupted"):
                 raise Interrupted(INTERRUPTED)
 
     def lines(self) -> Iterator[Any]:
-        from nanoshell import Interrupted, on_interrupt, reply_document
+        from nanoshell import Interrupted, answer_aside, reply_document
 
         for message in self._messages:
             reply = self._start(message)
             yield {"role": "user", "content": message}
-            with on_interrupt(reply.generation.interrupt):
-                for _ in reply:
-                    pass
+            answer_aside(reply)
             yield reply_document(reply)
-            if reply.generation.finish_reason == "interrupted":
+            if reply.generation.finish_reason in ("", "interrupted"):
                 raise Interrupted(INTERRUPTED)
 
     def document(self) -> Any:

@@ -102,7 +102,7 @@ class Continuations:
 
         batch = self._start()
         with Aside(_row_by_row(batch), batch.interrupt) as aside:
-            for index, row in enumerate(batch.rows):
+            for index in range(len(batch.rows)):
                 self._show_row(screen, batch, index, aside)
         if self._left_behind(aside):
             screen.note(LEFT_BEHIND)

@@ -181,5 +181,5 @@ def _reply(session: Session, conversation: Conversation) -> Generation:
 
 def _tell_all(tokens: Iterable[GeneratedToken], tell: Tell) -> None:
     for token in tokens:
-        tell(token.text, "bold cyan")
+        tell(token.text, "nano.accent")
     tell("\n", "")

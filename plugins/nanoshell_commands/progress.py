@@ -72,8 +72,8 @@ def progress_bar(screen: Screen) -> Progress:
         BarColumn(bar_width=24),
         MofNCompleteColumn(),
         TextColumn("{task.fields[loss]}"),
-        TextColumn("{task.fields[speed]}", style="dim"),
-        TextColumn("{task.fields[eta]}", style="dim"),
+        TextColumn("{task.fields[speed]}", style="nano.quiet"),
+        TextColumn("{task.fields[eta]}", style="nano.quiet"),
         console=screen.err,
         transient=True,
     )

@@ -82,6 +82,13 @@ def summary(run: RunDirectory, seconds: float | None = None) -> RunSummary:
     )
 
 
+def _talk() -> str:
+    """Return how one talks to the model where the running command was typed."""
+    from nanoshell import typed
+
+    return typed("chat --message TEXT") if typed("") != ":" else "type a line"
+
+
 def stop_run(session: Session, run: RunDirectory, *, wait: bool = True) -> RunSummary:
     """Ask ``run`` to save and stop, and return how it stands: with ``wait``, once it has ended.
 
@@ -178,7 +185,12 @@ class Watch:
             stop = typed(f"run stop {self.run.name}")
             screen.note(f"attached to {self.run.name}; Ctrl-C detaches, {stop} ends it")
         self.wait(screen)
-        screen.out.print(summary(self.run, self.seconds))
+        ended = summary(self.run, self.seconds)
+        screen.out.print(ended)
+        if screen.live and ended.checkpoint:
+            from nanoshell import typed
+
+            screen.note(f"continue a text with it: {typed('sample TEXT')}; talk to it: {_talk()}")
 
     def lines(self) -> Iterator[StepLine | Event]:
         from nanoshell import on_interrupt
@@ -300,7 +312,7 @@ class Watch:
                 elif self._stop.asked:
                     progress.update(task, description="saving")
                 if text := self._news(event):
-                    progress.console.print(cell(text, "yellow" if kind == "alert" else "dim"))
+                    progress.console.print(cell(text, "nano.warning" if kind == "alert" else "nano.quiet"))
 
     def _finish(self, note: Callable[[str], None]) -> RunStatus:
         from nanoshell import Interrupted, RunError, typed

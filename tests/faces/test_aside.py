@@ -51,10 +51,9 @@ def test_what_goes_wrong_there_is_raised_here() -> None:
         if number == 3:
             raise ValueError("the third")
 
-    found = []
+    found: list[int] = []
     with pytest.raises(ValueError, match="the third"), Aside(iter(Work(fail)), press) as aside:
-        for number in aside:
-            found.append(number)
+        found.extend(aside)
     assert found == [1, 2]
 
 

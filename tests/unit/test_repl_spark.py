@@ -27,7 +27,8 @@ def test_each_letter_is_as_high_as_the_logarithm(losses: list[float]) -> None:
     low, high = math.log(min(losses)), math.log(max(losses))
     if high - low > 1e-6:
         shares = [(math.log(loss) - low) / (high - low) for loss in losses]
-        assert all(abs(BLOCKS.index(letter) - share * 7.5) < 1 for letter, share in zip(letters, shares, strict=True))
+        pairs = zip(letters, shares, strict=True)
+        assert all(abs(BLOCKS.index(letter) - share * 7.5) < 1 for letter, share in pairs)
         assert {letters[losses.index(min(losses))], letters[losses.index(max(losses))]} == {"▁", "█"}
     else:
         assert letters == "▁" * len(losses)

@@ -27,7 +27,8 @@ def session(monkeypatch: pytest.MonkeyPatch) -> Session:
 
 
 def watching(*statuses: RunStatus) -> Any:
-    return SimpleNamespace(active=[seen(status, f"tiny-{n}") for n, status in enumerate(statuses, 1)], ended=None)
+    active = [seen(status, f"tiny-{n}") for n, status in enumerate(statuses, 1)]
+    return SimpleNamespace(active=active, ended=None)
 
 
 def seen(status: RunStatus, name: str = "tiny-1", losses: tuple[float, ...] = ()) -> Seen:
