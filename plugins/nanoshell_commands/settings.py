@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from nanoshell import SETTING, SETTING_VALUE
-from nanoshell_commands.layout import Rows, pairs
+from nanoshell_commands.layout import pairs
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from nanoshell import Session
 
-SET_EXAMPLES = ("set temperature 0.5", "set device cpu")
+SET_EXAMPLES = ("set temperature 0.5", "set device cpu", "set")
 UNSET_EXAMPLES = ("unset temperature", "unset device")
 SHOW_EXAMPLES = ("show", "show temperature")
 
@@ -47,6 +47,44 @@ class SettingRow:
         )
 
 
+class SettingRows(list[SettingRow]):
+    """Settings under their headings, in two lines at most where a terminal is narrow; in JSON an array."""
+
+    def __rich__(self) -> RenderableType:
+        from rich.console import Group
+        from rich.table import Table
+        from rich.text import Text
+
+        from nanoshell import typed
+
+        shown: list[RenderableType] = []
+        names, values = (max(map(len, column)) for column in zip(*map(_cells, self), strict=True))
+        for group in dict.fromkeys(row.group for row in self):
+            table = Table.grid(padding=(0, 2))
+            table.add_column(width=names, no_wrap=True)
+            table.add_column(width=values, overflow="fold")
+            table.add_column()
+            for row in self:
+                if row.group == group:
+                    name, value = _cells(row)
+                    told = f"; default {_written(row.default)}" if row.set else ""
+                    style = "nano.accent" if row.set else ""
+                    table.add_row(
+                        Text(name, style="nano.option"),
+                        Text(value, style=style),
+                        Text(row.summary + told, style="nano.quiet"),
+                    )
+            heading = Text(f"{group.capitalize()}:", style="nano.heading")
+            shown += [Text(), heading, table] if shown else [heading, table]
+        change, back = typed("set NAME VALUE"), typed("unset NAME")
+        shown += [Text(), Text(f"* set by you; change: {change}, return: {back}", style="nano.quiet")]
+        return Group(*shown)
+
+
+def _cells(row: SettingRow) -> tuple[str, str]:
+    return row.name, _written(row.value) + (" *" if row.set else "")
+
+
 def _written(value: Any) -> str:
     if isinstance(value, list):
         return ", ".join(map(str, value)) or "(none)"
@@ -76,11 +114,18 @@ def _check_registered(session: Session, name: str, value: str) -> None:
 
 
 @click.command("set")
-@click.argument("name", type=SETTING)
-@click.argument("value", type=SETTING_VALUE, nargs=-1, required=True)
+@click.argument("name", type=SETTING, required=False)
+@click.argument("value", type=SETTING_VALUE, nargs=-1)
 @click.pass_obj
-def set_value(session: Session, name: str, value: tuple[str, ...]) -> SettingRow:
-    """Set NAME to VALUE, now and for later starts."""
+def set_value(session: Session, name: str | None, value: tuple[str, ...]) -> SettingRow | SettingRows:
+    """Set NAME to VALUE, now and for later starts.
+
+    Without VALUE it shows NAME, without NAME all settings, as `show` does.
+    """
+    if name is None:
+        return _rows(session)
+    if not value:
+        return _row(session, name)
     text = " ".join(value)
     session.settings.get(name)
     _check_registered(session, name, text)
@@ -100,21 +145,15 @@ def unset_value(session: Session, name: str) -> SettingRow:
 @click.command("show")
 @click.argument("name", type=SETTING, required=False)
 @click.pass_obj
-def show_values(session: Session, name: str | None) -> SettingRow | Rows[SettingRow]:
-    """Show the setting NAME, or all of them."""
-    from nanoshell import typed
+def show_values(session: Session, name: str | None) -> SettingRow | SettingRows:
+    """Show the setting NAME, or all of them.
 
-    if name is not None:
-        return _row(session, name)
-    rows = sorted((_row(session, s.name) for s in session.settings), key=lambda row: (row.group, row.name))
-    return Rows(
-        rows,
-        [
-            ("group", lambda row: row.group),
-            ("name", lambda row: row.name),
-            ("value", lambda row: _written(row.value) + (" *" if row.set else "")),
-            ("default", lambda row: _written(row.default)),
-            ("what it does", lambda row: row.summary),
-        ],
-        footer=f"* set by you; change with: {typed('set NAME VALUE')}, return with: {typed('unset NAME')}",
-    )
+    `config` shows and edits the file that keeps those that you have set.
+    """
+    return _rows(session) if name is None else _row(session, name)
+
+
+def _rows(session: Session) -> SettingRows:
+    """Return all settings, those of the session first."""
+    rows = [_row(session, setting.name) for setting in session.settings]
+    return SettingRows(sorted(rows, key=lambda row: (row.group != "session", row.group, row.name)))
