@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from nanoshell_commands.heat import Label, encoded, labels, percent, text_options
+from nanoshell_commands.heat import Label, cut, encoded, labels, percent, text_options
 from nanoshell_commands.inputs import prompt_text
 from nanoshell_commands.layout import utf8
 from nanoshell_commands.sampling import chosen_model
@@ -89,7 +89,7 @@ class AttentionMap:
         digits = len(str(len(self.ids)))
         line = Text(f"{row:>{digits}} ", style="nano.quiet")
         label = self._labels[row].on(console)
-        label.truncate(_LABEL - 1, overflow="ellipsis", pad=True)
+        label.truncate(_LABEL - 1, overflow=cut(console), pad=True)
         line.append_text(Text(label.plain, style=label.style or "default")).append(" ")
         weights = self.weights[row][: row + 1]
         for weight in weights:
@@ -101,7 +101,7 @@ class AttentionMap:
             line.append(" " * ((count - row - 1) * _CELL + 2))
             line.append(f"{best} ", style="nano.quiet")
             target = self._labels[best].on(console)
-            target.truncate(_LABEL, overflow="ellipsis")
+            target.truncate(_LABEL, overflow=cut(console))
             line.append_text(target).append(f" {percent(weights[best])}", style="nano.quiet")
         return line
 
@@ -160,9 +160,7 @@ def attention(
     if not ids:
         raise UsageError("the text has no token", hint="give more of it, or leave out --no-bos")
     if len(ids) > engine.max_positions:
-        session.narrator.note(
-            f"the model sees {engine.max_positions:,} of {len(ids):,} tokens: the first ones"
-        )
+        session.narrator.note(f"the model sees the first {engine.max_positions:,} of {len(ids):,} tokens")
         del ids[engine.max_positions :]
     maps = attention_map(engine.model, ids, index)
     heads = len(maps)

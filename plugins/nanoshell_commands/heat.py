@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import click
 
@@ -55,7 +55,7 @@ class Label:
     def short(self, console: Console) -> Text:
         """Return what `on` does, cut to the width of a column."""
         label = self.on(console)
-        label.truncate(_WIDEST_LABEL, overflow="ellipsis")
+        label.truncate(_WIDEST_LABEL, overflow=cut(console))
         return label
 
 
@@ -93,6 +93,11 @@ def bar(share: float, width: int, *, ascii_only: bool = False) -> str:
         return "#" * round(share * width)
     whole, rest = divmod(round(share * width * 8), 8)
     return ("█" * whole + _EIGHTHS[rest]).rstrip()
+
+
+def cut(console: Console) -> Literal["ellipsis", "crop"]:
+    """Return how a text that is too long ends: by …, where ``console`` can show that."""
+    return "ellipsis" if utf8(console) else "crop"
 
 
 def has_colour(console: Console) -> bool:
@@ -155,7 +160,7 @@ class Chart:
         for index, (row, drawn) in enumerate(zip(self.rows, texts, strict=True)):
             style = self.styles[index] if self.styles else "nano.accent"
             if (last := drawn[flexible]) is not None:
-                last.truncate(room, overflow="ellipsis")
+                last.truncate(room, overflow=cut(console))
             table.add_row(
                 *(
                     text if text is not None else _bar(cell, min(room, _WIDEST_BAR), console, style)
