@@ -248,7 +248,7 @@ def session_started(session):
 
 
 def test_keys_of_a_config_and_their_values_are_offered_without_a_run(session: Session) -> None:
-    assert list(offered(session, ":run set l"))[0] == ":run set learning_rate="
+    assert next(iter(offered(session, ":run set l"))) == ":run set learning_rate="
     assert ":run set schedule=cosine" in offered(session, ":run set schedule=c")
     assert ":train --set trainer.loss_on=" in offered(session, ":train --set trainer.lo")
     assert ":train --set trainer.seed=" in offered(session, ":train --set tr")
