@@ -95,7 +95,10 @@ def runs(ctx: click.Context) -> Rows[RunRow] | None:
 @runs_dir_option
 @click.pass_obj
 def list_all(session: Session) -> Rows[RunRow]:
-    """List the runs, the newest first, with state, step, loss and size."""
+    """List the runs, the newest first.
+
+    Each with its state, step, loss and size.
+    """
     from nanoshell import list_runs, typed
 
     now = time.time()

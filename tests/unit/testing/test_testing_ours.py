@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from nanoshell.testing import (
+    Shell,
     TinyDataset,
     check_backend,
     check_chat_template,
+    check_command,
+    check_exporter,
     check_feed_forward,
     check_mixer,
     check_optimizer,
+    check_run_section,
     check_sampler,
     check_source,
     check_tokenizer,
@@ -128,3 +133,20 @@ def test_files_as_sources(nanoshell_dataset: TinyDataset, tmp_path: Path) -> Non
 @pytest.mark.parametrize("rest", ["", "chat", "combined"])
 def test_the_embedded_source(rest: str) -> None:
     check_source(OURS.sources.get("nano-start"), rest, refuses=["nothing-of-it"])
+
+
+@pytest.mark.parametrize("name", OURS.run_sections.names())
+def test_run_sections(name: str, own_home: Path) -> None:
+    check_run_section(OURS.run_sections.get(name))
+
+
+@pytest.mark.parametrize("name", OURS.exporters.names())
+def test_exporters(name: str, nanoshell_model: Path) -> None:
+    check_exporter(OURS.exporters.get(name), nanoshell_model)
+
+
+@pytest.mark.parametrize("name", OURS.commands.names())
+def test_commands(name: str, nanoshell_session: Callable[..., Shell], tmp_path: Path) -> None:
+    """The examples are carried out elsewhere, in a world that has what they name."""
+    (tmp_path / "notes.txt").write_text("A text that examples read.\n")
+    check_command(nanoshell_session(), name, run=False)
