@@ -35,13 +35,13 @@ def written(child: pexpect.spawn[str]) -> str:
 def test_a_terminal_without_a_cursor_gets_plain_lines(plugins_dir: Path) -> None:
     child = spawn(plugins_dir, "{nanoshell}", TERM="dumb")
     child.expect("nanoshell> ")
-    assert "\x1b" not in child.before
+    assert "\x1b" not in str(child.before)
     child.send(f":hello yox{BACKSPACE}u\r")
     child.expect("\nhello you\r\nnanoshell> ")
     child.send("never")
     child.send(CTRL_C)
     child.expect("Ctrl-D or :quit leaves.*nanoshell> ")
-    assert "\x1b" not in child.before
+    assert "\x1b" not in str(child.before)
     child.send(CTRL_D)
     assert written(child) == "\r\n"
     assert child.exitstatus == 0
@@ -50,10 +50,10 @@ def test_a_terminal_without_a_cursor_gets_plain_lines(plugins_dir: Path) -> None
 def test_no_color_leaves_marks_that_are_no_colours(plugins_dir: Path) -> None:
     child = spawn(plugins_dir, "{nanoshell}", NO_COLOR="1")
     child.expect("nanoshell> ")
-    seen = child.before
+    seen = str(child.before)
     child.send(f"{WHERE_THE_CURSOR_IS}:helo you\r{WHERE_THE_CURSOR_IS}")
     child.expect("did you mean")
-    seen += child.before
+    seen += str(child.before)
     child.send(f":quit\r{WHERE_THE_CURSOR_IS}")
     seen += written(child)
     styles = {code for found in re.findall(r"\x1b\[([0-9;]*)m", seen) for code in found.split(";")}
