@@ -55,8 +55,9 @@ def table(
     headings: Sequence[str], rows: Iterable[Sequence[Any]], *, title: str = "", footer: str = ""
 ) -> RenderableType:
     """Return ``rows`` under ``headings``; cells are shown as text, never read as markup."""
-    from nanoshell import new_table
     from rich.console import Group
+
+    from nanoshell import new_table
 
     shown = new_table(rule=True)
     for heading in headings:

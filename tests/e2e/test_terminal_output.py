@@ -98,9 +98,8 @@ def test_what_threads_say_appears_above_the_line_that_is_typed(
     prompt = lines.index("nanoshell> an unfinished thought")
     above = lines[:prompt]
     start = above.index("logged")
-    assert above[start + 1].endswith("UserWarning: warned")
-    assert [line for line in above[start:] if "warn" not in line] == [
-        "logged",
+    assert "UserWarning: warned" in " ".join(above[start:])
+    assert above[above.index("moved away") :] == [
         "moved away",
         "narrated",
         "counting …",
