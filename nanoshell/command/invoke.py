@@ -47,6 +47,7 @@ def perform(
     try:
         with (
             spelled_with(getattr(group, "prefix", "")),
+            _own_streams(),
             interruptible(),
             group.make_context(name, list(args), obj=obj) as ctx,
         ):
@@ -59,6 +60,16 @@ def perform(
         spelled += _raised_by(error, spelled, getattr(group, "opened", None))
         return Outcome(fail(error, spelled, debug=debug, where=where))
     return Outcome(stay=bool(meta.get(STAY)) and not meta.get(JSON_WANTED))
+
+
+@contextlib.contextmanager
+def _own_streams() -> Iterator[None]:
+    """Leave stdin, stdout and stderr as they were: what a command puts in their place ends with it."""
+    streams = sys.stdin, sys.stdout, sys.stderr
+    try:
+        yield
+    finally:
+        sys.stdin, sys.stdout, sys.stderr = streams
 
 
 def _raised_by(error: BaseException, spelled: str, session: Any) -> str:

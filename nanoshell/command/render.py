@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import re
@@ -15,6 +16,7 @@ from typing import IO, TYPE_CHECKING, Any
 from nanoshell import theme
 from nanoshell.command.encode import dump
 from nanoshell.command.result import Stream
+from nanoshell.plugin.trouble import fresh_line
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -84,6 +86,13 @@ class TerminalScreen:
     def note(self, text: str) -> None:
         self._end_flow()
         write_note(text)
+
+    def settle(self) -> None:
+        """End a line that a stream has begun and failed to end, so that what is said of it has its own."""
+        with contextlib.suppress(OSError, ValueError):
+            self._end_flow()
+            sys.stdout.write(fresh_line(sys.stdout))
+            sys.stdout.flush()
 
     def _end_flow(self) -> None:
         """Write what `flow` holds back, before anything else is written."""
@@ -180,7 +189,11 @@ def show(value: Any, screen: TerminalScreen) -> None:
     if value is None or isinstance(value, (bool, int, float)):
         return
     if isinstance(value, Stream):
-        value.show(screen)
+        try:
+            value.show(screen)
+        except BaseException:
+            screen.settle()
+            raise
     elif isinstance(value, str):
         screen.write(value if value.endswith("\n") else value + "\n")
     elif isinstance(value, Iterator):

@@ -35,7 +35,15 @@ from nanoshell.plugin.implementations import (
 from nanoshell.plugin.registration import Registrar, register_for
 from nanoshell.plugin.registry import Registry
 from nanoshell.plugin.surroundings import Surroundings
-from nanoshell.plugin.trouble import Policy, Report, how_to_disable, how_to_rename, remark, why
+from nanoshell.plugin.trouble import (
+    Policy,
+    Report,
+    fresh_line,
+    how_to_disable,
+    how_to_rename,
+    remark,
+    why,
+)
 from nanoshell.version import API_VERSION
 
 if TYPE_CHECKING:
@@ -244,7 +252,16 @@ def load_plugins(
 
 
 def _print_to_stderr(line: str) -> None:
-    print(line, file=sys.stderr)
+    """Print ``line``, on a terminal broken between words."""
+    if sys.stderr.isatty():
+        import shutil
+        import textwrap
+
+        width = max(20, shutil.get_terminal_size().columns)
+        line = textwrap.fill(
+            line, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
+        )
+    print(fresh_line(sys.stderr) + line, file=sys.stderr)
 
 
 def _left_out(candidate: Candidate, safe: bool, only: Sequence[str] | None, disabled: Collection[str]) -> str:

@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from nanoshell.plugin.trouble import fresh_line
+
 
 class Tracer:
     """Times calls and writes them, what was called within another one indented below it.
@@ -61,5 +63,5 @@ class Tracer:
 
 def _write(lines: list[str]) -> None:
     # In one piece: at the prompt stderr is a proxy that puts whole lines above what is being typed.
-    sys.stderr.write("".join(f"{line}\n" for line in lines))
+    sys.stderr.write(fresh_line(sys.stderr) + "".join(f"{line}\n" for line in lines))
     sys.stderr.flush()

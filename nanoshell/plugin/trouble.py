@@ -7,6 +7,7 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from nanoshell.errors import NanoshellError, PluginError
 from nanoshell.plugin.discovery import PluginInfo
@@ -96,3 +97,16 @@ def one_line(text: str, length: int) -> str:
     """Return ``text`` on one line of at most ``length`` characters, without what could steer a terminal."""
     line = " ".join("".join(char if char.isprintable() else " " for char in text).split())
     return line if len(line) <= length else line[: length - 2] + " …"
+
+
+def fresh_line(stream: IO[str]) -> str:
+    """Return what puts the cursor of a terminal to the start of a line, wherever it is; "" elsewhere.
+
+    It is as many spaces as a line has but one, and a return: only behind something do they reach the next
+    line. (zsh does this before its prompt.)
+    """
+    if not stream.isatty() or os.environ.get("TERM") == "dumb":
+        return ""
+    import shutil
+
+    return " " * (shutil.get_terminal_size().columns - 1) + "\r"

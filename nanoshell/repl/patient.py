@@ -32,7 +32,7 @@ class PatientCompleter(Completer):
         """Return the completions; whatever goes wrong, none."""
         try:
             return list(self._completer.get_completions(document, complete_event))
-        except (Exception, SystemExit):  # a plugin's completer must not end the prompt
+        except BaseException:  # a plugin's completer must not end the prompt, nor keep it waiting
             return []
 
     async def get_completions_async(

@@ -32,6 +32,7 @@ EXAMPLES = (
 )
 
 _SETTING = "disabled_plugins"
+_SHORT = 48
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ def list_all(session: Session) -> Rows[PluginRow]:
             ("from", lambda row: row.provider if row.origin != "file" else row.origin),
             ("state", lambda row: row.state),
             (">import ms", lambda row: "" if row.import_ms is None else f"{row.import_ms:.1f}"),
-            ("brought", lambda row: row.reason or brought(row.registered)),
+            ("brought", lambda row: _shortly(row.reason) or brought(row.registered)),
         ],
         empty="no plugins are there",
         footer=f"details: {typed('plugin show NAME')} · what is wrong: {typed('plugin doctor')}",
@@ -149,6 +150,11 @@ def enable(session: Session, names: tuple[str, ...]) -> PluginSwitch:
         session.settings.unset(_SETTING)
     note = "from the next start on" if changed else "it was not disabled"
     return PluginSwitch([*(info.name for info in plugins), *gone], "enabled", kept, note)
+
+
+def _shortly(reason: str) -> str:
+    """Return as much of ``reason`` as leaves a list readable: the rest is shown by ``plugin show``."""
+    return reason if len(reason) <= _SHORT else f"{reason[: _SHORT - 1].rstrip()}…"
 
 
 def _listed(session: Session) -> list[str]:
