@@ -145,7 +145,7 @@ def show_run(session: Session, run: str) -> RunDetails:
 @runs_dir_option
 @click.pass_obj
 def log(session: Session, run: str, lines: int, follow: bool) -> LogView:
-    """Show the last events of RUN, and what its worker has printed.
+    """Show the last events of RUN, and its worker's words.
 
     Each event has its time. Of its steps it is the newest alone; --follow shows all that come.
     """
@@ -159,7 +159,7 @@ def log(session: Session, run: str, lines: int, follow: bool) -> LogView:
 @runs_dir_option
 @click.pass_obj
 def samples(session: Session, run: str, step: int | None, last: int | None) -> Samples[SampleRow]:
-    """Show the samples that RUN took while it trained, by step."""
+    """Show the samples that RUN took while it trained."""
     return read_samples(session.find_run(run), step=step, last=last)
 
 
