@@ -6,7 +6,7 @@ import shlex
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import click
 
@@ -18,7 +18,7 @@ from nanoshell_commands.sampling import chosen_bias, chosen_model, chosen_sampli
 from nanoshell_commands.talks import named
 
 if TYPE_CHECKING:
-    from nanoshell import Reply, Screen, Session
+    from nanoshell import Reply, ReplyDocument, Screen, Session
 
 EXAMPLES = (
     'chat --model latest --message "What is the capital of France?"',
@@ -33,6 +33,13 @@ EXAMPLES = (
 INTERRUPTED = "interrupted; what has come so far is kept"
 
 StartReply = Callable[[str], "Reply"]
+
+
+class UserTurn(TypedDict):
+    """A message that is answered: its reply follows on the next line."""
+
+    role: str
+    content: str
 
 
 class Exchanges:
@@ -57,7 +64,7 @@ class Exchanges:
             if reply.generation.finish_reason in ("", "interrupted"):
                 raise Interrupted(INTERRUPTED)
 
-    def lines(self) -> Iterator[Any]:
+    def lines(self) -> Iterator[UserTurn | ReplyDocument]:
         from nanoshell import Interrupted, answer_aside, reply_document
 
         for message in self._messages:
@@ -68,7 +75,7 @@ class Exchanges:
             if reply.generation.finish_reason in ("", "interrupted"):
                 raise Interrupted(INTERRUPTED)
 
-    def document(self) -> Any:
+    def document(self) -> None:
         return None
 
 

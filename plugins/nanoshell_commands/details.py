@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from nanoshell_commands.layout import figure, human_bytes, human_count, human_seconds, moment, pairs
 from nanoshell_commands.progress import Event
@@ -55,7 +55,7 @@ class Change:
 
     step: int | None
     text: str
-    values: dict[str, Any]
+    values: Annotated[dict[str, Any], "what was set, by key"]
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class RunDetails:
     host: str | None
     bytes: int
     checkpoints: list[CheckpointRow]
-    record: dict[str, Any]
+    record: Annotated[dict[str, Any], "run.yaml: the config, and where all of it came from"]
     expert_load: dict[str, list[float]] | None = None
     evaluation: Evaluation | None = None
     best: Evaluation | None = None

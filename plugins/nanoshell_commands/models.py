@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import click
 
@@ -72,7 +72,7 @@ class ModelDetails:
     step: int | None
     parameters: Parameters
     bytes: int | None
-    config: dict[str, Any]
+    config: Annotated[dict[str, Any], "the keys of the model's config"]
     layers: list[str]
     costs: Costs
     dtype: str | None = None
