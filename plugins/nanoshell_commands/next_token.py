@@ -87,7 +87,7 @@ class NextTokens:
         if self.sampling is not None:
             active = ", ".join(f"{name} {value:g}" for name, value in self.sampling.items())
             left = f"{self.kept:,} token{'s'[: self.kept != 1]}"
-            lines.append(f"drawn: after {active or 'no sampler'}, with {left} left")
+            lines.append(f"drawn (bars): after {active or 'no sampler'}, with {left} left")
         return "\n".join(lines)
 
 
