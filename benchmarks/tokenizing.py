@@ -7,8 +7,8 @@ The documents are passages of TEXT in random order, a few thousand characters ea
 to ids in memory, for us in arrays with end-of-text ids between them, as a corpus is written, for peers in the
 lists that they return. The ids are compared. Contenders take turns, each in a process of its own; medians are
 shown, as megabytes of text a second and as a ratio to the first of the table with as many threads. Times
-depend on the machine; ratios travel. splintr is left out where it is not installed; "nanoshell+splintr" is our
-path with the tokenizer that our plugin registers, and like ours returns arrays.
+depend on the machine; ratios travel. splintr is left out where it is not installed; "nanoshell+splintr" is
+our path with the tokenizer that our plugin registers, and returns arrays as ours does.
 
 Three tables: cl100k_base; 1,024 byte pairs trained on TEXT; its characters.
 """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -78,7 +78,7 @@ class SourceDetails:
 
 @click.group(invoke_without_command=True)
 @click.pass_context
-def data(ctx: click.Context) -> Any:
+def data(ctx: click.Context) -> Rows[SourceRow] | None:
     """Choose the data to learn from, and look inside."""
     return ctx.invoke(list_sources) if ctx.invoked_subcommand is None else None
 

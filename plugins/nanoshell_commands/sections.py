@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Section:
-    """The ``value`` that a plugin's section called ``name`` returned; ``tell`` says why it cannot be used."""
+    """What a plugin has to say of a run; in JSON it is the value that the plugin gives.
+
+    ``tell`` tells the user why it cannot be used.
+    """
 
     name: str
     value: Any

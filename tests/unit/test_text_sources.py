@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
+import nanoshell_text
 import nanoshell_text.gutenberg
 import nanoshell_text.places
 from nanoshell import DataError, DataSource, NanoshellError, NetworkError, open_source
-from nanoshell.testing import plugins_with
+from nanoshell.testing import check_source, plugins_with
 
 from .fileserver import SHA256, TEXT, Counting, Handler, Server, serving
 
@@ -246,6 +247,14 @@ def test_the_corpus_is_made_and_found_again(server: Server, spec: str, tmp_path:
     found = prepare_corpus(open_(name), cl100k_base(), RoleTemplate(), cache_dir=tmp_path)
     assert found == made
     assert len(server.asked) == asked
+
+
+def test_the_contract_of_a_source(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nanoshell_text.places, "SHAKESPEARE_URLS", (server.url(),))
+    monkeypatch.setattr(nanoshell_text.places, "SHAKESPEARE_SHA256", SHA256)
+    check_source(nanoshell_text.open_shakespeare, refuses=["act1"])
+    check_source(nanoshell_text.open_url, server.url("/other.txt"), refuses=["", "x.txt", "ftp://x/y"])
+    check_source(nanoshell_text.open_gutenberg, "11", refuses=["", "alice", "0"])
 
 
 def test_registering_loads_nothing() -> None:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+
+from nanoshell.testing import check_command
 
 from .conftest import Program
 
@@ -132,6 +136,10 @@ def test_special_tokens_have_their_own_style(talk: str) -> None:
     shown = _styled(view._parts(Whole(Document(), tuple(ids))), cut=False)
     assert shown.plain == "as text: <|user|><|user|>Hi"
     assert [(span.start, span.end, str(span.style)) for span in shown.spans] == [(17, 25, "nano.special")]
+
+
+def test_the_contract_of_a_command(nanoshell_session: Callable[..., Any]) -> None:
+    check_command(nanoshell_session(), "data")
 
 
 def test_a_source_that_cannot_be_opened(nanoshell: Program) -> None:
