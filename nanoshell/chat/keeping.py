@@ -10,7 +10,7 @@ from nanoshell.chat.history import ConversationStore
 from nanoshell.chat.template import Message
 from nanoshell.errors import NanoshellError
 
-INTERVAL_SECONDS = 0.1
+INTERVAL_SECONDS = 0.15
 """From one write to the next; with the time that a write takes, 0.25 s are never reached."""
 
 _DRAFT_PATIENCE = 0.05

@@ -115,10 +115,12 @@ def test_a_killed_reply_is_kept_as_interrupted_and_a_killed_retry_loses_nothing(
 
 
 @pytest.mark.campaign
+@pytest.mark.timeout(900)
 def test_of_a_reply_killed_at_any_moment_a_quarter_of_a_second_is_lost_at_most(started) -> None:
-    """What came out of the pipe 250 ms before the signal is kept, twenty times over."""
-    for _ in range(20):
-        process = started("chat", "--message", "Where?", "--sampler", "slow=15", "--max-tokens", "40")
+    """What came out of the pipe 250 ms before the signal is kept, ten times over."""
+    for _ in range(10):
+        drawn = ("--sampler", "slow=15", "--logit-bias", " Paris=100", "--max-tokens", "40")
+        process = started("chat", "--message", "Where?", *drawn)
         assert process.stdout is not None
         moments: list[tuple[float, int]] = []
         said = b""
@@ -133,4 +135,4 @@ def test_of_a_reply_killed_at_any_moment_a_quarter_of_a_second_is_lost_at_most(s
         due = max((size for moment, size in moments if moment <= killed - 0.25), default=0)
         reply = kept()[-1]
         assert reply.role == "assistant" or due == 0
-        assert len(reply.content.encode()) >= due or said.endswith(b"\n")
+        assert len(reply.content) >= due or said.endswith(b"\n")
