@@ -1,8 +1,8 @@
-"""The toolbar's price: the speed of a run while the prompt that follows it draws its toolbar, and while it does not.
+"""The toolbar's price: how fast a run trains while the prompt draws its toolbar, and while it does not.
 
-One small model trains on all cores, followed by a prompt in a pseudo-terminal. The prompt is halted (SIGSTOP) and
-let go on in turns, and the steps of each turn are counted in the run's log; ``--each-seconds`` is the length of
-a turn. Prints the median of the ratios of neighbouring turns, and an interval for it (bootstrap, 95%).
+One small model trains on all cores, followed by a prompt in a pseudo-terminal. The prompt is halted (SIGSTOP)
+and let go on in turns, and the steps of each turn are counted in the run's log; ``--each-seconds`` is the
+length of a turn. Prints the median of the ratios of neighbouring turns, and an interval for it (bootstrap, 95%).
 """
 
 from __future__ import annotations

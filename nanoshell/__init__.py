@@ -65,6 +65,7 @@ if TYPE_CHECKING:
         awaited as awaited,
         reply_document as reply_document,
         speed_note as speed_note,
+        tell_slow as tell_slow,
     )
     from nanoshell.data.corpus import Corpus as Corpus, prepare_corpus as prepare_corpus, tokenize as tokenize
     from nanoshell.data.download import (
@@ -482,6 +483,7 @@ _HOME = {
     "tell_changes": "nanoshell.runs.telling",
     "tell_evaluation": "nanoshell.runs.telling",
     "tell_logged": "nanoshell.runs.telling",
+    "tell_slow": "nanoshell.command.turn",
     "temperature": "nanoshell.generation.temperature",
     "token_cost": "nanoshell.inspection.costs",
     "token_losses": "nanoshell.inspection.scores",

@@ -10,12 +10,13 @@ import ctypes
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from contextvars import copy_context
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import Generic, TypeVar
 
-from nanoshell.command.interrupt import catches_interrupts, on_interrupt
+from nanoshell.command.interrupt import catches_interrupts, on_interrupt, typed_unseen
 
 T = TypeVar("T")
 
@@ -26,6 +27,7 @@ FRAME_SECONDS = 1 / 60
 """What comes faster is handed over together: a screen shows no more, and the model keeps its core."""
 
 _LAST_WORD_SECONDS = 0.2
+_GLANCE_SECONDS = 0.25
 
 
 class _End:
@@ -39,13 +41,22 @@ class Aside(Generic[T]):
     """The items of ``items``, made in a thread of their own while the block runs and it is iterated over.
 
     Ctrl-C in the block calls ``interrupt``, which is to end the items soon; another one within
-    `ABORT_SECONDS` ends them at once. Where that leaves the thread at work, `left_behind` is true: what
+    `ABORT_SECONDS`, or after ``slow`` was called because they have not ended by then, ends them at once. Where
+    that leaves the thread at work, `left_behind` is true: what
     it works with must not be used again. What goes wrong in it is raised here.
     Where Ctrl-C is not ours to answer (outside of the main thread), there is no thread.
     """
 
-    def __init__(self, items: Iterator[T], interrupt: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        items: Iterator[T],
+        interrupt: Callable[[], None],
+        *,
+        slow: Callable[[], None] = lambda: None,
+    ) -> None:
         self.left_behind = False
+        self._slow = slow
+        self._told_slow = False
         self._items = items
         self._interrupt = interrupt
         self._queue: SimpleQueue[T | _End] = SimpleQueue()
@@ -54,11 +65,12 @@ class Aside(Generic[T]):
         self._aborted = False
         self._ended = False
         self._next_frame = 0.0
-        self._keyboard = on_interrupt(self._press)
+        self._keyboard = ExitStack()
 
     def __enter__(self) -> Aside[T]:
         if catches_interrupts():
-            self._keyboard.__enter__()
+            self._keyboard.enter_context(typed_unseen())
+            self._keyboard.enter_context(on_interrupt(self._press))
             self._thread = threading.Thread(
                 target=copy_context().run, args=(self._work,), name="reply", daemon=True
             )
@@ -80,7 +92,7 @@ class Aside(Generic[T]):
             if self.left_behind:
                 _stop(self._thread)
         finally:
-            self._keyboard.__exit__(kind, error, trace)
+            self._keyboard.close()
 
     def __iter__(self) -> Iterator[T]:
         return self
@@ -93,7 +105,7 @@ class Aside(Generic[T]):
         if self._queue.empty() and (early := self._next_frame - time.monotonic()) > 0:
             time.sleep(early)
         waited = self._queue.empty()
-        item = self._queue.get()
+        item = self._wait()
         if waited:
             self._next_frame = time.monotonic() + FRAME_SECONDS
         if not isinstance(item, _End):
@@ -103,15 +115,24 @@ class Aside(Generic[T]):
             raise item.error
         raise StopIteration
 
-    def all(self) -> None:
-        """Let all items be made, for those who look at what has come of them."""
-        for _ in self:
-            pass
+    def _wait(self) -> T | _End:
+        """Return what comes next; say so where that takes long although Ctrl-C was pressed."""
+        while True:
+            try:
+                return self._queue.get(timeout=_GLANCE_SECONDS)
+            except Empty:
+                if self._pressed_for() > ABORT_SECONDS and not self._told_slow:
+                    self._told_slow = True
+                    self._slow()
+
+    def _pressed_for(self) -> float:
+        """Return the seconds since the first Ctrl-C, less than none where it was not pressed."""
+        return -1.0 if self._pressed_at is None else time.monotonic() - self._pressed_at
 
     def _press(self) -> None:
         """Answer one Ctrl-C. It is called wherever the program happens to be, and raises nothing."""
         now = time.monotonic()
-        if self._pressed_at is not None and now - self._pressed_at < ABORT_SECONDS:
+        if 0 <= self._pressed_for() < ABORT_SECONDS or self._told_slow:
             self._aborted = True
             self._queue.put(_End())
         else:

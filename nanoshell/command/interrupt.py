@@ -55,6 +55,25 @@ def on_interrupt(action: Callable[[], None]) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def typed_unseen() -> Iterator[None]:
+    """Keep what is typed in the block out of what is written; it waits for the next line that is read."""
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        yield
+        return
+    import termios
+
+    handle = sys.stdin.fileno()
+    before = termios.tcgetattr(handle)
+    changed = list(before)
+    changed[3] &= ~termios.ECHO
+    termios.tcsetattr(handle, termios.TCSANOW, changed)
+    try:
+        yield
+    finally:
+        termios.tcsetattr(handle, termios.TCSANOW, before)
+
+
+@contextlib.contextmanager
 def _handling(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
     """Make ``handler`` answer SIGINT in the block, where `catches_interrupts` allows that."""
     if not catches_interrupts():

@@ -24,6 +24,7 @@ T = TypeVar("T")
 PATIENCE_SECONDS = 0.4
 """How long a person waits without wondering."""
 
+SLOW = "the model's step has not ended yet; Ctrl-C again does not wait for it"
 LEFT_BEHIND = "its step did not end; the model is loaded anew when it is needed"
 
 _WHY = {
@@ -93,7 +94,7 @@ class ReplyStream:
             screen.note(f"the context is full: the model no longer sees the oldest {oldest}")
         special = reply.special_ids
         written = ""
-        with _aside(reply) as aside:
+        with _aside(reply, slow=lambda: tell_slow(screen)) as aside:
             for token in awaited(iter(reply), screen):
                 screen.flow(token.text, "nano.special" if token.id in special else "")
                 written = token.text or written
@@ -139,9 +140,15 @@ def speed_note(generation: Generation) -> str:
     return f"{count}{speed}{_WHY.get(generation.finish_reason, '')}"
 
 
-def _aside(reply: Reply) -> Aside[GeneratedToken]:
+def tell_slow(screen: Screen) -> None:
+    """Say on a line of its own that the step of the model lasts, and how to get away from it."""
+    screen.flow("\n")
+    screen.note(SLOW)
+
+
+def _aside(reply: Reply, slow: Callable[[], None] = lambda: None) -> Aside[GeneratedToken]:
     """Return the tokens of ``reply`` computed aside, and let the reply take them from there."""
-    aside = Aside(iter(reply.generation), reply.generation.interrupt)
+    aside = Aside(iter(reply.generation), reply.generation.interrupt, slow=slow)
     reply.tokens = aside
     return aside
 

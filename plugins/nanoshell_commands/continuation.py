@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, NotRequired, TypedDict
 
@@ -98,10 +99,11 @@ class Continuations:
         self._logprobs = logprobs
 
     def show(self, screen: Screen) -> None:
-        from nanoshell import LEFT_BEHIND, Aside, Interrupted, speed_note
+        from nanoshell import LEFT_BEHIND, Aside, Interrupted, speed_note, tell_slow
 
         batch = self._start()
-        with Aside(_row_by_row(batch), batch.interrupt) as aside:
+        tell = partial(tell_slow, screen)
+        with Aside(_row_by_row(batch), batch.interrupt, slow=tell) as aside:
             for index in range(len(batch.rows)):
                 self._show_row(screen, batch, index, aside)
         if self._left_behind(aside):
