@@ -208,7 +208,7 @@ def test_a_class_named_by_an_entry_point_is_instantiated(install: Install) -> No
 def test_ours_are_loaded_first(install: Install, hello: Hello) -> None:
     install("aaa", "1", {"aaa": "aaa_plugin"}, hello("plugins"))
     plugins = load_plugins(report=lambda line: None)
-    assert plugins.commands.entry("plugins").provider == "commands"
+    assert plugins.commands.entry("plugin").provider == "commands"
     assert info(plugins, "aaa").reason == "command 'plugins' is registered twice: by 'commands' and by 'aaa'"
 
 

@@ -338,7 +338,10 @@ def test_a_stale_page_is_seen() -> None:
 
 
 def test_the_examples_of_the_kit_work(
-    nanoshell_session: Any, nanoshell_model: Path, monkeypatch: pytest.MonkeyPatch
+    nanoshell_session: Any,
+    nanoshell_model: Path,
+    nanoshell_run: RunDirectory,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     (shout,) = re.findall(r"^```python my-plugins/shout.py\n(.*?)^```", GUIDE, re.MULTILINE | re.DOTALL)
     module = types.ModuleType("shout")
@@ -350,5 +353,9 @@ def test_the_examples_of_the_kit_work(
         tests = [value for name, value in names.items() if name.startswith("test_")]
         assert tests
         for test in tests:
-            given = {"nanoshell_session": nanoshell_session, "nanoshell_model": nanoshell_model}
+            given = {
+                "nanoshell_session": nanoshell_session,
+                "nanoshell_model": nanoshell_model,
+                "nanoshell_run": nanoshell_run,
+            }
             test(**{name: given[name] for name in inspect.signature(test).parameters})
