@@ -7,9 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import click
 import numpy as np
 import pytest
 
+from nanoshell import Session
 from nanoshell.testing import check_command
 
 from .conftest import Program
@@ -42,6 +44,16 @@ def test_the_list_says_how_sources_are_spelled(nanoshell: Program, monkeypatch: 
     for row in rows.values():
         assert row["spelling"] in shown
         assert row["summary"] in shown, "nothing is cut or folded at 80 columns"
+
+
+def test_completion_offers_what_is_complete_or_goes_on(bare_session: Session) -> None:
+    from nanoshell import SOURCE
+
+    context = click.Context(click.Command("x"), obj=bare_session)
+    found = SOURCE.shell_complete(context, click.Argument(["source"]), "")
+    names = [item.value for item in found if item.type == "plain"]
+    assert names == ["nano-start", "hf:", "tiny-shakespeare", "url:", "gutenberg:"]
+    assert all(item.help for item in found if item.type == "plain")
 
 
 def test_stats(nanoshell: Program) -> None:
