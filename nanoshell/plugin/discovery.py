@@ -9,13 +9,11 @@ import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from nanoshell.errors import UsageError
+from nanoshell.plugin.installed import EntryPoint, entry_points
 from nanoshell.version import __version__
-
-if TYPE_CHECKING:
-    from importlib.metadata import Distribution, EntryPoint
 
 GROUP = "nanoshell"
 """The entry point group, and the name of the distribution whose plugins are ours."""
@@ -94,19 +92,16 @@ def _folded(name: str) -> str:
 
 def installed_plugins() -> list[Candidate]:
     """Return the plugins of installed distributions: ours first, then the others, each sorted by name."""
-    from importlib.metadata import entry_points
-
     found = []
-    for point in entry_points(group=GROUP):
-        distribution, version = _identity(point.dist)
-        ours = _folded(distribution) == GROUP
+    for point in entry_points(GROUP):
+        ours = _folded(point.distribution) == GROUP
         found.append(
             Candidate(
                 name=point.name,
-                version=__version__ if ours else version,
-                provider=distribution,
+                version=__version__ if ours else point.version,
+                provider=point.distribution,
                 origin="built-in" if ours else "entry point",
-                module=point.value.partition(":")[0].strip(),
+                module=point.module,
                 load=_entry_point_loader(point),
             )
         )
@@ -115,25 +110,10 @@ def installed_plugins() -> list[Candidate]:
 
 def _entry_point_loader(point: EntryPoint) -> Callable[[], object]:
     def load() -> object:
-        found: object = point.load()
+        found = point.load()
         return found() if isinstance(found, type) else found  # hooks are called on an instance
 
     return load
-
-
-def _identity(distribution: Distribution | None) -> tuple[str, str]:
-    """Return name and version; "unknown" and "" where the metadata is missing or damaged.
-
-    ``Distribution.version`` would parse the whole file with the email package, at every start of the program.
-    """
-    try:
-        text = distribution and (distribution.read_text("METADATA") or distribution.read_text("PKG-INFO"))
-    except (OSError, UnicodeDecodeError):
-        text = ""
-    head = (text or "").partition("\n\n")[0]
-    name = re.search(r"^Name:\s*(\S+)", head, re.MULTILINE | re.IGNORECASE)
-    version = re.search(r"^Version:\s*(\S+)", head, re.MULTILINE | re.IGNORECASE)
-    return name[1] if name else "unknown", version[1] if version else ""
 
 
 def plugins_in(folder: Path) -> list[Candidate]:
