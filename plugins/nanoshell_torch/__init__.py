@@ -109,4 +109,6 @@ def register_optimizers(register: RegisterOptimizer) -> None:
 
 @hookimpl
 def register_exporters(register: RegisterExporter) -> None:
-    register("transformers", to_transformers, summary="Hugging Face: Llama, or Qwen3 with qk_norm; no tokenizer")
+    register(
+        "transformers", to_transformers, summary="Hugging Face: Llama, or Qwen3 with qk_norm; no tokenizer"
+    )
