@@ -45,7 +45,7 @@ def check_plugins(
 
     ``plugins_dir`` is the folder of single files; ``disabled`` names plugins to leave out.
     """
-    wanted = None if plugin is None else [plugin.name, plugin.provider]
+    wanted = None if plugin is None else [plugin.name, _provider(plugin)]
     order = json.dumps({"plugin": wanted, "plugins_dir": plugins_dir, "disabled": list(disabled)})
     ignored = ("NANOSHELL_STRICT", "NANOSHELL_TRACE")
     env = {name: value for name, value in os.environ.items() if name not in ignored}
@@ -74,6 +74,11 @@ def check_plugins(
     return Checkup(tuple(PluginInfo(**info) for info in result["infos"]), said, tuple(result["heavy"]))
 
 
+def _provider(plugin: PluginInfo) -> str:
+    """Return who brought ``plugin``, a file by its whole path: the folder may have been given from here."""
+    return str(Path(plugin.provider).resolve()) if plugin.origin == "file" else plugin.provider
+
+
 def _death(code: int) -> str:
     if code < 0:
         return f"loading ended the process by {signal.Signals(-code).name}"
@@ -87,10 +92,10 @@ def _load(order: dict[str, Any]) -> list[PluginInfo]:
     plugins = load_plugins(only=[], disabled=order["disabled"], report=_say_nothing)
     candidates = [*installed_plugins(), *(plugins_in(folder) if folder else ())]
     for candidate in candidates:
-        if [candidate.name, candidate.provider] == order["plugin"]:
+        if [candidate.name, _provider(candidate.info())] == order["plugin"]:
             plugins.load(candidate)
             return plugins.infos[-1:]
-    return []
+    raise LookupError(f"there is no plugin {order['plugin'][0]} any more")
 
 
 def _say_nothing(_line: str) -> None:

@@ -12,6 +12,9 @@ from typing import Any
 
 from nanoshell.plugin.trouble import fresh_line
 
+NOTABLE_MS = 1.0
+"""From how long on every call of a factory is written, and not the first one alone."""
+
 
 class Tracer:
     """Times calls and writes them, what was called within another one indented below it.
@@ -21,10 +24,15 @@ class Tracer:
 
     def __init__(self) -> None:
         self._thread = threading.local()
+        self._known: set[tuple[str, str]] = set()
 
     @contextlib.contextmanager
-    def call(self, plugin: str, what: str) -> Iterator[None]:
-        """Time the block as the call ``what`` of ``plugin``."""
+    def call(self, plugin: str, what: str, *, factory: bool = False) -> Iterator[None]:
+        """Time the block as the call ``what`` of ``plugin``.
+
+        The toolbar asks for devices at every key, so that of a ``factory`` later calls that took less than a
+        millisecond are left out.
+        """
         lines, depth = self._state()
         place = len(lines)
         lines.append("")
@@ -38,19 +46,22 @@ class Tracer:
             raise
         finally:
             took = 1000 * (time.perf_counter() - started)
-            lines[place] = f"trace {took:9.2f} ms  {'  ' * depth}{plugin}  {what}{raised}"
+            known = factory and (plugin, what) in self._known
+            self._known.add((plugin, what))
+            if raised or took >= NOTABLE_MS or not known:
+                lines[place] = f"trace {took:9.2f} ms  {'  ' * depth}{plugin}  {what}{raised}"
             self._thread.depth = depth
             if not depth:
                 self._thread.lines = []
-                _write(lines)
+                _write([line for line in lines if line])
 
     def around(self, function: Callable[..., Any], plugin: str, what: str) -> Callable[..., Any]:
-        """Return ``function`` with each of its calls traced."""
+        """Return the factory ``function`` with its calls traced."""
         updated = () if isinstance(function, type) else functools.WRAPPER_UPDATES
 
         @functools.wraps(function, updated=updated)
         def traced(*args: Any, **kwargs: Any) -> Any:
-            with self.call(plugin, what):
+            with self.call(plugin, what, factory=True):
                 return function(*args, **kwargs)
 
         return traced
@@ -62,6 +73,8 @@ class Tracer:
 
 
 def _write(lines: list[str]) -> None:
+    if not lines:
+        return
     # In one piece: at the prompt stderr is a proxy that puts whole lines above what is being typed.
     sys.stderr.write(fresh_line(sys.stderr) + "".join(f"{line}\n" for line in lines))
     sys.stderr.flush()

@@ -89,7 +89,7 @@ def plugin_checks(session: Session) -> Iterator[Check]:
 
     What is good alone may still clash with others, so that they are loaded once more together.
     """
-    from nanoshell import check_plugins
+    from nanoshell import check_plugins, typed
 
     folder, disabled = plugins_folder(session), session.settings.get("disabled_plugins")
     left_out = disabled if isinstance(disabled, list) else []
@@ -100,18 +100,19 @@ def plugin_checks(session: Session) -> Iterator[Check]:
         if info.state == "disabled":
             yield Check("plugins", info.name, "good", f"is left out: {info.reason}", _how_to_enable(info))
             continue
-        check = _alone(info, check_plugins(info, plugins_dir=folder, disabled=left_out))
+        checkup = check_plugins(info, plugins_dir=folder, disabled=left_out)
+        check = _alone(info, checkup)
         if check.verdict == "broken":
             broken.append(info.name)
         else:
-            sound.append((info.name, info.provider))
+            sound += [(found.name, found.provider) for found in checkup.infos]
         yield check
     if len(sound) > 1:
         together = check_plugins(plugins_dir=folder, disabled=[*left_out, *broken])
         yield from _clashes(together, sound)
     unknown = [name for name in left_out if not any(info.called([name]) for info in session.plugins.infos)]
     for name in unknown:
-        advice = f"to forget it: nanoshell plugin enable {name}"
+        advice = f"to forget it: {typed(f'plugin enable {name}')}"
         yield Check("plugins", name, "warning", "is disabled, and there is no plugin of that name", advice)
 
 
@@ -126,14 +127,22 @@ def _of_ours(info: PluginInfo) -> Check:
 
 
 def _how_to_enable(info: PluginInfo) -> str:
+    from nanoshell import typed
+
     if "disabled_plugins" not in info.reason:
         return ""
-    return f"to have it back: nanoshell plugin enable {info.name}"
+    return f"to have it back: {typed(f'plugin enable {info.name}')}"
+
+
+def _how_to_disable(info: PluginInfo) -> str:
+    from nanoshell import typed
+
+    return f"to do without it: {typed(f'plugin disable {info.name}')}"
 
 
 def _alone(info: PluginInfo, checkup: Checkup) -> Check:
     """Return what loading ``info`` beside ours has shown."""
-    advice = f"to do without it: nanoshell plugin disable {info.name}"
+    advice = _how_to_disable(info)
     if not checkup.infos:
         said = f"; it said: {checkup.output.splitlines()[-1]}" if checkup.output else ""
         return Check("plugins", info.name, "broken", f"{checkup.death}{said}", advice)
@@ -159,7 +168,7 @@ def _clashes(together: Checkup, sound: list[tuple[str, str]]) -> Iterator[Check]
         yield Check("plugins", "all together", "broken", together.death, "disable them one by one")
     for info in together.infos:
         if (info.name, info.provider) in sound and info.state == "quarantined":
-            advice = f"to do without it: nanoshell plugin disable {info.name}"
+            advice = _how_to_disable(info)
             yield Check("plugins", info.name, "broken", f"beside the others: {info.reason}", advice)
 
 

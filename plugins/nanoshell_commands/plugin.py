@@ -22,13 +22,22 @@ if TYPE_CHECKING:
 
 EXAMPLES = (
     "plugin",
+    "plugin list",
+    "plugin list --json",
     "plugin show samplers",
+    "plugin show data",
     "plugin disable notes",
+    "plugin disable notes text",
     "plugin enable notes",
+    "plugin enable notes text",
     "plugin new haiku",
+    "plugin new my-data --dir plugins",
     "plugin install ./nanoshell-haiku",
+    "plugin install --editable ./nanoshell-haiku",
     "plugin uninstall haiku",
+    "plugin uninstall haiku --yes",
     "plugin doctor",
+    "plugin doctor --json",
 )
 
 _SETTING = "disabled_plugins"

@@ -243,7 +243,8 @@ def test_a_doctor_finds_each_disease(
     write_plugin("clash", hello("well"))
     write_plugin("loud", "print('HELLO')\n" + hello("loud") + "\n@hookimpl\ndef register_command(): pass\n")
     write_plugin("newer", f"nanoshell_api = 99\n{hello('newer')}")
-    code, found = checks(say, "--plugins-dir", str(plugins_folder))
+    monkeypatch.chdir(plugins_folder.parent)
+    code, found = checks(say, "--plugins-dir", plugins_folder.name)
     assert code == 1
     broken = {name: check["text"] for name, check in found.items() if check["verdict"] == "broken"}
     assert set(broken) == {"bad", "end", "kill", "clash", "newer"}

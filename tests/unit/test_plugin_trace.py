@@ -94,6 +94,21 @@ def test_without_it_nothing_is_written_and_factories_are_left_as_they_are(
     assert not hasattr(plugins.sources.get("nano-start"), "__wrapped__")
 
 
+def test_of_a_factory_only_the_first_call_and_slow_ones_are_written(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The toolbar asks for devices at every key."""
+    factory = Tracer().around(lambda fail: 1 / (not fail), "torch", "device cpu")
+    for _ in range(3):
+        factory(False)
+    with pytest.raises(ZeroDivisionError):
+        factory(True)
+    monkeypatch.setattr("nanoshell.plugin.trace.NOTABLE_MS", 0.0)
+    factory(False)
+    written = [call for _, _, call in traced(capfd.readouterr().err)]
+    assert written == ["device cpu", "device cpu  raised ZeroDivisionError", "device cpu"]
+
+
 def test_the_time_is_that_of_the_call_and_calls_of_other_threads_stand_apart(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
