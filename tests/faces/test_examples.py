@@ -26,11 +26,15 @@ from tests.faces.examples import Example, ForkedWorker, all_examples, build_worl
 
 COMMANDS, DEFINITIONS, EXAMPLES = all_examples()
 
+_DOCTOR = "it imports torch in a process of its own, and its own tests do without"
 _PIP = "pip installs and removes packages: the test of `plugin new` does it in an environment of its own"
 NOT_RUN = {
     "plugin install ./nanoshell-haiku": _PIP,
+    "plugin install --editable ./nanoshell-haiku": _PIP,
     "plugin uninstall haiku": _PIP,
-    "plugin doctor": _PIP,
+    "plugin uninstall haiku --yes": _PIP,
+    "plugin doctor": _DOCTOR,
+    "plugin doctor --json": _DOCTOR,
 }
 """Examples that no test types, with the reason."""
 
@@ -42,6 +46,8 @@ ONLY_JSON = ("train", "demo")
 
 SMALL = "tokenizer train --kind char --data notes.txt --name small"
 BEFORE = {
+    "chat import talk.jsonl": ("export talk.jsonl",),
+    "chat import talk.jsonl physics": ("export talk.jsonl",),
     "retry --back": ("retry",),
     "tokenizer rm notes-char": ("tokenizer train --kind char --data notes.txt",),
     "tokenizer show small": (SMALL,),
