@@ -12,6 +12,7 @@ import pytest
 
 from nanoshell import paths
 from nanoshell.errors import RunError
+from nanoshell.theme import rich_styles
 from nanoshell.tokenizer.files import read_tokenizer
 from nanoshell_commands.tokenizer import TokenizerDetails
 
@@ -105,9 +106,11 @@ def test_what_cannot_be_made(nanoshell, home: Path, arguments: tuple[str, ...], 
 @pytest.mark.parametrize("width", [40, 60, 100])
 def test_no_line_ends_within_a_token(width: int) -> None:
     from rich.console import Console
+    from rich.theme import Theme
 
     tokens = (" Citizen", " proceed any", "\n\nAll:", " it's", " further") * 4
-    console = Console(width=width, record=True, file=io.StringIO())
+    theme = Theme(rich_styles("terminal"))
+    console = Console(width=width, record=True, file=io.StringIO(), theme=theme, force_terminal=True)
     console.print(TokenizerDetails("t", "bpe", 300, {}, "x", longest_tokens=tokens))
     _, _, listed = console.export_text().partition("longest tokens")
     lines = [line.strip() for line in listed.splitlines()]
