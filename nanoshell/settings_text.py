@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 _SYNTAX_PLACE = re.compile(r" \(at line (\d+), column (\d+)\)$")
+_AT_END = " (at end of document)"
+_MOST_QUOTED = 60
 _TABLE = re.compile(r"^\s*\[", re.MULTILINE)
 
 
@@ -17,12 +19,16 @@ def line_of(text: str, name: str) -> int | None:
 
 
 def syntax_error(error: Exception, text: str) -> tuple[int | None, str]:
-    """Return the line that a TOML error names (None where it names none), and what is wrong there."""
+    """Return the line that a TOML error names (None where it names none), and what is wrong in it."""
     said = str(error)
     if place := _SYNTAX_PLACE.search(said):
-        return int(place[1]), said[: place.start()]
-    end = text.count("\n") + (not text.endswith("\n"))
-    return (end or 1 if "end of document" in said else None), re.sub(r" \(at end of document\)$", "", said)
+        line, what = int(place[1]), said[: place.start()]
+    elif said.endswith(_AT_END):
+        line, what = max(1, len(text.splitlines())), said.removesuffix(_AT_END)
+    else:
+        return None, said
+    written = "".join(text.splitlines()[line - 1 : line]).strip()
+    return line, f"{what[:1].lower()}{what[1:]} in '{written[:_MOST_QUOTED]}'"
 
 
 def with_value(text: str, name: str, value: Any | None) -> str:

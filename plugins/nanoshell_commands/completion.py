@@ -167,7 +167,7 @@ def _start_line(shell: str) -> str | None:
     """Return the line that the shell's start needs, None where it finds the file by itself."""
     file = _file(shell)
     if shell == "zsh":
-        return f'autoload -Uz compinit; whence compdef > /dev/null || compinit; source "{file}"'
+        return f'autoload -Uz compinit; whence compdef > /dev/null || compinit -i; source "{file}"'
     if shell == "bash" and not any(map(os.path.exists, _LOADERS)):
         return f'[ -f "{file}" ] && . "{file}"'
     return None

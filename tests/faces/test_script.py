@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -104,3 +107,46 @@ def test_leaving_ends_every_script_that_was_named(program: Program, tmp_path: Pa
     result = program("-f", str(first), "-f", str(second))
     assert (result.code, result.out) == (0, "hello a\n")
     assert program("-f", str(second), "-f", str(first)).out == "hello c\nhello a\n"
+
+
+def test_a_block_is_one_line_that_begins_where_it_is_opened(program: Program, script: Any) -> None:
+    path = script(b':say --json """\nfirst\n# no comment\n  :second\n"""\n:hello\n:helo\n')
+    result = program("-f", path)
+    assert json.loads(result.out.splitlines()[0]) == {"text": "first\n# no comment\n  :second"}
+    assert (result.code, f"{path}:7: unknown command 'helo'" in result.err) == (2, True)
+
+
+def test_a_text_in_a_block_is_said_and_told_by_its_first_line(program: Program, script: Any) -> None:
+    path = script(b'\n"""\n:hello\n"""\n')
+    result = program("-f", path)
+    assert (result.code, result.out) == (2, "")
+    assert f"{path}:2: no model is loaded to chat with" in result.err
+
+
+@pytest.mark.parametrize("source", ["file", "argument", "stdin"])
+def test_a_block_that_is_never_closed_is_named(process: Program, script: Any, source: str) -> None:
+    text = ':hello\n"""\nand so on\n:hello c\n'
+    if source == "file":
+        path = script(text.encode())
+        result, where = process("-f", path), f"{path}:2"
+    elif source == "argument":
+        result, where = process("-c", text), "-c 1"
+    else:
+        result, where = process(stdin=text), "standard input:2"
+    assert (result.code, result.out) == (2, "hello world\n")
+    assert f'{where}: the """ that begins here is never closed' in result.err
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no scripts with a first line of their own")
+def test_a_script_may_name_nanoshell_in_its_first_line(
+    script: Any, plugins_dir: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "bin").mkdir()
+    program = tmp_path / "bin" / "nanoshell"
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m nanoshell --plugins-dir {plugins_dir} "$@"\n')
+    path = Path(script(b"#!/usr/bin/env -S nanoshell -f\n# a shebang is a comment\n:hello you\n"))
+    for file in (program, path):
+        file.chmod(0o755)
+    environment = {**os.environ, "PATH": f"{program.parent}:{os.environ['PATH']}"}
+    done = subprocess.run([path], env=environment, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (0, "hello you\n")

@@ -42,6 +42,66 @@ def test_other_lines_are_chat_and_a_backslash_keeps_a_first_mark() -> None:
     assert words.parse_line(r"\alpha") == r"\alpha"
 
 
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("?", words.CommandLine("help", "")),
+        ("?train", words.CommandLine("help", "train")),
+        (" ? runs show ", words.CommandLine("help", "runs show")),
+        ("really?", "really?"),
+        (r"\?what", "?what"),
+        ("exit", words.CommandLine("exit", "")),
+        (" quit ", words.CommandLine("quit", "")),
+        ("help", words.CommandLine("help", "")),
+        ("help me", "help me"),
+        ("Exit", "Exit"),
+        (r"\exit", "exit"),
+        (r"\exit now", r"\exit now"),
+        ("# a comment", ""),
+    ],
+)
+def test_what_a_newcomer_types_is_understood(line: str, expected: words.CommandLine | str) -> None:
+    assert words.parse_line(line) == expected
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ('"""one line"""', "one line"),
+        ('"""\nfirst\n  second\n"""', "first\n  second"),
+        ('"""first\n# :train\n\n"""', "first\n# :train\n"),
+        ('"""say \'\'\'hi\'\'\' and """ too\nend"""', "say '''hi''' and \"\"\" too\nend"),
+        ('""""""', ""),
+        (r'\"""not a block', '"""not a block'),
+    ],
+)
+def test_a_block_is_text_as_it_stands(line: str, expected: str) -> None:
+    assert not words.is_open_block(line)
+    assert words.parse_line(line) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "is_open"),
+    [
+        ('"""', True),
+        ('"""first\nsecond', True),
+        ('"""first\nsecond"""  ', False),
+        ('text """', False),
+        (':system """You are', True),
+        (':system """You are\nkind."""', False),
+        (':system say """', True),
+        (':tokens "a quote', False),
+    ],
+)
+def test_it_is_known_whether_a_block_is_open(text: str, is_open: bool) -> None:
+    assert words.is_open_block(text) == is_open
+
+
+def test_a_block_is_an_argument_too() -> None:
+    assert words.split('--text """two\n"lines" \\""" more') == ["--text", 'two\n"lines" \\', "more"]
+    assert words.split_raw(raw, ' -n 2 """\nYou\'re\nkind.\n"""') == ["-n", "2", "--", "You're\nkind."]
+
+
 APOSTROPHE = re.compile(r"[^\W\d_]'[^\W\d_]")
 """Where we read a letter, and a POSIX shell a quote."""
 
@@ -72,7 +132,7 @@ def test_an_open_quote_is_a_usage_error_that_shows_the_line() -> None:
 
 @given(LINES)
 def test_complete_words_are_those_of_the_shell(line: str) -> None:
-    assume(not APOSTROPHE.search(line))
+    assume(not APOSTROPHE.search(line) and words.FENCE not in line)
     try:
         expected = shlex.split(line)
     except ValueError:
@@ -83,7 +143,7 @@ def test_complete_words_are_those_of_the_shell(line: str) -> None:
 
 @given(LINES)
 def test_the_open_word_starts_where_a_completion_must_replace_it(line: str) -> None:
-    assume(not APOSTROPHE.search(line))
+    assume(not APOSTROPHE.search(line) and words.FENCE not in line)
     complete, word, start = words.open_word(line)
     assert 0 <= start <= len(line)
     again, nothing, _ = words.open_word(line[:start])

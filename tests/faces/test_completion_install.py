@@ -1,0 +1,159 @@
+"""`completion`: files that real shells read, no change that nobody asked for, a Tab that costs little."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pexpect
+import pytest
+
+from tests.faces.conftest import environment
+
+Program = Callable[..., Any]
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A user's home without anything in it."""
+    folder = tmp_path / "user"
+    folder.mkdir()
+    monkeypatch.setenv("HOME", str(folder))
+    for name in ("XDG_DATA_HOME", "XDG_CONFIG_HOME", "ZDOTDIR", "BASH_COMPLETION_USER_DIR", "SHELL"):
+        monkeypatch.delenv(name, raising=False)
+    return folder
+
+
+def files(folder: Path) -> dict[str, str]:
+    return {str(path.relative_to(folder)): path.read_text() for path in folder.rglob("*") if path.is_file()}
+
+
+FILES = {
+    "bash": ".local/share/bash-completion/completions/nanoshell",
+    "zsh": ".local/share/nanoshell/completions/_nanoshell",
+    "fish": ".config/fish/completions/nanoshell.fish",
+}
+
+
+@pytest.mark.parametrize("shell", FILES)
+def test_it_is_written_once_and_taken_away_again(program: Program, home: Path, shell: str) -> None:
+    first = json.loads(program("completion", "install", shell, "--json").out)
+    assert first["files"] == [str(home / FILES[shell])]
+    assert files(home) == {FILES[shell]: program("completion", "show", shell).out}
+    again = json.loads(program("completion", "install", shell, "--json").out)
+    assert again["files"] == []
+    assert json.loads(program("completion", "uninstall", shell, "--json").out)["files"] == first["files"]
+    assert files(home) == {}
+    assert program("completion", "uninstall", shell).out == "nothing is installed\n"
+
+
+def test_the_users_own_files_change_with_consent_alone(program: Program, home: Path) -> None:
+    start = home / ".zshrc"
+    start.write_text("alias n=nanoshell")
+    asked = program("completion", "install", "zsh")
+    assert f"add this line to {start}" in asked.out
+    assert start.read_text() == "alias n=nanoshell"
+    assert str(start) in program("completion", "install", "zsh", "--rc").out
+    written = start.read_text()
+    assert written.startswith("alias n=nanoshell\n")
+    assert FILES["zsh"] in written
+    assert program("completion", "install", "zsh", "--rc").out == "all is there already\n"
+    assert start.read_text() == written
+    program("completion", "uninstall", "zsh")
+    assert start.read_text() == "alias n=nanoshell\n"
+
+
+def test_the_shell_is_that_of_the_user(program: Program, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SHELL", "/usr/bin/fish")
+    assert json.loads(program("completion", "install", "--json").out)["shell"] == "fish"
+    monkeypatch.setenv("SHELL", "/bin/tcsh")
+    refused = program("completion", "install")
+    assert (refused.code, "'tcsh' is none of bash, zsh, fish" in refused.err) == (2, True)
+    assert "did you mean 'fish'" in program("completion", "install", "fsh").err
+
+
+@pytest.fixture
+def spawn(home: Path, tmp_path: Path) -> Iterator[Callable[..., Any]]:
+    """Start a shell in a terminal, with `nanoshell` on its path."""
+    (tmp_path / "bin").mkdir()
+    wrapper = tmp_path / "bin" / "nanoshell"
+    wrapper.write_text(f'#!/bin/sh\nexec {sys.executable} -m nanoshell "$@"\n')
+    wrapper.chmod(0o755)
+    children = []
+
+    def start(*command: str) -> Any:
+        path = f"{wrapper.parent}:{environment()['PATH']}"
+        env = environment(PATH=path, HOME=str(home), PS1="ready> ", INPUTRC="/dev/null")
+        child = pexpect.spawn(
+            command[0], [*command[1:]], env=env, encoding="utf-8", timeout=60, dimensions=(24, 100)
+        )
+        children.append(child)
+        return child
+
+    yield start
+    for child in children:
+        child.close(force=True)
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash")
+def test_bash_completes_what_was_installed(program: Program, spawn: Any, home: Path) -> None:
+    program("completion", "install", "bash")
+    shell = spawn("bash", "--norc", "--noprofile", "-i")
+    shell.expect_exact("ready> ")
+    shell.sendline(f". {home / FILES['bash']}; PS1='next> '")
+    shell.expect_exact("next> ")
+    shell.send("nanoshell tokenizer tr\t")
+    shell.expect_exact("train ")
+    shell.send("\x15nanoshell train --max-st\t")
+    shell.expect_exact("--max-steps ")
+
+
+@pytest.mark.skipif(shutil.which("zsh") is None, reason="there is no zsh")
+def test_zsh_completes_what_was_installed(program: Program, spawn: Any, home: Path) -> None:
+    (home / ".zshrc").write_text("PROMPT='ready> '\n")
+    program("completion", "install", "zsh", "--rc")
+    shell = spawn("zsh", "-i")
+    shell.expect_exact("ready> ")
+    shell.send("nanoshell tokenizer tr\t")
+    shell.expect_exact("train")
+
+
+@pytest.mark.skipif(shutil.which("fish") is None, reason="there is no fish")
+def test_fish_completes_what_was_installed(program: Program, spawn: Any) -> None:
+    program("completion", "install", "fish")
+    shell = spawn("fish", "-c", "complete -C 'nanoshell tokenizer tr'")
+    shell.expect_exact("train")
+
+
+HEAVY = (
+    "torch",
+    "numpy",
+    "pydantic",
+    "rich",
+    "prompt_toolkit",
+    "transformers",
+    "huggingface_hub",
+    "tiktoken",
+)
+
+
+def test_a_tab_loads_nothing_that_is_heavy() -> None:
+    code = (
+        "import sys\nfrom nanoshell.cli import run\n"
+        "try:\n    run()\nexcept SystemExit:\n    pass\n"
+        f"print([name for name in {HEAVY} if name in sys.modules], file=sys.stderr)"
+    )
+    for words in ("nanoshell tr", "nanoshell train --config na", "nanoshell runs sh"):
+        env = environment(
+            _NANOSHELL_COMPLETE="bash_complete", COMP_WORDS=words, COMP_CWORD=str(len(words.split()) - 1)
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=60
+        )
+        assert done.stdout.startswith("plain,"), words
+        assert done.stderr == "[]\n", words
