@@ -30,7 +30,7 @@ from nanoshell_commands.sampling import chosen_model
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
 
-    from nanoshell import Session
+    from nanoshell import LoadedModel, Session, TokenLoss
 
 EXAMPLES = (
     'loss "The capital of France is Paris."',
@@ -144,7 +144,7 @@ def loss(
     is coloured by that probability; without colours, or with --list, a table with bars shows it. Several
     words are joined by a space; - reads standard input as it is.
     """
-    from nanoshell import UsageError, token_losses, typed
+    from nanoshell import UsageError, typed
 
     if (file is None) == (not text):
         raise UsageError(
@@ -153,20 +153,36 @@ def loss(
         )
     whole = decoded(file.read_bytes(), str(file)) if file is not None else joined(text)
     loaded = chosen_model(session, model)
-    tokenizer = loaded.engine.tokenizer
-    ids = encoded(tokenizer, whole, special=special, no_bos=no_bos)
+    ids = encoded(loaded.engine.tokenizer, whole, special=special, no_bos=no_bos)
     if len(ids) < 2:
         raise UsageError("the text has no token to judge", hint="give more of it, or leave out --no-bos")
     left_out = max(0, len(ids) - 1 - limit) if limit else 0
     if left_out:
         session.narrator.note(f"{limit:,} of {len(ids) - 1:,} tokens are read; --limit 0 reads all")
         del ids[limit + 1 :]
-    if len(ids) - 1 > loaded.engine.max_positions:
-        session.narrator.note(
-            f"longer than the model's {loaded.engine.max_positions:,} positions: read in windows that overlap"
-        )
-    found = list(token_losses(loaded.engine.model, ids))
-    shown = labels(ids[1:], tokenizer)
+    return _told(loaded, ids, _judged(session, loaded, ids), left_out, listed)
+
+
+def _judged(session: Session, loaded: LoadedModel, ids: Sequence[int]) -> list[TokenLoss]:
+    """Return the losses of ``ids`` but the first; where they take several windows, that is told."""
+    from nanoshell import token_losses
+
+    model, positions = loaded.engine.model, loaded.engine.max_positions
+    if len(ids) - 1 <= positions:
+        return list(token_losses(model, ids))
+    session.narrator.note(f"longer than the model's {positions:,} positions: read in windows that overlap")
+    found = []
+    with session.narrator.progress("reading", len(ids) - 1, "tokens") as advance:
+        for each in token_losses(model, ids):
+            found.append(each)
+            advance(1)
+    return found
+
+
+def _told(
+    loaded: LoadedModel, ids: Sequence[int], found: Sequence[TokenLoss], left_out: int, listed: bool
+) -> LossOfText:
+    shown = labels(ids[1:], loaded.engine.tokenizer)
     size = sum(len(label.data) for label in shown if not label.special)
     total = -sum(each.logprob for each in found)
     return LossOfText(

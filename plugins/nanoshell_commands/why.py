@@ -111,7 +111,7 @@ class Explanation:
         first = f"{tokens} · perplexity {figure(self.perplexity, 3)}, before samplers"
         doubtful = [pair for pair in zip(self.tokens, self._labels, strict=True) if pair[0].probability < 0.5]
         if not doubtful:
-            return f"{first} · each was likelier than all others together"
+            return f"{first} · none below 50%"
         least = sorted(doubtful, key=lambda pair: pair[0].probability)[:_SURPRISES]
         named = ", ".join(
             f"{token.position} {label.short(console)} {percent(token.probability)}" for token, label in least
