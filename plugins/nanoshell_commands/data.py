@@ -21,9 +21,15 @@ if TYPE_CHECKING:
 
 EXAMPLES = (
     "data",
+    "data --json",
+    "data list",
+    "data list --json",
     "data use nano-start",
+    'data use "notes/*.md"',
     "data info nano-start:qa",
+    "data info notes.txt",
     "data stats nano-start",
+    "data stats notes.txt --json",
     "data head nano-start:chat -n 2",
     "data head nano-start -n 1 --tokens",
 )
