@@ -2,7 +2,7 @@
 
 One small model trains on all cores, followed by a prompt in a pseudo-terminal. The prompt is halted (SIGSTOP)
 and let go on in turns, and the steps of each turn are counted in the run's log; ``--each-seconds`` is the
-length of a turn. Prints the median of the ratios of neighbouring turns, and an interval for it (bootstrap, 95%).
+length of a turn. Prints the median of the ratios of neighbouring turns, and an interval for it (bootstrap).
 """
 
 from __future__ import annotations

@@ -41,9 +41,9 @@ class Aside(Generic[T]):
     """The items of ``items``, made in a thread of their own while the block runs and it is iterated over.
 
     Ctrl-C in the block calls ``interrupt``, which is to end the items soon; another one within
-    `ABORT_SECONDS`, or after ``slow`` was called because they have not ended by then, ends them at once. Where
-    that leaves the thread at work, `left_behind` is true: what
-    it works with must not be used again. What goes wrong in it is raised here.
+    `ABORT_SECONDS`, or after ``slow`` was called because they have not ended by then, ends them at once.
+    Where that leaves the thread at work, ``left_behind`` is true: what it works with must not be used again.
+    What goes wrong in it is raised here.
     Where Ctrl-C is not ours to answer (outside of the main thread), there is no thread.
     """
 

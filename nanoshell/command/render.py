@@ -288,10 +288,12 @@ def _table(columns: list[str] | None, rows: list[list[Any]]) -> RenderableType:
             Text(harmless(name.replace("_", " "))),
             justify="right" if numbers else "left",
             overflow="fold",
-            style="nano.quiet" if columns is None and index == 0 else "",
         )
     for row in rows:
-        table.add_row(*(Text(harmless(_cell(member))) for member in row))
+        cells = [Text(harmless(_cell(member))) for member in row]
+        if columns is None:
+            cells[0].style = "nano.quiet"
+        table.add_row(*cells)
     return table
 
 

@@ -47,6 +47,7 @@ class PipeConsole(Console):
 
 class _ResultTable(Table):
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        self.header_style = console.get_style("nano.heading", default="bold")  # it may be another's console
         if not console.is_terminal:
             self.box = None
             options = options.update(width=_UNBOUNDED)
@@ -63,7 +64,6 @@ def new_table(*, show_header: bool = True, rule: bool = False) -> Table:
     return _ResultTable(
         box=box.SIMPLE_HEAD if rule else None,
         show_header=show_header,
-        header_style="nano.heading",
         pad_edge=False,
         show_edge=False,
         padding=(0, 1),

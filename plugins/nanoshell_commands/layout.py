@@ -79,11 +79,11 @@ def pairs(items: Iterable[tuple[str, Any]]) -> RenderableType:
     from nanoshell import new_table
 
     shown = new_table(show_header=False)
-    shown.add_column(style="nano.heading", no_wrap=True)
+    shown.add_column(no_wrap=True)
     shown.add_column(overflow="fold")
     for name, value in items:
         if value is not None:
-            shown.add_row(cell(name), value if isinstance(value, Unbroken) else cell(value))
+            shown.add_row(cell(name, "nano.heading"), value if isinstance(value, Unbroken) else cell(value))
     return shown
 
 
