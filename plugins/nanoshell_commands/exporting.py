@@ -31,7 +31,7 @@ _FORMATS = {
 
 @dataclass(frozen=True)
 class Exported:
-    """A conversation that was written to ``file``, or, without one, as ``text``.
+    """A conversation that was written to ``file``.
 
     ``left_out`` messages are comments in a script, since no model here has said them.
     """
@@ -39,13 +39,10 @@ class Exported:
     name: str
     messages: int
     format: str
-    file: str | None = None
-    text: str | None = None
+    file: str
     left_out: int = 0
 
     def __rich__(self) -> RenderableType:
-        if self.text is not None:
-            return cell(self.text.removesuffix("\n"))
         told = (
             f"{self.name}: {self.messages} message{'' if self.messages == 1 else 's'} written to {self.file}"
         )
@@ -66,7 +63,7 @@ class Exported:
 )
 @click.option("--force", is_flag=True, help="Replace FILE where it is there already.")
 @click.pass_obj
-def export(session: Session, file: Path, name: str | None, wanted: str | None, force: bool) -> Exported:
+def export(session: Session, file: Path, name: str | None, wanted: str | None, force: bool) -> Exported | str:
     """Write a conversation to a file.
 
     It is the current one, or NAME. jsonl holds messages to train on, which `chat import` reads again;
@@ -89,13 +86,12 @@ def export(session: Session, file: Path, name: str | None, wanted: str | None, f
             hint="end it with .jsonl, .md or .ns, or say --format jsonl, markdown or script",
         )
     text, left_out = _written(session, conversation, chosen)
-    count = len(conversation.messages)
     if str(file) == "-":
-        return Exported(conversation.name, count, chosen, text=text, left_out=left_out)
+        return text
     if file.exists() and not force:
         raise UsageError(f"{file} is there already", hint="choose another name, or replace it with --force")
     write_text(file, text, private=True)
-    return Exported(conversation.name, count, chosen, file=str(file), left_out=left_out)
+    return Exported(conversation.name, len(conversation.messages), chosen, str(file), left_out)
 
 
 def _written(session: Session, conversation: Conversation, chosen: str) -> tuple[str, int]:

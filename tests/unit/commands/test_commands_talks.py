@@ -247,7 +247,6 @@ def test_export_replaces_nothing_unasked_and_knows_its_formats(
         "messages": 2,
         "format": "jsonl",
         "file": "talk.jsonl",
-        "text": None,
         "left_out": 0,
     }
     kept = (tmp_path / "talk.jsonl").read_bytes()
@@ -263,6 +262,8 @@ def test_export_replaces_nothing_unasked_and_knows_its_formats(
     text = (tmp_path / "talk.txt").read_text()
     assert text.startswith("# first\n\n## User\n\nfirst\n\n## Assistant\n\n")
     assert prompt(":export - --format markdown")[1] == text
+    say(session, "long " * 200)
+    assert prompt(":export - --format jsonl")[1].count("\n") == 1
 
 
 def test_a_script_says_the_conversation_again(session: Session, prompt, nanoshell, model: str) -> None:
