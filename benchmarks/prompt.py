@@ -1,9 +1,9 @@
-"""The prompt in a pseudo-terminal: from the start to a key that echoes, and from a key to its echo while a run trains.
+"""The prompt in a pseudo-terminal: from the start to a key that echoes, and from a key to its echo beside a run.
 
-The start is compared, run by run in turns, with ``python -c "import prompt_toolkit"``, the library that reads the
-keys: the limit is twice its time, by the clock, in the medians of all runs. Keys are typed at uneven intervals; the limit for
-their echo is 30 ms at the 99th percentile, while a run trains on all cores that this process may use, and
-the same is measured without it. ``--only start`` or ``--only keys`` does one of the two.
+The start is compared, in turns, with ``python -c "import prompt_toolkit"``, the library that reads the keys:
+the limit is twice its time, by the clock, in the medians of all runs. Keys are typed at uneven intervals; the
+limit for their echo is 30 ms at the 99th percentile, while a run trains on all cores that this process may
+use, and the same is measured without it. ``--only start`` or ``--only keys`` does one of the two.
 """
 
 from __future__ import annotations
@@ -70,9 +70,9 @@ class Terminal:
         wanted = shown.encode()
         end = time.perf_counter() + PATIENCE_SECONDS
         while wanted not in _CONTROLS.sub(b"", self._drawn):
-            if time.perf_counter() > end or not self._read(1.0):
-                if time.perf_counter() > end:
-                    raise SystemExit(f"never drawn: {shown!r}; this was: {self._drawn[-2000:]!r}")
+            self._read(1.0)
+            if time.perf_counter() > end:
+                raise SystemExit(f"never drawn: {shown!r}; this was: {self._drawn[-2000:]!r}")
         return time.perf_counter()
 
     def _read(self, seconds: float) -> bool:
@@ -165,7 +165,7 @@ def measure_start(folder: Path, runs: int) -> bool:
 
 
 def measure_keys(folder: Path, keys: int) -> bool:
-    """Print how long keys take to their echo, alone and beside a run, and return whether the limit is kept."""
+    """Print how long keys take to their echo, alone and beside a run; return whether the limit is kept."""
     (folder / "busy.yaml").write_text(TRAINING)
     print(f"{'key to echo, milliseconds':28} median    95 %    99 %    most (limit {ECHO_LIMIT_MS} at 99 %)")
     kept = True

@@ -19,6 +19,7 @@ from nanoshell.command import complete
 from nanoshell.model.config import ModelConfig
 from nanoshell.repl.completer import CommandCompleter
 from nanoshell.repl.patient import PatientCompleter
+from nanoshell.repl.ranking import ranked
 from nanoshell.runs.directory import create_run
 from nanoshell.session import Session, open_session
 from nanoshell.training.config import ScheduleName, TrainerConfig
@@ -264,3 +265,37 @@ def test_the_keys_that_are_offered_are_those_of_a_config() -> None:
     assert config_keys()["trainer.schedule"] == get_args(ScheduleName)
     assert config_keys()["trainer.keep_best"] == ("true", "false")
     assert {key.removeprefix("trainer.") for key in config_keys()} >= SETTABLE
+
+
+def test_names_stand_in_the_order_of_how_well_they_fit() -> None:
+    names = ["retry", "max_tokens", "tokens", "train", "top-k"]
+    assert [name for name, _ in ranked("t", names)] == ["tokens", "train", "top-k", "max_tokens"]
+    assert [name for name, _ in ranked("TR", names)] == ["train", "retry"]
+    assert [name for name, _ in ranked("mt", names)] == ["max_tokens"]
+    assert [name for name, _ in ranked("--r", ["-r", "--lr", "--max-rate", "--rate"])] == [
+        "--rate",
+        "--max-rate",
+    ]
+    assert ranked("lr", ["learning_rate"])[0][1].places == (0, 9)
+
+
+def test_a_config_is_a_preset_or_a_yaml_file(session: Session) -> None:
+    for name in ("mine.yaml", "notes.txt"):
+        Path(name).touch()
+    offers = list(offered(session, ":train --config "))
+    assert offers.index(":train --config nano-start") < offers.index(":train --config mine.yaml")
+    assert ":train --config texts/" in offers
+    assert ":train --config notes.txt" not in offers
+
+
+def test_special_tokens_are_offered_inside_a_text_that_may_hold_them(session: Session) -> None:
+    assert offered(session, ":tokens --special 'Hi <|endof") == {
+        ":tokens --special 'Hi <|endoftext|>": "special token: document",
+        ":tokens --special 'Hi <|endofprompt|>": "special token: prompt",
+    }
+    assert offered(session, "Hi <|endof") == {}
+    assert offered(session, ":system Hi <|endof") == {}
+
+
+def test_a_question_mark_completes_commands(session: Session) -> None:
+    assert "?train" in offered(session, "?tra")
