@@ -1,4 +1,4 @@
-"""The prompt in a pseudo-terminal: from the start to a key that echoes, and from a key to its echo beside a run.
+"""The prompt in a pseudo-terminal: from the start to a key that echoes, and from any key to its echo.
 
 The start is compared, in turns, with ``python -c "import prompt_toolkit"``, the library that reads the keys:
 the limit is twice its time, by the clock, in the medians of all runs. Keys are typed at uneven intervals; the
