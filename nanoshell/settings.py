@@ -176,7 +176,9 @@ class Settings:
             f"# {tomli_w.dumps({setting.name: setting.default}).strip()}  # {setting.summary}"
             for setting in self._known.values()
         ]
-        return "\n".join(["# Settings of nanoshell. Take away the first # of a line to set it.", "", *lines, ""])
+        return "\n".join(
+            ["# Settings of nanoshell. Take away the first # of a line to set it.", "", *lines, ""]
+        )
 
     def complaints(self) -> list[str]:
         """Return a line for each of ``problems``, with what is used instead and what to do."""
