@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from nanoshell_commands.layout import utf8
+from nanoshell_commands.layout import from_here, utf8
 from nanoshell_commands.pluginrows import brought, plugins_folder
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
     from nanoshell import Checkup, PluginInfo, Screen, Session
 
 Verdict = Literal["good", "warning", "broken"]
@@ -47,17 +49,11 @@ class Diagnosis:
         from rich.text import Text
 
         area, broken = "", 0
-        marks = 0 if utf8(screen.out) else 1
         for check in self._checks():
             if check.area != area:
                 area = check.area
                 screen.out.print(Text(area, style="nano.heading"))
-            style = {"good": "nano.good", "warning": "nano.warning", "broken": "nano.error"}[check.verdict]
-            text = Text(f"  {_MARKS[check.verdict][marks]} ", style=style)
-            text.append(f"{check.name:<13}  ", style="bold").append(check.text, style="not bold default")
-            screen.out.print(text)
-            if check.advice:
-                screen.out.print(Text(f"      {check.advice}", style="nano.quiet"))
+            screen.out.print(_line(check, ascii_only=not utf8(screen.out)))
             broken += check.verdict == "broken"
         if broken:
             screen.out.print(Text(f"{broken} of these {'is' if broken == 1 else 'are'} broken"))
@@ -82,6 +78,23 @@ class Diagnosis:
         yield from plugin_checks(self._session)
         for name, verdict, text, advice in environment_checks(self._session):
             yield Check("environment", name, verdict, text, advice)
+
+
+def _line(check: Check, *, ascii_only: bool) -> RenderableType:
+    """Return ``check`` as a person sees it: a mark, the name, and behind them the text and what to do."""
+    from rich.table import Table
+    from rich.text import Text
+
+    style = {"good": "nano.good", "warning": "nano.warning", "broken": "nano.error"}[check.verdict]
+    text = Text(check.text)
+    if check.advice:
+        text.append(f"\n{check.advice}", style="nano.quiet")
+    line = Table.grid(padding=(0, 2, 0, 0))
+    line.add_column(no_wrap=True)
+    line.add_column(no_wrap=True, min_width=13)
+    line.add_column(overflow="fold")
+    line.add_row(Text(f"  {_MARKS[check.verdict][ascii_only]}", style=style), Text(check.name, "bold"), text)
+    return line
 
 
 def plugin_checks(session: Session) -> Iterator[Check]:
@@ -147,11 +160,12 @@ def _alone(info: PluginInfo, checkup: Checkup) -> Check:
         said = f"; it said: {checkup.output.splitlines()[-1]}" if checkup.output else ""
         return Check("plugins", info.name, "broken", f"{checkup.death}{said}", advice)
     found = checkup.infos[0]
-    label = f"{found.version} ({found.provider})".strip()
+    provider = from_here(found.provider) if found.origin == "file" else found.provider
+    label = f"{found.version} ({provider})".strip()
     took, names = round(found.import_ms, 2), found.registered
     if found.state != "active":
         return Check("plugins", found.name, "broken", f"{label} {found.reason}", advice, took)
-    text = f"{label} {brought(names)} · {found.import_ms:.0f} ms"
+    text = f"{label} {brought(names) or 'nothing'} · {found.import_ms:.0f} ms"
     remarks = [found.reason] if found.reason else []
     if checkup.heavy and "to load, where" not in found.reason:
         remarks.append(f"it imports {', '.join(checkup.heavy)} at every start")
