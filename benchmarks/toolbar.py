@@ -2,13 +2,15 @@
 
 One small model trains on all cores, followed by a prompt in a pseudo-terminal. The prompt is halted (SIGSTOP)
 and let go on in turns, and the steps of each turn are counted in the run's log; ``--each-seconds`` is the
-length of a turn. Prints the median of the ratios of neighbouring turns, and an interval for it (bootstrap).
+length of a turn. Prints the median of the ratios of neighbouring turns, an interval for it (bootstrap), and the
+processor time that the prompt itself has taken (on Linux), which other work on the machine disturbs little.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import random
 import signal
@@ -44,6 +46,15 @@ def speed(terminal: Terminal, events: Path, seconds: float, *, drawn: bool) -> f
     return (last - first) / (ended - began)
 
 
+def processor_seconds(pid: int) -> float:
+    """Return the processor time that the process ``pid`` has taken, NaN where that cannot be read."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return math.nan
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def interval(ratios: list[float]) -> tuple[float, float]:
     """Return where the median of ``ratios`` lies with 95%, by drawing from them anew."""
     draw = random.Random(1)
@@ -65,11 +76,13 @@ def main() -> int:
         terminal.type(":train --config tiny.yaml --data nano-start\r")
         terminal.wait_for("tokens/s")
         events = next(folder.glob("runs/*/events.jsonl"))
+        taken = -processor_seconds(terminal.pid)
         try:
             for turn in range(options.turns):
                 order = (True, False) if turn % 2 else (False, True)
                 found = {drawn: speed(terminal, events, options.each_seconds, drawn=drawn) for drawn in order}
                 ratios.append(found[True] / found[False])
+            taken += processor_seconds(terminal.pid)
         finally:
             os.kill(terminal.pid, signal.SIGCONT)
             worker = json.loads((events.parent / "process.json").read_text())["pid"]
@@ -77,6 +90,8 @@ def main() -> int:
     low, high = interval(ratios)
     print(f"speed with the toolbar drawn / halted: median {statistics.median(ratios):.4f}")
     print(f"  95% interval {low:.4f} to {high:.4f}, from {len(ratios)} pairs of {options.each_seconds:g} s")
+    drawn_seconds = len(ratios) * (options.each_seconds + SETTLE_SECONDS)
+    print(f"  the prompt took {taken / drawn_seconds:.2%} of one core while its toolbar was drawn")
     return int(high < 1.0)
 
 

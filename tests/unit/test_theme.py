@@ -1,4 +1,4 @@
-"""Themes: every role in sixteen colours, the same with rich and without, and no style where none is wanted."""
+"""Themes: every role in sixteen colours, the same with rich and without; no style where none is wanted."""
 
 from __future__ import annotations
 
