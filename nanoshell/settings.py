@@ -292,7 +292,7 @@ class Settings:
     def _read(self) -> dict[str, Value]:
         values, problem = self._load()
         if problem is not None:
-            raise ConfigError(problem.message, hint=problem.hint)
+            raise ConfigError(problem.message, hint=f"mend it with: {typed('config edit')}, or move it away")
         return values
 
     def _load(self) -> tuple[dict[str, Value], SettingsProblem | None]:

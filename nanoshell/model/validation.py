@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import types
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
@@ -81,9 +82,13 @@ def _tell(detail: ErrorDetails, model: type[BaseModel]) -> tuple[str, str]:
     if reason is None:
         text = detail["msg"].removeprefix("Value error, ")
         reason = text[:1].lower() + text[1:]
-    return f"'{path}' is {_show(value)}, but {reason.format(**_bounds(detail))}", ""
+    told = f"'{path}' is {_show(value)}, but {reason.format(**_bounds(detail))}"
+    expected = _QUOTED.findall(str(_bounds(detail)["expected"])) if kind == "literal_error" else []
+    match = nearest(str(value), expected)
+    return told + (f"; did you mean '{match}'?" if match else ""), ""
 
 
+_QUOTED = re.compile(r"'([^']*)'")
 _REASONS = {
     "int_type": "it must be a whole number",
     "int_parsing": "it must be a whole number",

@@ -99,6 +99,7 @@ def test_words_of_a_newcomer_need_no_colon(program: Program) -> None:
         ("train --config nano-strat", "nano-start"),
         ("train --data nano-strat", "nano-start"),
         ("train --data nano-start --set trainer.lerning_rate=1", "learning_rate"),
+        ("train --data nano-start --set trainer.schedule=cosin", "cosine"),
         ("data use nano-strat", "nano-start"),
         ("model info nano-strt", "nano-start"),
         ("tokenizer train --kind chr --data nano-start", "char"),
