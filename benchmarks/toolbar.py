@@ -2,8 +2,8 @@
 
 One small model trains on all cores, followed by a prompt in a pseudo-terminal. The prompt is halted (SIGSTOP)
 and let go on in turns, and the steps of each turn are counted in the run's log; ``--each-seconds`` is the
-length of a turn. Prints the median of the ratios of neighbouring turns, an interval for it (bootstrap), and the
-processor time that the prompt itself has taken (on Linux), which other work on the machine disturbs little.
+length of a turn. Prints the median of the ratios of neighbouring turns, an interval for it (bootstrap), and
+the processor time that the prompt itself has taken (on Linux), which other work disturbs little.
 """
 
 from __future__ import annotations
