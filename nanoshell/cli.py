@@ -63,7 +63,8 @@ class Program(CommandGroup):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         first = ctx.invoked_subcommand is None  # 'help' resolves the commands that it explains, too
-        ctx.meta.setdefault(_LOAD_OTHERS, args[0] not in _MANAGES_PLUGINS)
+        about = args[1] if args[0] == "help" and len(args) > 1 else args[0]
+        ctx.meta.setdefault(_LOAD_OTHERS, about not in _MANAGES_PLUGINS)
         name, command, rest = super().resolve_command(ctx, args)
         options = {word.partition("=")[0] for word in rest}
         worker = name == "train" and not options.isdisjoint(_OF_A_WORKER)

@@ -51,7 +51,7 @@ def row(info: PluginInfo) -> PluginRow:
         provider=info.provider,
         origin=info.origin,
         registered={kind: list(names) for kind, names in info.registered.items() if names} if loaded else {},
-        import_ms=round(info.import_ms, 2) if loaded else None,
+        import_ms=round(info.import_ms, 2) if loaded and info.import_ms else None,
         state=info.state,
         reason=info.reason,
     )

@@ -298,6 +298,7 @@ def test_plugins_may_be_managed_whatever_they_do_at_import(
         [*options, "plugins", "list", "--json"],
         [*options, "plugin", "disable", "mark", "nanoshell-end", "file"],
         [*options, "plugin", "--help"],
+        [*options, "help", "plugin"],
     ):
         assert cli.run(arguments) == 0
     assert not mark.exists()
