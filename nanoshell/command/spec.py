@@ -183,7 +183,7 @@ def _command(entry: Entry[click.Command], ctx: click.Context, schemas: Schemas) 
     names = [path, *(f"{alias} {path.partition(' ')[2]}".strip() for alias in entry.options["aliases"])]
     return CommandSpec(
         path=path,
-        usage=" ".join([path, *command.collect_usage_pieces(ctx)]),
+        usage=_usage(command, path),
         summary=command.get_short_help_str(200),
         description=inspect.cleandoc(command.help or "").replace("\b\n", ""),
         group=entry.options["group"],
@@ -196,6 +196,25 @@ def _command(entry: Entry[click.Command], ctx: click.Context, schemas: Schemas) 
         document=prints.document,
         lines=prints.lines,
     )
+
+
+def _usage(command: click.Command, path: str) -> str:
+    """Return how ``command`` is typed, the same with every version of click, which words this differently."""
+    words = [path, command.options_metavar or ""]
+    for param in command.params:
+        if isinstance(param, click.Argument):
+            many = "..." if param.nargs != 1 else ""
+            choices = "|".join(map(str, getattr(param.type, "choices", ())))
+            word = choices or (param.name or "").upper()
+            edges = "[]" if not param.required else "{}" if choices else ("", "")
+            words.append(param.metavar or f"{edges[0]}{word}{edges[1]}{many}")
+    if isinstance(command, click.Group):
+        members, some = "COMMAND [ARGS]...", "[COMMAND] [ARGS]..."
+        own = command.subcommand_metavar not in (members, some)
+        words.append(
+            command.subcommand_metavar if own else some if command.invoke_without_command else members
+        )
+    return " ".join(filter(None, words))
 
 
 def _parameter(param: click.Parameter) -> ParameterSpec:

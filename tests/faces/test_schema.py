@@ -13,6 +13,7 @@ import click
 import jsonschema
 import pytest
 
+from nanoshell import hookimpl
 from nanoshell.command.encode import dump
 from nanoshell.command.schema import TEXT, Schemas, imprecise, printed
 from nanoshell.command.spec import describe, notation
@@ -143,6 +144,35 @@ def test_spec_describes_every_command(program: Program) -> None:
     assert told["exit_codes"].keys() == {"0", "1", "2", "130", "141"}
     schemas = [each[kind] for each in told["commands"] for kind in ("document", "lines") if each[kind]]
     jsonschema.Draft202012Validator.check_schema({"anyOf": schemas, "$defs": told["$defs"]})
+
+
+@pytest.mark.parametrize(
+    ("command", "usage"),
+    [
+        (
+            click.Command("a", params=[click.Argument(["one"]), click.Argument(["two"], required=False)]),
+            "ONE [TWO]",
+        ),
+        (click.Command("a", params=[click.Argument(["x"], nargs=-1), click.Option(["-y"])]), "[X]..."),
+        (click.Command("a", params=[click.Argument(["x"], nargs=-1, required=True)]), "X..."),
+        (click.Command("a", params=[click.Argument(["x"], type=click.Choice(["on", "off"]))]), "{on|off}"),
+        (
+            click.Command("a", params=[click.Argument(["x"], type=click.Choice(["b", "c"]), required=False)]),
+            "[b|c]",
+        ),
+        (click.Command("a", params=[click.Argument(["x"], metavar="[A|B]...", nargs=-1)]), "[A|B]..."),
+        (click.Group("a", invoke_without_command=True), "[COMMAND] [ARGS]..."),
+        (click.Group("a", invoke_without_command=True, subcommand_metavar="[COMMAND]"), "[COMMAND]"),
+    ],
+)
+def test_the_usage_is_the_same_with_every_version_of_click(command: click.Command, usage: str) -> None:
+    class Brings:
+        @hookimpl
+        def register_commands(self, register: Callable[..., None]) -> None:
+            register(command)
+
+    sheet = describe(open_session(plugins=plugins_with(Brings()), history=False), ["a"])
+    assert [told.usage for told in sheet.commands] == [f"a [OPTIONS] {usage}"]
 
 
 def test_spec_may_be_about_one_command(program: Program) -> None:
