@@ -11,6 +11,10 @@ import pytest
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+# The servers of the tests are on this machine, and what is said of one that is gone is that of no proxy.
+for _name in [name for name in os.environ if name.lower().endswith("_proxy")]:
+    del os.environ[_name]
+
 
 @pytest.fixture(autouse=True)
 def own_home(nanoshell_home: Path) -> Path:

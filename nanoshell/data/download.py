@@ -13,6 +13,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import IO, TypeVar
 from urllib.parse import quote, urlsplit, urlunsplit
@@ -106,17 +107,31 @@ def checked_url(text: str) -> str:
 
 
 def find_download(url: str, *, sha256: str = "") -> Download | None:
-    """Return the file of ``url`` where the cache holds it, and (where given) it was served as ``sha256``."""
+    """Return the file of ``url`` where the cache holds it, and (where given) it was served as ``sha256``.
+
+    One that is pinned by ``sha256`` is read to see that it is still as it was kept.
+    """
     folder, name = _place(url)
     try:
         fields = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
         if fields.pop("format") != FORMAT:
             return None
         found = Download(**{**fields, "path": folder / PurePosixPath(fields["path"]).name})
-        whole = found.path.stat().st_size == found.num_bytes
+        stat = found.path.stat()
+        whole = stat.st_size == found.num_bytes
+        if whole and sha256:
+            stamp = (stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+            whole = found.served_sha256 == sha256 and _hash(found.path, stamp) == found.sha256
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None
-    return found if whole and (not sha256 or found.served_sha256 == sha256) else None
+    return found if whole else None
+
+
+@lru_cache(maxsize=64)
+def _hash(path: Path, stamp: tuple[int, ...]) -> str:
+    """Return the SHA-256 of ``path``. ``stamp`` tells its states apart: a source asks again and again."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def probe(urls: Sequence[str]) -> Offered:

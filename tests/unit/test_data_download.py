@@ -156,7 +156,8 @@ def test_what_is_not_there_is_not_asked_for_again(
     assert kept() == []
 
 
-def test_nobody_listens() -> None:
+def test_nobody_listens(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(downloads, "PAUSE", 0.001)
     with Server() as gone:
         url = gone.url()
     with pytest.raises(NetworkError, match="takes no connection") as caught:
@@ -280,6 +281,33 @@ def test_a_damaged_copy_is_fetched_again(server: Server, damage: str) -> None:
         )
     assert find_download(server.url()) is None
     assert download([server.url()]).path.read_bytes() == TEXT
+
+
+def test_a_pinned_copy_with_a_flipped_byte_is_fetched_again(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = download([server.url()], sha256=SHA256)
+    before = found.path.stat()
+    assert find_download(server.url(), sha256=SHA256) == found
+    data = bytearray(TEXT)
+    data[len(data) // 2] ^= 1
+    found.path.write_bytes(data)
+    os.utime(found.path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert find_download(server.url(), sha256=SHA256) is None
+    with monkeypatch.context() as patch:
+        patch.setenv("NANOSHELL_OFFLINE", "1")
+        with pytest.raises(NetworkError, match="NANOSHELL_OFFLINE is set"):
+            download([server.url()], sha256=SHA256)
+    assert download([server.url()], sha256=SHA256).path.read_bytes() == TEXT
+    assert find_download(server.url(), sha256=SHA256) is not None
+
+
+def test_a_pinned_copy_that_was_compressed_is_known_again(server: Server) -> None:
+    served = gzip.compress(TEXT)
+    server.answer = lambda handler: handler.send(served)
+    pin = hashlib.sha256(served).hexdigest()
+    found = download([server.url("/notes.txt.gz")], sha256=pin)
+    assert find_download(server.url("/notes.txt.gz"), sha256=pin) == found
 
 
 def test_mirrors_stand_in(server: Server) -> None:
