@@ -17,7 +17,7 @@ MIRRORS = (
 MIRROR_VARIABLE = "GUTENBERG_MIRROR"
 _LARGEST_NUMBER = 9_999_999
 _BEGIN = re.compile(
-    r"^[ \t]*\*{3} ?START OF (?:THE|THIS) PROJECT GUTENBERG E(?:BOOK|TEXT)\b[^*]*\*{3}.*$"
+    r"^[ \t]*\*{3} ?START OF (?:THE|THIS) PROJECT GUTENBERG E(?:BOOK|TEXT)\b[^*]{0,400}\*{3}.*$"
     r"|^\*END\*? ?THE SMALL PRINT!.*$",
     re.MULTILINE | re.IGNORECASE,
 )
@@ -62,7 +62,8 @@ def addresses(number: str) -> tuple[str, ...]:
 def text_of_book(path: Path, label: str) -> str:
     """Return the text of the file ``path`` between its markers, its lines ended by a newline alone.
 
-    Without markers it is the whole file. Raises `DataError` where it is no UTF-8.
+    Without markers it is the whole file. Raises `DataError` where it is no UTF-8, and where nothing stands
+    between the markers.
     """
     try:
         whole = path.read_bytes().decode("utf-8-sig")
@@ -72,6 +73,14 @@ def text_of_book(path: Path, label: str) -> str:
             hint="fetch another form of the book by hand, convert it, and name the file",
         ) from error
     text = whole.replace("\r\n", "\n").replace("\r", "\n")
-    begin = max((match.end() for match in _BEGIN.finditer(text)), default=0)
-    end = _END.search(text, begin)
-    return text[begin : end.start() if end else len(text)].strip("\n") + "\n"
+    end = _END.search(text)
+    stop = end.start() if end else len(text)
+    # Some old books have the small print, and the line that ends it, behind their text.
+    begin = max((match.end() for match in _BEGIN.finditer(text, 0, stop)), default=0)
+    book = text[begin:stop].strip("\n")
+    if not book.strip():
+        raise DataError(
+            f"{label} has no text between the markers of Project Gutenberg",
+            hint="look at the book in a browser, take its text by hand, and name the file",
+        )
+    return book + "\n"

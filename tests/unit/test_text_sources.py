@@ -36,6 +36,7 @@ It began — *** with stars *** — one day.\r
 \r
 Updated editions will replace the previous one.\r
 """
+LONG = "A line of a book.\n" * 30
 
 
 @pytest.fixture
@@ -198,13 +199,56 @@ def test_a_book_without_header_and_licence(server: Server, word: str) -> None:
         ),
         ("x\n***START OF THE PROJECT GUTENBERG EBOOK A***\n\nOnly a start.", "Only a start.\n"),
         ("The text.\n*** END OF THE PROJECT GUTENBERG EBOOK A ***\nlicence", "The text.\n"),
-        ("*** start of the project gutenberg ebook a ***\n\n\n", "\n"),
+        ("*** start of the project gutenberg ebook a ***\nThe text.\n", "The text.\n"),
+        (
+            "Header\n*** START OF THIS PROJECT GUTENBERG EBOOK A ***\nThe text.\n"
+            "*** END OF THIS PROJECT GUTENBERG EBOOK A ***\nSmall print\n"
+            "*END THE SMALL PRINT! FOR PUBLIC DOMAIN EBOOKS*Ver.02/11/02*END*\n",
+            "The text.\n",
+        ),
+        (
+            "The text.\nEnd of Project Gutenberg's A\n"
+            "*END*THE SMALL PRINT! FOR PUBLIC DOMAIN ETEXTS*Ver.04.29.93*END*\n\n",
+            "The text.\n",
+        ),
+        (
+            "*** START OF THIS PROJECT GUTENBERG EBOOK A ***\nSmall print\n"
+            "*END*THE SMALL PRINT! FOR PUBLIC DOMAIN ETEXTS*Ver.04.29.93*END*\nThe text.\n"
+            "End of the Project Gutenberg EBook of A\n*** END OF THIS PROJECT GUTENBERG EBOOK A ***\n",
+            "The text.\n",
+        ),
+        (
+            f"*** START OF THE PROJECT GUTENBERG EBOOK A\n{LONG}*** with stars ***\nThe end.\n",
+            f"*** START OF THE PROJECT GUTENBERG EBOOK A\n{LONG}*** with stars ***\nThe end.\n",
+        ),
+    ],
+    ids=[
+        "none",
+        "small print in front",
+        "start alone",
+        "end alone",
+        "lower case",
+        "small print behind",
+        "small print behind an older end",
+        "start before small print",
+        "a start that nothing closes",
     ],
 )
 def test_markers_of_other_times(tmp_path: Path, text: str, expected: str) -> None:
     path = tmp_path / "book.txt"
     path.write_text(text)
     assert nanoshell_text.gutenberg.text_of_book(path, "book") == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["*** START OF THE PROJECT GUTENBERG EBOOK A ***\n \n", "", "\nEnd of Project Gutenberg's A\nlicence\n"],
+)
+def test_a_book_with_nothing_between_its_markers_is_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "book.txt"
+    path.write_text(text)
+    with pytest.raises(DataError, match="book 7 has no text between the markers"):
+        nanoshell_text.gutenberg.text_of_book(path, "book 7")
 
 
 def test_a_book_in_its_older_place(server: Server) -> None:
