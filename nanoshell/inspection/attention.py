@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from nanoshell.errors import NanoshellError, UsageError
+from nanoshell.inspection.checks import check_finite, check_ids
 from nanoshell.model.config import mixer_names
 
 if TYPE_CHECKING:
@@ -30,9 +31,11 @@ def attention_map(model: Transformer, ids: Sequence[int], layer: int | None = No
     The shape is (heads, seq, seq), float32 on the processor: row i holds the weights with which position i
     mixes positions 0 to i, and sums to 1. The layers below are computed as they always are, and the weights
     from the queries and keys that this one makes of what they hand it. Raises `UsageError` for a layer that
-    is not there or does not attend, and `NanoshellError` for more ids than positions.
+    is not there or does not attend and for no ids, and `NanoshellError` for ids that the model does not have,
+    for more of them than positions, and where the weights are not finite.
     """
     index = attention_layer(model, layer)
+    check_ids(model, ids)
     if len(ids) > model.config.max_seq_len:
         raise NanoshellError(
             f"the text has {len(ids):,} tokens, and the model has {model.config.max_seq_len:,} positions"
@@ -43,7 +46,9 @@ def attention_map(model: Transformer, ids: Sequence[int], layer: int | None = No
             x = below(x)
         chosen = cast(Any, model.layers[index])
         weights: Tensor = chosen.mixer_module.attention_weights(chosen.input_layernorm(x))
-        return weights[0].to("cpu", torch.float32)
+        found = weights[0].to("cpu", torch.float32)
+    check_finite(found, "attention weights")
+    return found
 
 
 def attention_layer(model: Transformer, layer: int | None) -> int:

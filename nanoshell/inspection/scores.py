@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from nanoshell.chat.template import role_ids
-from nanoshell.errors import NanoshellError, UsageError
+from nanoshell.errors import NanoshellError
 from nanoshell.generation.request import GenerationRequest, TokenScore
 from nanoshell.generation.sampling import build_chain, entropy
+from nanoshell.inspection.checks import check_finite, check_ids
 
 if TYPE_CHECKING:
     from nanoshell.generation.engine import Engine
@@ -45,12 +46,12 @@ def next_scores(model: Transformer, ids: Sequence[int], vocab_size: int | None =
     Of more ids than the model has positions the last ones are seen. ``vocab_size`` leaves out rows of the
     head beyond it, which no id of the tokenizer has. Raises `NanoshellError` where they are not finite.
     """
-    _check(model, ids)
+    check_ids(model, ids)
     seen = list(ids)[-model.config.max_seq_len :]
     with torch.inference_mode():
         hidden = model.hidden(torch.tensor([seen], device=model.embed_tokens.weight.device))
         logits = model.logits(hidden[0, -1])[:vocab_size].to("cpu", torch.float32)
-    _check_finite(logits)
+    check_finite(logits)
     return logits
 
 
@@ -86,7 +87,7 @@ def token_losses(
     that of `next_scores`; absent, the softmax runs over all rows, as in training. Raises `NanoshellError` for
     ids that the model does not have, and where its scores are not finite.
     """
-    _check(model, ids)
+    check_ids(model, ids, vocab_size)
     positions = model.config.max_seq_len
     known = list(ids)
     scored = 1  # the first has nothing before it
@@ -115,7 +116,7 @@ def _window(
 
 def _of_rows(logits: Tensor, targets: list[int], top: int) -> list[TokenLoss]:
     """Return the losses of ``targets`` under ``logits`` (rows, vocab), a row for each."""
-    _check_finite(logits)
+    check_finite(logits)
     logprobs = logits.log_softmax(-1)
     own = logprobs.gather(-1, torch.tensor(targets)[:, None])
     ranks = (logprobs > own).sum(-1) + 1
@@ -124,22 +125,3 @@ def _of_rows(logits: Tensor, targets: list[int], top: int) -> list[TokenLoss]:
     told = [tuple(map(TokenScore, *pair)) for pair in alternatives]
     figures = (own[:, 0].tolist(), ranks.tolist(), entropy(logprobs)[:, 0].tolist(), told)
     return [TokenLoss(*row) for row in zip(targets, *figures, strict=True)]
-
-
-def _check(model: Transformer, ids: Sequence[int]) -> None:
-    if not ids:
-        raise UsageError("there is no token to begin with", hint="give at least one")
-    wrong = next((token for token in ids if not 0 <= token < model.config.vocab_size), None)
-    if wrong is not None:
-        raise NanoshellError(
-            f"the text holds id {wrong}, and the model knows the ids below {model.config.vocab_size:,}",
-            hint="use the tokenizer that the model was trained with",
-        )
-
-
-def _check_finite(logits: Tensor) -> None:
-    if not bool(torch.isfinite(logits).all()):
-        raise NanoshellError(
-            "the model's scores are not finite numbers (its training has probably diverged)",
-            hint="use an earlier checkpoint, or train with a lower learning_rate",
-        )

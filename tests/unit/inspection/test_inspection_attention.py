@@ -127,6 +127,23 @@ def test_more_tokens_than_positions_are_refused(build) -> None:
         attention_map(build(), list(range(25)))
 
 
+def test_ids_that_the_model_does_not_have_are_refused(build) -> None:
+    with pytest.raises(UsageError, match="no token"):
+        attention_map(build(), [])
+    for wrong in (97, 200, -1):
+        with pytest.raises(NanoshellError, match=f"id {wrong}, and the model knows the ids below 97"):
+            attention_map(build(), [3, wrong])
+
+
+@pytest.mark.parametrize("name", ["embed_tokens.weight", "layers.1.self_attn.q_proj.weight"])
+def test_a_diverged_model_has_no_map(build, name: str) -> None:
+    model = build()
+    with torch.no_grad():
+        model.get_parameter(name).fill_(math.nan)
+    with pytest.raises(NanoshellError, match="attention weights are not finite"):
+        attention_map(model, IDS)
+
+
 def test_a_plugins_mixer_may_tell_its_weights(build) -> None:
     model = build()
     model.layers[1].mixer_module.attention_weights = lambda x: torch.eye(x.shape[1])[None, None]

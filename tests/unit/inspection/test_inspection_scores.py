@@ -92,6 +92,8 @@ def test_what_cannot_be_scored_is_an_error(build) -> None:
         next_scores(model, [])
     with pytest.raises(NanoshellError, match="id 97"):
         list(token_losses(model, [1, 97]))
+    with pytest.raises(NanoshellError, match="id 60, and the model knows the ids below 50"):
+        list(token_losses(model, [1, 60], vocab_size=50))
     with torch.no_grad():
         model.norm.weight.fill_(math.nan)
     with pytest.raises(NanoshellError, match="not finite"):
