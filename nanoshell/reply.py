@@ -45,6 +45,7 @@ class Reply:
         self.special_ids = frozenset(model.engine.tokenizer.special_tokens.values())
         self.dropped = dropped
         self.trouble = ""
+        self._kept = False
         if trouble := self._keeper.begin():
             session.narrator.note(trouble)
 
@@ -58,12 +59,21 @@ class Reply:
         finally:
             self._keep()
 
+    def close(self) -> None:
+        """Keep the reply as far as it has come, as interrupted, where it has not been kept already."""
+        if not self._kept:
+            self.generation.interrupt()
+            self._keep()
+
     def leave_behind(self) -> None:
         """Let go of the model: a computation for which nobody waits any more is still at work with it."""
         self._session.abandon_model()
 
     def _keep(self) -> None:
-        """Keep the reply; one that failed before it said anything is none."""
+        """Keep the reply, once; one that failed before it said anything is none."""
+        if self._kept:
+            return
+        self._kept = True
         said = self.generation.finish_reason or self.generation.tokens or self.generation.interrupted
         message = self._message(ended=True) if said else None
         self.trouble = self._keeper.finish(message)
@@ -127,5 +137,7 @@ def answer(session: Session, **options: Unpack[ReplyOptions]) -> Reply:
         logit_bias=options.get("logit_bias") or {},
     )
     generation = engine.generate(request)  # checks the request: what it refuses is not kept
-    session.last_written = replace(generation.written, model=loaded.label)
+    session.last_written = replace(
+        generation.written, model=loaded.label, tokenizer=engine.tokenizer.fingerprint
+    )
     return Reply(session, generation, fitted.dropped, loaded)

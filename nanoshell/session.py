@@ -306,7 +306,9 @@ class Session:
         engine = loaded.engine
         requests = [self._request(prompt, engine.tokenizer, options) for prompt in prompts]
         batch = engine.generate_batch(requests, n=n)
-        self.last_written = replace(batch.rows[0].written, model=loaded.label)
+        self.last_written = replace(
+            batch.rows[0].written, model=loaded.label, tokenizer=engine.tokenizer.fingerprint
+        )
         return batch
 
     def _request(self, prompt: str, tokenizer: Tokenizer, options: GenerateOptions) -> GenerationRequest:

@@ -80,12 +80,14 @@ class GeneratedToken:
 class WrittenText:
     """What a model wrote: the ids of its prompt, and those that it added (they grow while it writes).
 
-    ``model`` is the label of the model, empty where it is not known.
+    ``model`` is the label of the model, and ``tokenizer`` the fingerprint of the tokenizer whose ids these
+    are; each is empty where it is not known.
     """
 
     prompt: Sequence[int]
     ids: Sequence[int]
     model: str = ""
+    tokenizer: str = ""
 
 
 FORCING_BIAS = 100.0

@@ -167,13 +167,14 @@ def _judged(session: Session, loaded: LoadedModel, ids: Sequence[int]) -> list[T
     """Return the losses of ``ids`` but the first; where they take several windows, that is told."""
     from nanoshell import token_losses
 
-    model, positions = loaded.engine.model, loaded.engine.max_positions
+    engine = loaded.engine
+    model, positions, vocab_size = engine.model, engine.max_positions, engine.vocab_size
     if len(ids) - 1 <= positions:
-        return list(token_losses(model, ids))
+        return list(token_losses(model, ids, vocab_size=vocab_size))
     session.narrator.note(f"longer than the model's {positions:,} positions: read in windows that overlap")
     found = []
     with session.narrator.progress("reading", len(ids) - 1, "tokens") as advance:
-        for each in token_losses(model, ids):
+        for each in token_losses(model, ids, vocab_size=vocab_size):
             found.append(each)
             advance(1)
     return found

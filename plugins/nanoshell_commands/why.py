@@ -163,6 +163,7 @@ def why(
     Each token of the last reply or sample is coloured by the probability that the model gave it; without
     colours, or with --list, a table with bars shows it. With a POSITION, what it expected in that place.
     Where nothing has been written since the start, it is the last reply of the conversation.
+    Another model explains it too, if both have the same tokenizer.
     """
     from nanoshell import UsageError, token_losses
 
@@ -224,7 +225,7 @@ def _written(session: Session, loaded: LoadedModel) -> WrittenText:
     from nanoshell import UsageError, WrittenText, typed
 
     if session.last_written is not None and session.last_written.ids:
-        return session.last_written
+        return _readable(session.last_written, loaded)
     conversation: Conversation | None = session.conversation
     if conversation is None or not _replies(conversation):
         conversation = session.store.last()
@@ -240,6 +241,19 @@ def _written(session: Session, loaded: LoadedModel) -> WrittenText:
     ids = tokenizer.encode(conversation.messages[last].content)
     # As much of the beginning is left out as the model cannot see.
     return WrittenText(prompt[-max(1, loaded.engine.max_positions + 1 - len(ids)) :], ids)
+
+
+def _readable(text: WrittenText, loaded: LoadedModel) -> WrittenText:
+    """Return ``text``. Raises `UsageError` where its ids are those of another tokenizer than the model's."""
+    from nanoshell import UsageError
+
+    if text.tokenizer and text.tokenizer != loaded.engine.tokenizer.fingerprint:
+        writer = text.model or "another model"
+        raise UsageError(
+            f"{writer} wrote it in tokens that {loaded.label} does not know: their tokenizers differ",
+            hint=f"choose {writer} again by --model, or let {loaded.label} write something",
+        )
+    return text
 
 
 def _replies(conversation: Conversation) -> list[int]:

@@ -16,12 +16,28 @@ from rich.console import Console
 from rich.theme import Theme
 
 from nanoshell.command.script import run_line
+from nanoshell.inspection.scores import next_scores
+from nanoshell.model.config import ModelConfig
+from nanoshell.model.transformer import build_model
+from nanoshell.model.weights import save_model
+from nanoshell.plugin.manager import load_plugins
 from nanoshell.session import Session
 from nanoshell.theme import rich_styles
-from nanoshell_commands.attention import attention
+from nanoshell.tokenizer.making import make_char
 from nanoshell_commands.heat import Chart, HeatLine, Label, bar, heat, labels, percent
 
 END = 100257
+
+
+@pytest.fixture
+def roomy(tmp_path: Path) -> Path:
+    """A model with 400 rows for the few tokens of its tokenizer."""
+    folder, plugins = tmp_path / "roomy", load_plugins(only=[])
+    folder.mkdir()
+    shape = {"hidden_size": 16, "num_layers": 1, "num_heads": 2, "vocab_size": 400, "max_seq_len": 48}
+    config = ModelConfig(**shape, tokenizer="letters")
+    save_model(folder, build_model(config, plugins.mixers, seed=1), make_char("letters", ["Hi"]))
+    return folder
 
 
 def drawn(value: Any, *, width: int = 80, colour: bool = False, encoding: str = "utf-8") -> str:
@@ -225,6 +241,22 @@ def test_why_says_that_another_model_wrote_it(
     assert json.loads(out)["written_by"] == "tiny"
 
 
+@pytest.mark.parametrize("first", [":sample Hello --seed 1", "Hello"])
+def test_why_does_not_read_the_tokens_of_another_tokenizer(
+    prompt, model: str, nanoshell_model: Path, first: str
+) -> None:
+    assert prompt(first)[0] == 0
+    for line in (":why", ":why 1", ":why --top 2"):
+        code, out, err = prompt(f"{line} --model {nanoshell_model}")
+        assert (code, out) == (2, "")
+        assert "tiny wrote it in tokens that tiny-model does not know: their tokenizers differ" in err
+    assert prompt(f":why --model {model}")[0] == 0
+    asked = "<|user|>Hello<|assistant|>"
+    assert prompt(f":sample --special --temperature 0 --model {nanoshell_model} '{asked}'")[0] == 0
+    code, out, _ = prompt(f":why --json --model {nanoshell_model}")
+    assert (code, json.loads(out)["written_by"]) == (0, "tiny-model")
+
+
 def test_why_is_a_heat_line_in_colour_and_a_table_without(session: Session, prompt) -> None:
     prompt(":sample Hello --seed 1")
     found = result_of(session, ":why")
@@ -250,17 +282,32 @@ def test_loss_adds_up(nanoshell, model: str) -> None:
     assert found["left_out"] == 0
 
 
-def test_the_first_token_is_judged_as_the_beginning_of_a_document(nanoshell, model: str) -> None:
+def test_the_first_token_is_judged_as_the_beginning_of_a_document(
+    nanoshell, session: Session, model: str
+) -> None:
+    engine = session.model().engine
+    expected = next_scores(engine.model, [END], engine.vocab_size).double().log_softmax(-1)[9906]
     whole = nanoshell("loss", "Hello", "--model", model, "--json").json
-    first = nanoshell(
-        "next", "--special", "--no-bos", "<|endoftext|>", "-n", "1000", "--model", model, "--json"
-    ).json
-    by_id = {token["id"]: token["logprob"] for token in first["tokens"]}
     second = nanoshell("loss", "--no-bos", "Hello world", "--model", model, "--json").json
     assert [token["id"] for token in whole["tokens"]] == [9906]
     assert [token["id"] for token in second["tokens"]] == [1917]
-    if 9906 in by_id:
-        assert whole["tokens"][0]["loss"] == pytest.approx(-by_id[9906], abs=1e-5)
+    assert whole["tokens"][0]["loss"] == pytest.approx(-float(expected), abs=1e-5)
+
+
+def test_rows_without_a_token_take_part_nowhere(prompt, roomy: Path) -> None:
+    def tokens(line: str) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = json.loads(prompt(line)[1])["tokens"]
+        return found
+
+    prompt(f":model load {roomy}")
+    begun = {each["id"]: each["logprob"] for each in tokens(":next --no-bos --special <|endoftext|> --json")}
+    judged = tokens(":loss --json H")[0]
+    assert -judged["loss"] == pytest.approx(begun[judged["id"]], abs=1e-5)
+    assert sum(math.exp(logprob) for logprob in begun.values()) == pytest.approx(1, abs=1e-5)
+    prompt(":sample H --seed 1 --max-tokens 1")
+    expected = {each["id"]: each["logprob"] for each in tokens(":next --json H")}
+    written = tokens(":why --json")[0]
+    assert written["logprob"] == pytest.approx(expected[written["id"]], abs=1e-5)
 
 
 def test_special_tokens_count_no_bytes(nanoshell, model: str) -> None:
@@ -359,8 +406,12 @@ def test_attention_cuts_what_the_model_cannot_see(nanoshell, model: str) -> None
     assert len(said.json["weights"]) == 48
 
 
-def test_attention_and_its_options_are_told_in_the_help() -> None:
-    assert {"layer", "head", "special", "model"} <= {parameter.name for parameter in attention.params}
+def test_attention_and_its_options_are_told_in_the_help(nanoshell) -> None:
+    said = nanoshell("attention", "--help")
+    assert said.code == 0
+    shown = " ".join(said.out.split())
+    for words in ("--layer", "--head", "--special", "--model", "which tokens of TEXT look at which"):
+        assert words in shown
 
 
 # model info
