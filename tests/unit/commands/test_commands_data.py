@@ -150,7 +150,10 @@ def test_special_tokens_have_their_own_style(talk: str) -> None:
     assert [(span.start, span.end, str(span.style)) for span in shown.spans] == [(17, 25, "nano.special")]
 
 
-def test_the_contract_of_a_command(nanoshell_session: Callable[..., Any]) -> None:
+def test_the_contract_of_a_command(nanoshell_session: Callable[..., Any], tmp_path: Path) -> None:
+    (tmp_path / "notes").mkdir()
+    for name in ("notes/one.md", "notes.txt"):
+        (tmp_path / name).write_text("Birds sing, and water freezes.\n")
     check_command(nanoshell_session(), "data")
 
 
