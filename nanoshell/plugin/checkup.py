@@ -81,7 +81,8 @@ def _provider(plugin: PluginInfo) -> str:
 
 def _death(code: int) -> str:
     if code < 0:
-        return f"loading ended the process by {signal.Signals(-code).name}"
+        known = -code in set(signal.Signals)  # most real-time signals have no name
+        return f"loading ended the process by {signal.Signals(-code).name if known else f'signal {-code}'}"
     return f"loading ended the process with code {code}"
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from nanoshell import PLUGIN
+from nanoshell_commands.asked import as_path, asked_for
 from nanoshell_commands.pluginrows import PluginRow, brought, meant, plugins_folder, row
 
 if TYPE_CHECKING:
@@ -109,16 +110,16 @@ def held_versions() -> list[str]:
 
 
 class Installing:
-    """A `Stream` of an installation: what the installer says, then the plugins that came with it.
+    """A `Stream` of an installation: what the installer says, then the plugins that came, or were there.
 
     Raises `NanoshellError` where the installer fails.
     """
 
-    def __init__(self, what: Sequence[str], *, editable: bool, upgrade: bool, folder: str | None) -> None:
-        self._what = [_as_path(name) for name in what]
+    def __init__(self, what: Sequence[str], *, editable: bool, upgrade: bool, session: Session) -> None:
+        self._what = [as_path(name) for name in what]
         self._editable = editable
         self._upgrade = upgrade
-        self._folder = folder
+        self._session = session
 
     def show(self, screen: Screen) -> None:
         """Show the command and its words as they come, and then what the new plugins bring."""
@@ -131,20 +132,23 @@ class Installing:
             label = f"{found.name} {found.version}".strip()
             if found.state == "quarantined":
                 screen.out.print(Text(f"{label} is installed, and does not work: {found.reason}"))
+            elif found.state == "disabled":
+                enable = typed(f"plugin enable {found.name}")
+                screen.out.print(Text(f"{label} is installed, and disabled; to have it: {enable}"))
             else:
                 what = brought(found.registered) or found.reason
                 screen.out.print(Text(f"{label} is installed: {what}"))
         if not rows:
             screen.note(f"no plugin came with {', '.join(self._what)}; see: {typed('plugin list')}")
-        elif screen.prompt:
+        elif screen.prompt and any(found.state == "active" for found in rows):
             screen.note("it is there at the next start")
 
     def lines(self) -> Iterator[PluginRow]:
-        """Yield the plugins that came."""
+        """Yield the plugins that came, and those asked for that were there before."""
         yield from self._install()
 
     def document(self) -> list[PluginRow]:
-        """Return the plugins that came, as a process of their own has loaded them."""
+        """Return them, as a process of their own has loaded them; the disabled ones are not loaded."""
         return self._install()
 
     def _install(self) -> list[PluginRow]:
@@ -162,27 +166,18 @@ class Installing:
             f"{installer.name} could not install {', '.join(self._what)}",
         )
         importlib.invalidate_caches()
-        rows = []
+        rows, disabled = [], self._session.settings.get("disabled_plugins")
         for found in installed_plugins():
             there_before = (found.name, found.provider, found.version) in before
-            if found.origin == "built-in" or (there_before and not self._named(found.provider)):
+            if found.origin == "built-in" or (there_before and not asked_for(found.provider, self._what)):
                 continue
-            checkup = check_plugins(found.info(), plugins_dir=self._folder)
+            if found.called(disabled if isinstance(disabled, list) else []):
+                rows.append(row(found.info("disabled", "listed in the setting disabled_plugins")))
+                continue
+            checkup = check_plugins(found.info(), plugins_dir=plugins_folder(self._session))
             info = checkup.infos[0] if checkup.infos else found.info("quarantined", checkup.death)
             rows.append(row(info))
         return rows
-
-    def _named(self, distribution: str) -> bool:
-        """Return whether ``distribution`` is what was asked for: it may have been there before."""
-        names = {Path(name).name.lower().replace("_", "-") for name in self._what}
-        return distribution.lower().replace("_", "-") in names
-
-
-def _as_path(name: str) -> str:
-    """Return ``name`` as a path where it is one: a bare folder would be taken for the name of a package."""
-    path = Path(name).expanduser()
-    has_project = any((path / file).is_file() for file in ("pyproject.toml", "setup.py"))
-    return str(path.resolve()) if has_project else name
 
 
 def run(command: Sequence[str], failure: str) -> None:
@@ -221,7 +216,7 @@ def install(session: Session, what: tuple[str, ...], editable: bool, upgrade: bo
     they are: what wants other versions of them is refused. Then the new plugins are loaded once, in a process
     of their own, and what they bring is told.
     """
-    return Installing(what, editable=editable, upgrade=upgrade, folder=plugins_folder(session))
+    return Installing(what, editable=editable, upgrade=upgrade, session=session)
 
 
 def _installed(session: Session, name: str) -> PluginInfo:
