@@ -56,9 +56,9 @@ def entry_points(group: str) -> list[EntryPoint]:
 
 
 def _all_are_folders() -> bool:
-    """Return whether distributions can lie in folders alone: no archive, no finder of another kind."""
+    """Return whether all distributions lie beside their packages: no archive, egg, or finder of another kind."""
     finders = [finder for finder in sys.meta_path if hasattr(finder, "find_distributions")]
-    archives = any(Path(entry).is_file() for entry in sys.path if entry)
+    archives = any(entry.endswith(".egg") or Path(entry).is_file() for entry in sys.path if entry)
     return not archives and all(getattr(finder, "__name__", "") == "PathFinder" for finder in finders)
 
 

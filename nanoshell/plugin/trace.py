@@ -15,11 +15,15 @@ from nanoshell.plugin.trouble import fresh_line
 NOTABLE_MS = 1.0
 """From how long on every call of a factory is written, and not the first one alone."""
 
+HANGING_SECONDS = 1.0
+"""After how long a call is told of that has not returned: it may never."""
+
 
 class Tracer:
     """Times calls and writes them, what was called within another one indented below it.
 
-    The lines of nested calls are written together when the outermost has returned.
+    The lines of nested calls are written together when the outermost has returned. Where that takes longer
+    than a second, the calls that run by then are told of before.
     """
 
     def __init__(self) -> None:
@@ -33,10 +37,11 @@ class Tracer:
         The toolbar asks for devices at every key, so that of a ``factory`` later calls that took less than a
         millisecond are left out.
         """
-        lines, depth = self._state()
-        place = len(lines)
+        lines, running = self._state()
+        place, depth = len(lines), len(running)
         lines.append("")
-        self._thread.depth = depth + 1
+        running.append(f"{'  ' * depth}{plugin}  {what}")
+        watch = None if depth else _watch(running)
         raised = ""
         started = time.perf_counter()
         try:
@@ -49,9 +54,10 @@ class Tracer:
             known = factory and (plugin, what) in self._known
             self._known.add((plugin, what))
             if raised or took >= NOTABLE_MS or not known:
-                lines[place] = f"trace {took:9.2f} ms  {'  ' * depth}{plugin}  {what}{raised}"
-            self._thread.depth = depth
-            if not depth:
+                lines[place] = f"trace {took:9.2f} ms  {running[depth]}{raised}"
+            del running[depth:]
+            if watch:
+                watch.cancel()
                 self._thread.lines = []
                 _write([line for line in lines if line])
 
@@ -66,10 +72,20 @@ class Tracer:
 
         return traced
 
-    def _state(self) -> tuple[list[str], int]:
+    def _state(self) -> tuple[list[str], list[str]]:
         if not hasattr(self._thread, "lines"):
-            self._thread.lines, self._thread.depth = [], 0
-        return self._thread.lines, self._thread.depth
+            self._thread.lines, self._thread.running = [], []
+        return self._thread.lines, self._thread.running
+
+
+def _watch(running: list[str]) -> threading.Timer:
+    """Tell in a while which calls are ``running`` then. Return what tells it, to be cancelled."""
+    tell = threading.Timer(
+        HANGING_SECONDS, lambda: _write([f"trace   still runs  {call}" for call in list(running)])
+    )
+    tell.daemon = True  # who leaves must not wait for it
+    tell.start()
+    return tell
 
 
 def _write(lines: list[str]) -> None:

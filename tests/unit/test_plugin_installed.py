@@ -55,3 +55,19 @@ def test_where_an_archive_is_on_the_path_the_library_is_asked(
     assert [(p.name, p.distribution, p.version) for p in entry_points("test-group")] == [
         ("zipped", "packed", "2")
     ]
+
+
+@pytest.mark.parametrize("on_the_path", ["", "egged-3-py3.11.egg"])
+def test_an_egg_is_seen_where_the_library_sees_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, on_the_path: str
+) -> None:
+    info = tmp_path / "egged-3-py3.11.egg" / "EGG-INFO"
+    info.mkdir(parents=True)
+    (info / "PKG-INFO").write_text("Name: egged\nVersion: 3\n")
+    (info / "entry_points.txt").write_text("[test-group]\nhatched = math:pi\n")
+    monkeypatch.setattr(sys, "path", [str(tmp_path / on_the_path), *sys.path])
+    expected = [point.name for point in importlib.metadata.entry_points(group="test-group")]
+    assert [(p.name, p.distribution, p.version) for p in entry_points("test-group")] == [
+        (name, "egged", "3") for name in expected
+    ]
+    assert bool(expected) == bool(on_the_path)

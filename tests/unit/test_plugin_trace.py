@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -134,4 +137,36 @@ def test_the_time_is_that_of_the_call_and_calls_of_other_threads_stand_apart(
         (2, "inner"),
         (0, "waits"),
     ]
-    assert 20 <= times["inner"] <= times["outer"] <= times["waits"]
+    assert 15 <= times["inner"] <= times["outer"] <= times["waits"]
+
+
+def test_a_call_that_does_not_return_is_told_of_with_what_runs_within(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nanoshell.plugin.trace.HANGING_SECONDS", 0.01)
+    tracer = Tracer()
+    err, patience = "", time.monotonic() + 30
+    with tracer.call("slow", "load"):
+        with tracer.call("slow", "import"):
+            pass
+        with tracer.call("slow", "register_commands"):
+            while "register_commands\n" not in err and time.monotonic() < patience:
+                time.sleep(0.01)
+                err += capfd.readouterr().err
+    assert err.splitlines() == [
+        "trace   still runs  slow  load",
+        "trace   still runs    slow  register_commands",
+    ]
+    assert [call for _, _, call in traced(capfd.readouterr().err)] == ["load", "import", "register_commands"]
+
+
+def test_a_process_that_is_killed_while_a_plugin_hangs_has_told_which(
+    written: Callable[[str, str], Path], plugins_folder: Path
+) -> None:
+    written("stuck", "import time\ntime.sleep(600)")
+    command = [sys.executable, "-m", "nanoshell", "--plugins-dir", str(plugins_folder), "tokens", "x"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as program:
+        assert program.stderr is not None
+        told = next((line for line in program.stderr if "stuck  import" in line), "")
+        program.kill()
+    assert told == "trace   still runs    stuck  import\n"
