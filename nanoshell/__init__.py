@@ -42,8 +42,11 @@ if TYPE_CHECKING:
         SOURCE as SOURCE,
         TOKENIZER as TOKENIZER,
         TRAINED_TOKENIZER as TRAINED_TOKENIZER,
+        Choice as Choice,
         NameType as NameType,
     )
+    from nanoshell.command.editor import edit_text as edit_text, run_editor as run_editor
+    from nanoshell.command.group import unknown_command as unknown_command
     from nanoshell.command.help import help_text as help_text
     from nanoshell.command.interrupt import on_interrupt as on_interrupt
     from nanoshell.command.pager import Paged as Paged
@@ -67,6 +70,7 @@ if TYPE_CHECKING:
         speed_note as speed_note,
         tell_slow as tell_slow,
     )
+    from nanoshell.command.words import is_open_block as is_open_block
     from nanoshell.data.corpus import Corpus as Corpus, prepare_corpus as prepare_corpus, tokenize as tokenize
     from nanoshell.data.download import (
         Download as Download,
@@ -96,7 +100,7 @@ if TYPE_CHECKING:
     )
     from nanoshell.data.tokens import check_tokens as check_tokens, open_tokens as open_tokens
     from nanoshell.data.vocabulary import train_tokenizer as train_tokenizer
-    from nanoshell.dtypes import DTYPE_ALIASES as DTYPE_ALIASES, DTYPES as DTYPES
+    from nanoshell.dtypes import DTYPE_ALIASES as DTYPE_ALIASES, DTYPE_WORDS as DTYPE_WORDS, DTYPES as DTYPES
     from nanoshell.errors import (
         CheckpointError as CheckpointError,
         ConfigError as ConfigError,
@@ -114,7 +118,11 @@ if TYPE_CHECKING:
         nearest as nearest,
         unknown_name as unknown_name,
     )
-    from nanoshell.files import storage_error as storage_error, write_text as write_text
+    from nanoshell.files import (
+        atomic_write as atomic_write,
+        storage_error as storage_error,
+        write_text as write_text,
+    )
     from nanoshell.generation.batch import Batch as Batch
     from nanoshell.generation.cuts import (
         min_p as min_p,
@@ -226,7 +234,11 @@ if TYPE_CHECKING:
         read_lines as read_lines,
     )
     from nanoshell.runs.live import live_runs as live_runs
-    from nanoshell.runs.locate import ModelLocation as ModelLocation
+    from nanoshell.runs.locate import (
+        ModelLocation as ModelLocation,
+        last_model as last_model,
+        model_name as model_name,
+    )
     from nanoshell.runs.pruning import prune as prune
     from nanoshell.runs.telling import (
         rare_events as rare_events,
@@ -262,7 +274,11 @@ if TYPE_CHECKING:
     )
     from nanoshell.training.flops import flops_per_token as flops_per_token
     from nanoshell.training.follower import run_follower as run_follower
-    from nanoshell.training.keys import config_keys as config_keys
+    from nanoshell.training.keys import (
+        config_keys as config_keys,
+        key_summaries as key_summaries,
+        value_summaries as value_summaries,
+    )
     from nanoshell.training.launch import TrainRequest as TrainRequest, start_run as start_run
     from nanoshell.training.muon import muon as muon
     from nanoshell.training.optimizer import adamw as adamw
@@ -281,6 +297,7 @@ _HOME = {
     "ChatTemplate": "nanoshell.chat.template",
     "CheckpointError": "nanoshell.errors",
     "Checkup": "nanoshell.plugin.checkup",
+    "Choice": "nanoshell.command.complete",
     "CommandSheet": "nanoshell.command.spec",
     "ConfigError": "nanoshell.errors",
     "Conversation": "nanoshell.chat.conversation",
@@ -290,6 +307,7 @@ _HOME = {
     "DEVICE": "nanoshell.command.complete",
     "DTYPES": "nanoshell.dtypes",
     "DTYPE_ALIASES": "nanoshell.dtypes",
+    "DTYPE_WORDS": "nanoshell.dtypes",
     "DataError": "nanoshell.errors",
     "DataSource": "nanoshell.data.source",
     "DeviceError": "nanoshell.errors",
@@ -394,6 +412,7 @@ _HOME = {
     "adamw": "nanoshell.training.optimizer",
     "answer_aside": "nanoshell.command.turn",
     "append_line": "nanoshell.runs.events",
+    "atomic_write": "nanoshell.files",
     "attending_layers": "nanoshell.inspection.attention",
     "attention_layer": "nanoshell.inspection.attention",
     "attention_map": "nanoshell.inspection.attention",
@@ -415,6 +434,7 @@ _HOME = {
     "download": "nanoshell.data.download",
     "dry": "nanoshell.generation.dry",
     "dynamic_temperature": "nanoshell.generation.temperature",
+    "edit_text": "nanoshell.command.editor",
     "effective_events": "nanoshell.runs.events",
     "encode_document": "nanoshell.data.encoding",
     "expected_vocabulary": "nanoshell.training.request",
@@ -430,7 +450,10 @@ _HOME = {
     "import_conversation": "nanoshell.chat.transfer",
     "inference_memory": "nanoshell.inspection.costs",
     "installed_plugins": "nanoshell.plugin.discovery",
+    "is_open_block": "nanoshell.command.words",
     "json_option": "nanoshell.command.result",
+    "key_summaries": "nanoshell.training.keys",
+    "last_model": "nanoshell.runs.locate",
     "last_state": "nanoshell.last",
     "list_presets": "nanoshell.training.presets",
     "list_runs": "nanoshell.runs.directory",
@@ -440,6 +463,7 @@ _HOME = {
     "messages_line": "nanoshell.chat.transfer",
     "min_p": "nanoshell.generation.cuts",
     "mirostat": "nanoshell.generation.mirostat",
+    "model_name": "nanoshell.runs.locate",
     "muon": "nanoshell.training.muon",
     "nearest": "nanoshell.errors",
     "new_table": "nanoshell.command.tables",
@@ -468,6 +492,7 @@ _HOME = {
     "reply_document": "nanoshell.command.turn",
     "request": "nanoshell.runs.control",
     "role_ids": "nanoshell.chat.template",
+    "run_editor": "nanoshell.command.editor",
     "run_follower": "nanoshell.training.follower",
     "run_warm_up": "nanoshell.training.compiled_step",
     "run_worker": "nanoshell.training.worker",
@@ -495,7 +520,9 @@ _HOME = {
     "training_memory": "nanoshell.inspection.costs",
     "typed": "nanoshell.spelling",
     "typical_p": "nanoshell.generation.cuts",
+    "unknown_command": "nanoshell.command.group",
     "unknown_name": "nanoshell.errors",
+    "value_summaries": "nanoshell.training.keys",
     "wait_for": "nanoshell.runs.control",
     "without_echo": "nanoshell.runs.telling",
     "write_text": "nanoshell.files",

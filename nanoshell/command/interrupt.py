@@ -55,22 +55,57 @@ def on_interrupt(action: Callable[[], None]) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def left_to_program() -> Iterator[None]:
+    """Leave Ctrl-C in the block to another program that has the terminal, such as an editor.
+
+    A terminal sends it to all of the group. Neither Python hears of it here nor an event loop, which is woken
+    beside the handler. It is not ignored: the other program would inherit that.
+    """
+    with on_interrupt(lambda: None):
+        ours = catches_interrupts()
+        woken = signal.set_wakeup_fd(-1) if ours else -1
+        try:
+            yield
+        finally:
+            if ours:
+                signal.set_wakeup_fd(woken)
+
+
+@contextlib.contextmanager
 def typed_unseen() -> Iterator[None]:
     """Keep what is typed in the block out of what is written; it waits for the next line that is read."""
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+    if not _has_keyboard():
         yield
         return
     import termios
 
     handle = sys.stdin.fileno()
-    before = termios.tcgetattr(handle)
-    changed = list(before)
-    changed[3] &= ~termios.ECHO
-    termios.tcsetattr(handle, termios.TCSANOW, changed)
+    try:
+        before = termios.tcgetattr(handle)
+        changed = list(before)
+        changed[3] &= ~termios.ECHO
+        termios.tcsetattr(handle, termios.TCSANOW, changed)
+    except (OSError, termios.error):
+        yield
+        return
     try:
         yield
     finally:
-        termios.tcsetattr(handle, termios.TCSANOW, before)
+        if _has_keyboard():
+            with contextlib.suppress(OSError, termios.error):
+                termios.tcsetattr(handle, termios.TCSANOW, before)
+
+
+def _has_keyboard() -> bool:
+    """Return whether what is typed at the terminal comes here.
+
+    Not to a job behind ``&``: to change the terminal from there would stop it.
+    """
+    try:
+        ours = sys.stdin.isatty() and sys.stdout.isatty()
+        return ours and os.tcgetpgrp(sys.stdin.fileno()) == os.getpgrp()
+    except (OSError, ValueError, AttributeError):  # closed, or none at all
+        return False
 
 
 @contextlib.contextmanager

@@ -70,13 +70,14 @@ def _edit(event: KeyPressEvent) -> None:
     buffer = event.current_buffer
 
     async def run() -> None:
-        from nanoshell.repl.external import edit
+        from nanoshell.command.editor import edit_text
 
         async with in_terminal():
             try:
-                text = edit(buffer.text)
+                text = edit_text(buffer.text)
             except NanoshellError as error:
-                write_note(f"{error.message}\n  {error.hint}" if error.hint else error.message)
+                told = f"{error.message}; the line stays as it was"
+                write_note(f"{told}\n  {error.hint}" if error.hint else told)
                 return
         buffer.document = Document(text, len(text))
 

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shlex
-import shutil
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,9 +23,6 @@ EXAMPLES = (
     "config edit",
     "config edit --json",
 )
-
-_EDITORS = ("nano", "vim", "vi")
-"""What is there on most machines, for those who have named no editor."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +72,8 @@ def edit(session: Session) -> ConfigFile:
     The editor is what VISUAL or EDITOR names. A file that does not exist yet begins with all the settings, as
     comments. What is wrong with the text is said with its line; it is kept as you wrote it.
     """
+    from nanoshell import run_editor
+
     file = _file(session)
     before = file.read_text("utf-8", "replace") if file.exists() else None
     begun = session.settings.template() if before is None else before
@@ -88,7 +82,7 @@ def edit(session: Session) -> ConfigFile:
 
         write_text(file, begun, private=True)
     while True:
-        _run_editor(file)
+        run_editor(file)
         session.settings.reload()
         if not session.settings.problems or not _wants_to_go_on(session, file):
             break
@@ -111,27 +105,6 @@ def _look(session: Session) -> ConfigFile:
     file, settings = _file(session), session.settings
     text = file.read_text("utf-8", "replace") if file.exists() else ""
     return ConfigFile(str(file), file.exists(), text, settings.problems, settings.unknown_names)
-
-
-def _run_editor(file: Path) -> None:
-    """Let the user's editor change ``file``. Raises `UsageError` where there is none, or it fails."""
-    from nanoshell import UsageError
-
-    named = os.environ.get("VISUAL") or os.environ.get("EDITOR")
-    found = named or next((name for name in _EDITORS if shutil.which(name)), None)
-    if found is None:
-        raise UsageError("there is no editor", hint=f"name one in EDITOR, or edit the file: {file}")
-    screen = sys.__stdout__ is not None and sys.__stdout__.isatty()
-    output = None if screen or sys.__stderr__ is None else sys.__stderr__.fileno()  # stdout is data
-    try:
-        code = subprocess.call([*shlex.split(found), str(file)], stdout=output)
-    except (OSError, ValueError) as error:
-        raise UsageError(
-            f"cannot start the editor '{found}': {error}",
-            hint=f"name another in EDITOR, or edit the file: {file}",
-        ) from None
-    if code:
-        raise UsageError(f"the editor '{found}' ended with code {code}", hint=f"the file is: {file}")
 
 
 def _wants_to_go_on(session: Session, file: Path) -> bool:

@@ -150,8 +150,9 @@ def edit(session: Session, text: str | None, seed: int | None) -> AskedAgain | s
 
 def _edited(text: str) -> str | None:
     """Return ``text`` as the user's editor leaves it, None where it is not saved or empty."""
-    changed = click.edit(text + "\n", extension=".md")
-    return (changed or "").strip("\r\n") or None
+    from nanoshell import edit_text
+
+    return edit_text(text + "\n", suffix=".md").strip("\r\n") or None
 
 
 def _ask_again(session: Session, text: str, options: Mapping[str, Any]) -> AskedAgain:

@@ -6,7 +6,7 @@ import io
 import re
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -21,6 +21,8 @@ from nanoshell.session import Session
 CTRL_C, CTRL_D = "\x03", "\x04"
 WHERE_THE_CURSOR_IS = "\x1b[1;1R"
 """What a terminal answers: it is asked before a toolbar is drawn."""
+
+PATIENCE_SECONDS = 30.0
 
 _CONTROLS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
@@ -38,9 +40,17 @@ class Keyboard:
 
     def when(self, shown: str, typed: str) -> None:
         """Type once ``shown`` has been drawn."""
+        self.once(lambda: shown in self.drawn(), typed)
+
+    def once(self, happened: Callable[[], bool], typed: str) -> None:
+        """Type once ``happened`` is true. Where it never is, leave the prompt, so that the test ends."""
 
         def wait() -> None:
-            while shown not in self.drawn():
+            end = time.monotonic() + PATIENCE_SECONDS
+            while not happened():
+                if time.monotonic() > end:
+                    self.pipe.send_text(CTRL_C + CTRL_D)
+                    return
                 time.sleep(0.01)
             self.pipe.send_text(typed)
 

@@ -100,8 +100,8 @@ def test_a_second_one_does_not_wait_for_a_step_that_hangs(where: str) -> None:
 
 
 def test_two_that_are_far_apart_are_two_first_ones(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(room, "ABORT_SECONDS", 0.0)
-    pressed = []
+    monkeypatch.setattr(Aside, "_pressed_for", lambda _aside: 2 * room.ABORT_SECONDS)
+    pressed: list[int] = []
 
     def at_three(number: int) -> None:
         for count in (1, 2) if number == 3 else ():

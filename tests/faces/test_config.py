@@ -128,9 +128,12 @@ def test_names_that_no_setting_has_are_told_with_the_nearest(program: Program, e
 @pytest.mark.parametrize(
     ("value", "said"),
     [
-        ("no-such-editor-anywhere", "cannot start the editor 'no-such-editor-anywhere'"),
-        ("false", "the editor 'false' ended with code 1"),
-        ("vi 'unclosed", "cannot start the editor"),
+        (
+            "no-such-editor-anywhere",
+            "the editor of the variable VISUAL is not there: no-such-editor-anywhere",
+        ),
+        ("false", "the editor false ended with code 1"),
+        ("vi 'unclosed", "is not there: vi 'unclosed"),
     ],
 )
 def test_an_editor_that_fails_is_told(

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ from prompt_toolkit.application.current import get_app_session
 from nanoshell.command.invoke import Outcome
 from nanoshell.errors import UsageError
 from nanoshell.repl import loop
-from nanoshell.repl.external import find_editor
+from nanoshell.command.editor import find_editor
 from nanoshell.repl.history import MOST_BYTES, PrivateHistory
 from nanoshell.session import Session, open_session
 from tests.faces.keyboard import CTRL_D, Keyboard
@@ -86,9 +86,12 @@ def test_the_newest_lines_of_a_long_history_are_read(tmp_path: Path) -> None:
     assert all(len(entry.splitlines()) == 2 for entry in found)
 
 
-def test_the_suggestion_and_the_search_come_from_earlier_lines(heard: Prompt) -> None:
+def test_the_suggestion_and_the_search_come_from_earlier_lines(heard: Prompt, keyboard: Keyboard) -> None:
     heard("the sun is bright\r", "other\r")
     assert heard("\x12sun\r\r") == ["the sun is bright"]  # Ctrl-R
+    keyboard.screen.truncate(0)
+    keyboard.when("is bright", "\x1b[C\r" + CTRL_D)  # the grey rest of the line; → takes it
+    assert heard("the s", then="") == ["the sun is bright"]
 
 
 def write_editor(tmp_path: Path, script: str) -> str:
@@ -113,7 +116,7 @@ def test_the_editor_gets_the_line_and_gives_it_back(
 
 @pytest.mark.parametrize(
     ("editor", "said"),
-    [("exit 3", "ended with 3; the line stays as it was"), (None, "is not there: no-such-editor")],
+    [("exit 3", "ended with code 3; the line stays as it was"), (None, "is not there: no-such-editor")],
 )
 def test_an_editor_that_fails_leaves_the_line_alone(
     heard: Prompt,
@@ -128,6 +131,15 @@ def test_an_editor_that_fails_leaves_the_line_alone(
     keyboard.when("the line stays" if editor else "name another", "!\r" + CTRL_D)
     assert heard("old\x18\x05", then="") == ["old!"]
     assert said in keyboard.drawn().replace("\r\n", " ")
+
+
+def test_ctrl_c_in_the_editor_is_the_editors(
+    heard: Prompt, keyboard: Keyboard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = f"trap '' INT; kill -INT {os.getpid()}; printf 'saved\\nall the same\\n' > \"$1\""
+    monkeypatch.setenv("VISUAL", write_editor(tmp_path, script))
+    keyboard.when("... all the same", "!\r" + CTRL_D)
+    assert heard("old\x07", then="") == ["saved\nall the same!"]
 
 
 def test_where_no_editor_is_known_that_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -187,13 +199,8 @@ def test_a_completer_that_never_answers_holds_nothing_up(
     keyboard: Keyboard, slow: tuple[Session, threading.Event, threading.Event], capsys: Any
 ) -> None:
     session, asked, _ = slow
-
-    def go_on() -> None:
-        asked.wait()
-        keyboard.pipe.send_text("x\r:hell")  # the completions of another command come all the same
-        keyboard.when("Greet someone.", "o\r" + CTRL_D)
-
-    threading.Thread(target=go_on, daemon=True).start()
+    keyboard.once(asked.is_set, "x\r:hell")  # the completions of another command come all the same
+    keyboard.when("Greet someone.", "o\r" + CTRL_D)
     assert keyboard(session, ":pick --slow ") == 0
     assert capsys.readouterr().out == "picked x None\nhello world\n"
 
@@ -204,15 +211,18 @@ def test_the_menu_of_a_slow_completer_comes_later_and_tab_waits_for_it(
     session, asked, answer = slow
     editing = get_app_session()
 
-    def go_on() -> None:
-        asked.wait()
+    def asked_and_answered() -> bool:
+        if not asked.is_set() or answer.is_set():
+            return answer.is_set()
         keyboard.pipe.send_text("\t")
         answer.set()
-        while editing.app is None or not editing.app.current_buffer.text.endswith("slowly"):
-            time.sleep(0.01)
-        keyboard.pipe.send_text("\r" + CTRL_D)
+        return False
 
-    threading.Thread(target=go_on, daemon=True).start()
+    def taken() -> bool:
+        app = editing.app
+        return asked_and_answered() and app is not None and app.current_buffer.text.endswith("slowly")
+
+    keyboard.once(taken, "\r" + CTRL_D)
     keyboard(session, ":pick --slow ")
     assert capsys.readouterr().out == "picked slowly None\n"
 

@@ -79,3 +79,51 @@ def test_the_prompt_can_be_put_to_sleep_and_woken(plugins_dir: Path) -> None:
     child.expect_exact("shell$ ")
     child.sendline("exit")
     written(child)
+
+
+PRESSED = "#!/bin/sh\ntrap '' INT; kill -INT 0; printf '%s\\n' \"$TEXT\" > \"$1\"\n"
+"""An editor in which Ctrl-C was pressed: the terminal sends it to everybody who is attached."""
+
+
+def test_ctrl_c_in_an_editor_loses_neither_the_line_nor_the_settings(plugins_dir: Path) -> None:
+    (plugins_dir / "editor.sh").write_text(PRESSED)
+    (plugins_dir / "editor.sh").chmod(0o700)
+    editor = {"VISUAL": str(plugins_dir / "editor.sh"), "TEXT": "top_k = 7"}
+    child = spawn(plugins_dir, "{nanoshell}", **editor)
+    child.expect("nanoshell> ")
+    child.send(f"{WHERE_THE_CURSOR_IS}:config edit\r{WHERE_THE_CURSOR_IS}")
+    child.expect("top_k = 7\r\n")
+    child.send("old\x07")
+    child.expect("top_k = 7")
+    child.send(f"{WHERE_THE_CURSOR_IS}\x01:say \r{WHERE_THE_CURSOR_IS}")  # Ctrl-A
+    child.expect(r"text\S*\s+top_k = 7")
+    child.send(CTRL_D)
+    assert "interrupted" not in written(child)
+    assert child.exitstatus == 0
+
+
+def test_a_reply_behind_an_ampersand_is_not_stopped_by_the_terminal(plugins_dir: Path) -> None:
+    (plugins_dir / "aside.py").write_text(ASIDE)
+    child = spawn(plugins_dir, "bash --norc -i", PS1="shell$ ")
+    program = shlex.join([sys.executable, "-m", "nanoshell", "--plugins-dir", str(plugins_dir)])
+    child.expect_exact("shell$ ")
+    child.sendline(f"{program} count & wait; jobs")
+    child.expect_exact("counted 3")
+    child.sendline("exit")
+    assert "Stopped" not in str(child.before) + written(child)
+
+
+ASIDE = """
+import click
+from nanoshell import Aside, hookimpl
+
+@click.command()
+def count():
+    "Count aside, as replies are written."
+    with Aside(iter(range(3)), lambda: None) as aside:
+        return f"counted {len(list(aside))}"
+
+@hookimpl
+def register_commands(register):
+    register(count)
+"""
