@@ -11,7 +11,8 @@ import subprocess
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, TypedDict
 
-from nanoshell.command.interrupt import on_interrupt
+from nanoshell.command.interrupt import left_to_program
+from nanoshell.command.render import is_dumb
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from nanoshell.command.result import Screen
 
 _HEADING = re.compile(r"^\S[^\n]*:$", re.MULTILINE)
+_LESS = "-FRX -Psq leaves, space goes on$"
+"""Ends by itself where all fits, reads colours, clears nothing; and says how to leave."""
+
 _NAMES = re.compile(r"^  ([^\s-]\S*(?:, \S+)*)  ", re.MULTILINE)
 
 
@@ -76,17 +80,14 @@ def _pager() -> list[str] | None:
         words = shlex.split(os.environ.get("PAGER", "less"))
     except ValueError:
         return None
-    known = bool(words) and words[0] != "cat" and os.environ.get("TERM") != "dumb" and shutil.which(words[0])
+    known = bool(words) and words[0] != "cat" and not is_dumb() and shutil.which(words[0])
     return words if known else None
 
 
 def _page(command: list[str], text: str) -> bool:
     """Let ``command`` show ``text``, and return whether it could. Ctrl-C is the pager's while it runs."""
-    environment = {
-        "LESS": "-FRX",
-        **os.environ,
-    }  # ends by itself where all fits, reads colours, clears nothing
-    with on_interrupt(lambda: None):
+    environment = {"LESS": _LESS, **os.environ}
+    with left_to_program():
         try:
             done = subprocess.run(command, input=text.encode(), env=environment, check=False)
         except OSError:

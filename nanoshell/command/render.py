@@ -51,7 +51,7 @@ class TerminalScreen:
 
     @property
     def live(self) -> bool:
-        return sys.stderr.isatty() and not _is_dumb() and not above_prompt(sys.stderr)
+        return sys.stderr.isatty() and not is_dumb() and not above_prompt(sys.stderr)
 
     @property
     def out(self) -> Console:
@@ -74,7 +74,7 @@ class TerminalScreen:
         sys.stdout.flush()
 
     def flow(self, text: str, style: str = "") -> None:
-        if not sys.stdout.isatty() or _is_dumb():
+        if not sys.stdout.isatty() or is_dumb():
             self.write(text)
             return
         if self._wrap is None:
@@ -137,7 +137,7 @@ def counted(amount: int, noun: str) -> str:
 
 def colour(stream: IO[str]) -> bool:
     """Return whether ``stream`` is a terminal that is to show colours, or any other style."""
-    return stream.isatty() and not os.environ.get("NO_COLOR") and not _is_dumb()
+    return stream.isatty() and not os.environ.get("NO_COLOR") and not is_dumb()
 
 
 def above_prompt(stream: IO[str]) -> bool:
@@ -145,8 +145,9 @@ def above_prompt(stream: IO[str]) -> bool:
     return bool(getattr(stream, "above_prompt", False))
 
 
-def _is_dumb() -> bool:
-    return os.environ.get("TERM") in ("dumb", "unknown")
+def is_dumb() -> bool:
+    """Return whether the terminal cannot draw, so that it gets no escape sequences."""
+    return os.environ.get("TERM", "").lower() in ("dumb", "unknown")
 
 
 def _columns() -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import re
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -25,6 +26,11 @@ OFFER = "there is no model to answer yet: :demo trains a small one in a minute o
 COMMENT = "a line that begins with # is a comment; \\# begins a text with that mark"
 
 
+_SLASHED = re.compile(r"\s*(?P<escaped>\\?)/(?P<name>[\w?-]+)(?=\s|$)")
+_ELSEWHERE = {"?": "help", "bye": "quit"}
+"""What commands are called where a slash begins them."""
+
+
 @dataclass(frozen=True)
 class ScriptLine:
     """One line of a script, or the lines of one block, and ``where`` it begins (``FILE:LINE``)."""
@@ -38,6 +44,8 @@ def run_line(
 ) -> Outcome:
     """Carry out one line: ``:command …``, or a turn of chat. No exception leaves this function."""
     try:
+        if screen.prompt:
+            text = _without_slash(session, text, screen)
         line = words.parse_line(text)
         if isinstance(line, words.CommandLine):
             group = prompt_group(session)
@@ -141,6 +149,23 @@ def _decoded(file: BinaryIO, name: str) -> Iterator[ScriptLine]:
             yield ScriptLine(line.decode("utf-8-sig" if number == 1 else "utf-8"), f"{name}:{number}")
         except UnicodeDecodeError:
             raise DataError(f"{name}:{number}: this line is not UTF-8") from None
+
+
+def _without_slash(session: Session, text: str, screen: TerminalScreen) -> str:
+    r"""Return ``text``; where it is a command as other programs spell it (``/help``) say how, and return ''.
+
+    With a backslash (``\/help``) it is text all the same: what stands behind that is returned.
+    """
+    named = _SLASHED.match(text)
+    if named is None:
+        return text
+    name = _ELSEWHERE.get(named["name"], named["name"])
+    if name not in all_names(session.plugins.commands):
+        return text
+    if named["escaped"]:
+        return text.lstrip()[1:]
+    screen.note(f"commands begin with a colon: :{name}; to say it to the model, type \\{text.strip()}")
+    return ""
 
 
 def _chat(session: Session, text: str, screen: TerminalScreen) -> None:

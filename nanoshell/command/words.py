@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
 
@@ -65,6 +64,12 @@ def is_open_block(text: str) -> bool:
     if stripped.startswith(FENCE):
         return not stripped[len(FENCE) :].endswith(FENCE)
     return stripped.startswith(":") and _read(stripped).quote == FENCE
+
+
+def is_unfinished(text: str) -> bool:
+    """Return whether further lines may belong to ``text``: an open block, or a command with an open quote."""
+    command = text.lstrip().startswith(":")
+    return is_open_block(text) or (command and bool(_read(text.strip()).quote))
 
 
 def _unfenced(block: str) -> str:
@@ -249,13 +254,7 @@ def option_values(command: click.Command) -> dict[str, int]:
 
 def _take_value(rest: str) -> tuple[list[str], str]:
     """Return the first word of ``rest``, which may be quoted, and what follows it."""
-    for end in range(1, len(rest) + 1):
-        if end < len(rest) and not rest[end].isspace():
-            continue
-        try:
-            taken = shlex.split(rest[:end])
-        except ValueError:
-            continue
-        if taken:
-            return taken, rest[end:]
+    read = _read(rest)
+    if read.words:
+        return read.words[:1], rest[read.spans[0][1] :]
     return split(rest), ""

@@ -16,6 +16,7 @@ from prompt_toolkit.lexers import Lexer
 
 from nanoshell.command import words
 from nanoshell.command.group import all_names, find_entry
+from nanoshell.repl.several import separate
 from nanoshell.theme import PREFIX
 from nanoshell.tokenizer.special import SPECIAL_TOKENS
 
@@ -48,7 +49,12 @@ class CommandLexer(Lexer):
 
     def _spans(self, text: str) -> list[Span]:
         try:
-            return list(spans(text, self._session.plugins.commands))
+            commands = self._session.plugins.commands
+            return [
+                (line.start + start, line.start + end, role)
+                for line in separate(text)
+                for start, end, role in spans(line.text, commands)
+            ]
         except Exception:  # a plugin's command may be anything; without colours one can type on
             return []
 

@@ -36,6 +36,13 @@ def _register_start(register: RegisterCommand) -> None:
     register(shell.show_help, group="Start", examples=shell.HELP_EXAMPLES, aliases=("?",))
     register(spec.spec, group="Start", examples=spec.EXAMPLES)
     register(
+        shell.clear,
+        group="Start",
+        examples=shell.CLEAR_EXAMPLES,
+        aliases=("cls",),
+        faces=("prompt",),
+    )
+    register(
         shell.leave,
         group="Start",
         examples=shell.QUIT_EXAMPLES,
@@ -86,9 +93,7 @@ def _register_chat(register: RegisterCommand) -> None:
     )
     register(conversation.undo, group="Chat", examples=conversation.UNDO_EXAMPLES, faces=AT_PROMPT)
     register(conversation.retry, group="Chat", examples=conversation.RETRY_EXAMPLES, faces=AT_PROMPT)
-    register(
-        conversation.edit, group="Chat", examples=conversation.EDIT_EXAMPLES, raw=True, faces=AT_PROMPT
-    )
+    register(conversation.edit, group="Chat", examples=conversation.EDIT_EXAMPLES, raw=True, faces=AT_PROMPT)
     register(exporting.export, group="Chat", examples=exporting.EXAMPLES)
 
 
