@@ -24,6 +24,7 @@ class PrivateHistory(FileHistory):
         with contextlib.suppress(OSError):
             paths.private_folder(path.parent)
             path.touch(mode=0o600, exist_ok=True)
+            path.chmod(0o600)  # it may have been copied here
 
     def load_history_strings(self) -> Iterable[str]:
         """Return the entries, the newest first. Each is a comment and its lines, a ``+`` before each line."""

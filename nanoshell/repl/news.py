@@ -41,8 +41,15 @@ LIVENESS_SECONDS = 5.0
 """How long a run whose log does not grow is taken to be as it was: a crash writes nothing."""
 
 _BUNDLE_SECONDS = 0.05
-_MOVES = re.compile(r"\x1b(?:\[[0-9;?]*[@-ln-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[^\[\]])")
-"""Escape sequences that do more than to choose a style."""
+_STYLE = re.compile(r"\x1b\[[0-9;:]*m")
+_CONTROLS = re.compile(
+    r"""(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]                                       # with parameters
+    |(?:\x1b[]PX^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c|)  # with a text
+    |\x1b[ -/]*[0-~]                                                          # of two letters or three
+    |[\x00-\x08\x0b-\x1f\x7f-\x9f]                                           # one alone""",
+    re.VERBOSE,
+)
+"""What a terminal does not show but obeys. A text that is not ended ends with the line."""
 
 
 class AbovePrompt(io.TextIOBase):
@@ -84,8 +91,8 @@ class AbovePrompt(io.TextIOBase):
             if self._over:  # somebody has kept us for longer than the prompt was open
                 return self._stream.write(text)
             *lines, last = (self._line + text).split("\n")
-            self._lines.extend(_last_state(line.removesuffix("\r")) + "\n" for line in lines)
-            self._line = _last_state(last)
+            self._lines.extend(_last_state(line) + "\n" for line in lines)
+            self._line = last[last.rfind("\r", 0, -1) + 1 :]  # the rest may still change what it does
         if lines:
             self._schedule()
         return len(text)
@@ -99,7 +106,7 @@ class AbovePrompt(io.TextIOBase):
         """Write what has not been written; from now on this is another name for the stream before."""
         with self._lock:
             if self._line:
-                self._lines.append(self._line + "\n")
+                self._lines.append(_last_state(self._line) + "\n")
                 self._line = ""
             self._over = True
         self._drain()
@@ -168,8 +175,9 @@ def _handlers() -> list[logging.StreamHandler[TextIO]]:
 
 
 def _last_state(line: str) -> str:
-    """Return what a terminal would show of ``line``, without what moves its cursor elsewhere."""
-    return _MOVES.sub("", line.rpartition("\r")[2])
+    """Return what a terminal would show of ``line``, with its styles, without all else that would steer it."""
+    shown = line.removesuffix("\r").rpartition("\r")[2]
+    return _CONTROLS.sub(lambda found: found[0] if _STYLE.fullmatch(found[0]) else "", shown)
 
 
 @dataclass(frozen=True)

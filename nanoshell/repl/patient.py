@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import AsyncGenerator, Iterable
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
 
 from prompt_toolkit.application import get_app_or_none
 from prompt_toolkit.completion import CompleteEvent, Completer, Completion
@@ -48,7 +48,7 @@ class PatientCompleter(Completer):
                 found = list(self.get_completions(document, complete_event))
             finally:
                 self._free.release()
-            with contextlib.suppress(RuntimeError):  # the prompt has been left meanwhile
+            with contextlib.suppress(InvalidStateError):  # nobody waits any more
                 answer.set_result(found)
 
         threading.Thread(target=ask, name="completion", daemon=True).start()

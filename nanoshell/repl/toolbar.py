@@ -8,7 +8,6 @@ from pathlib import Path
 from prompt_toolkit.utils import get_cwidth
 
 from nanoshell.command.render import harmless
-from nanoshell.errors import NanoshellError
 from nanoshell.following import current
 from nanoshell.repl import spark
 from nanoshell.repl.news import RunWatch, Seen, duration
@@ -130,27 +129,28 @@ def _device(session: Session) -> str:
         return chosen
     try:
         return session.backend().name
-    except NanoshellError:
+    except Exception:  # a backend of a plugin may fail as it likes; the line is drawn at every key
         return chosen
 
 
 def _conversation(session: Session) -> str:
     conversation = vars(session).get("conversation")  # asking the property would open the history
-    if conversation is None or not conversation.messages:
+    if conversation is None or not conversation.name:
         return ""
     return f"{conversation.name} ({len(conversation.messages)})"
 
 
 def _context(session: Session) -> str:
-    """Return how much of the model's context the conversation's last reply has used."""
+    """Return how much of its model's context the conversation's last reply has used; '' of another's."""
     conversation, loaded = vars(session).get("conversation"), session.loaded
     if conversation is None or loaded is None:
         return ""
     origins = (message.origin for message in reversed(conversation.messages) if message.role == "assistant")
     origin = next(origins, None)
-    if origin is None:
+    if origin is None or origin.model.partition("@")[0] != loaded.label.partition("@")[0]:
         return ""
-    return f"ctx {origin.prompt_tokens + origin.tokens}/{loaded.engine.max_positions}"
+    most = loaded.engine.max_positions
+    return f"ctx {min(origin.prompt_tokens + origin.tokens, most)}/{most}"  # the last token is not read
 
 
 def _short(figure: float) -> str:
