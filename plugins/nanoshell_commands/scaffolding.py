@@ -53,6 +53,8 @@ def new(session: Session, name: str, parent: Path) -> NewPlugin:
     NAME is made of letters, digits and -. The folder nanoshell-NAME gets a data source, a sampler, a command,
     tests and a README: it installs, loads and passes its tests as it is. Change it into what you need.
     """
+    import shlex
+
     from nanoshell import UsageError, typed, write_text
 
     plugin = _checked_name(session, name)
@@ -66,7 +68,7 @@ def new(session: Session, name: str, parent: Path) -> NewPlugin:
         write_text(target, text)
         written.append(path)
     shown = from_here(folder.resolve())
-    path = shown if Path(shown).is_absolute() else f"./{shown}"
+    path = shlex.quote(shown if Path(shown).is_absolute() else f"./{shown}")
     return NewPlugin(
         name=plugin,
         distribution=folder.name,

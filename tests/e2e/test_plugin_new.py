@@ -7,13 +7,18 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
+import shutil
 import subprocess
 import sys
 import sysconfig
 import zipfile
 from collections.abc import Callable
+from importlib.metadata import distribution
 from pathlib import Path
+from typing import Any
 
+import jsonschema
 import pytest
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -26,26 +31,84 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     command = [sys.executable, "-m", "venv", "--without-pip", str(folder)]
     subprocess.run(command, check=True, timeout=60)
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    _see_this_one(folder / "lib" / version / "site-packages")
+    return folder / "bin" / "python"
+
+
+def _see_this_one(site: Path) -> None:
+    """Let an environment see the libraries of this one."""
     here = sysconfig.get_path("purelib")
     # addsitedir and not a path alone: an editable nanoshell is found through a .pth file of that folder.
-    line = f"import site; site.addsitedir({here!r})\n"
-    (folder / "lib" / version / "site-packages" / "this_one.pth").write_text(line)
-    return folder / "bin" / "python"
+    (site / "this_one.pth").write_text(f"import site; site.addsitedir({here!r})\n")
+
+
+def _environ(tmp_path: Path) -> dict[str, str]:
+    """Return an environment in which pip and uv have no network and build with the libraries of this one."""
+    (tmp_path / "links").mkdir()
+    offline = {
+        "PIP_NO_INDEX": "1",
+        # It sets the option --no-build-isolation to false, which means: do not isolate.
+        "PIP_NO_BUILD_ISOLATION": "0",
+        "PIP_FIND_LINKS": str(tmp_path / "links"),
+        "PIP_CACHE_DIR": str(tmp_path / "cache"),
+        "UV_OFFLINE": "1",
+        "UV_NO_INDEX": "1",
+        "UV_NO_BUILD_ISOLATION": "1",
+        "UV_CACHE_DIR": str(tmp_path / "cache-of-uv"),
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+    inherited = {name: value for name, value in os.environ.items() if name not in ("UV", "VIRTUAL_ENV")}
+    return {**inherited, **offline}
+
+
+def _running(python: Path, folder: Path, env: dict[str, str]) -> Run:
+    def call(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [str(python), *arguments], cwd=folder, env=env, capture_output=True, text=True, timeout=100
+        )
+
+    return call
 
 
 @pytest.fixture
 def run(python: Path, tmp_path: Path) -> Run:
-    """Run that Python in the folder of the test, without network and without building apart."""
-    offline = {"PIP_NO_INDEX": "1", "PIP_NO_BUILD_ISOLATION": "0", "PIP_CACHE_DIR": str(tmp_path / "cache")}
-    env = {**os.environ, **offline, "PIP_FIND_LINKS": str(tmp_path / "links"), "PYTHONDONTWRITEBYTECODE": "1"}
+    """Run that Python in the folder of the test. Who made this environment may have uv; here pip works."""
+    env = _environ(tmp_path)
+    folders = [folder for folder in env["PATH"].split(os.pathsep) if not shutil.which("uv", path=folder)]
+    return _running(python, tmp_path, {**env, "PATH": os.pathsep.join(folders)})
 
-    def call(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [str(python), *arguments], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=100
+
+@pytest.fixture
+def run_beside_uv(tmp_path: Path) -> Run:
+    """Run the Python of an environment that uv has made.
+
+    uv looks at no other folder for what is installed, so that nanoshell and torch stand there by their names.
+    """
+    env = _environ(tmp_path)
+    python = tmp_path / "venv" / "bin" / "python"
+    command = ["uv", "venv", "--python", sys.executable, str(tmp_path / "venv")]
+    subprocess.run(command, env=env, check=True, capture_output=True, timeout=60)
+    (site,) = (tmp_path / "venv" / "lib").glob("python*/site-packages")
+    _see_this_one(site)
+    for name in ("nanoshell", "torch"):
+        real = distribution(name)
+        folder = site / f"{name}-{real.version}.dist-info"
+        folder.mkdir()
+        folder.joinpath("METADATA").write_text(
+            f"Metadata-Version: 2.1\nName: {name}\nVersion: {real.version}\n"
         )
+        folder.joinpath("entry_points.txt").write_text(real.read_text("entry_points.txt") or "")
+        folder.joinpath("RECORD").touch()
+    return _running(python, tmp_path, env)
 
-    (tmp_path / "links").mkdir()
-    return call
+
+def held_against_its_schema(run: Run, command: str, printed: str) -> Any:
+    """Return the document that ``command`` has printed, which is as ``spec`` describes it."""
+    told = json.loads(run("-m", "nanoshell", "spec", *command.split(), "--json").stdout)
+    schema = {**told["commands"][0]["document"], "$defs": told["$defs"]}
+    document = json.loads(printed)
+    jsonschema.Draft202012Validator(schema).validate(document)
+    return document
 
 
 def test_a_new_plugin_installs_loads_and_passes_its_own_tests_at_once(run: Run, tmp_path: Path) -> None:
@@ -85,8 +148,44 @@ def test_a_new_plugin_installs_loads_and_passes_its_own_tests_at_once(run: Run, 
     assert tests.returncode == 0, tests.stdout
     assert "8 passed" in tests.stdout
 
+    again = run("-m", "nanoshell", "plugin", "install", "nanoshell-my-haiku==0.1.0", "--json")  # it is there
+    (told,) = held_against_its_schema(run, "plugin install", again.stdout)
+    assert (told["name"], told["state"], told["registered"]["commands"]) == (
+        "my-haiku",
+        "active",
+        ["my-haiku"],
+    )
+
+    gone = run("-m", "nanoshell", "plugin", "uninstall", "my-haiku", "--yes", "--json")
+    assert gone.returncode == 0, gone.stderr
+    removed = held_against_its_schema(run, "plugin uninstall", gone.stdout)
+    assert removed == {"distribution": "nanoshell-my-haiku", "plugins": ["my-haiku"]}
+    assert "my-haiku" not in run("-m", "nanoshell", "plugin", "--json").stdout
+
+
+@pytest.mark.skipif(not shutil.which("uv"), reason="there is no uv on the PATH")
+def test_in_an_environment_of_uv_uv_does_it(run_beside_uv: Run, tmp_path: Path) -> None:
+    run = run_beside_uv
+    assert run("-m", "nanoshell", "plugin", "new", "my-haiku").returncode == 0
+    for folder in ("nanoshell-my-haiku", "./nanoshell-my-haiku"):  # the second time it is there
+        done = run("-m", "nanoshell", "plugin", "install", folder, "--json")
+        assert done.returncode == 0, done.stderr
+        assert "uv pip install --python" in done.stderr.splitlines()[0]
+        (told,) = held_against_its_schema(run, "plugin install", done.stdout)
+        assert (told["name"], told["version"], told["state"]) == ("my-haiku", "0.1.0", "active")
+    counted = run("-m", "nanoshell", "my-haiku", "to be or not", "--json")
+    assert json.loads(counted.stdout)["words"] == 4
+
+    project = tmp_path / "nanoshell-my-haiku" / "pyproject.toml"
+    project.write_text(project.read_text().replace("dependencies = [", 'dependencies = ["torch>=99", '))
+    refused = run("-m", "nanoshell", "plugin", "install", "./nanoshell-my-haiku")
+    assert refused.returncode == 1
+    assert "uv could not install" in refused.stderr
+    assert "torch>=99" in refused.stderr
+
     gone = run("-m", "nanoshell", "plugin", "uninstall", "my-haiku", "--yes")
     assert gone.returncode == 0, gone.stderr
+    assert "uv pip uninstall --python" in gone.stderr.splitlines()[0]
     assert "my-haiku" not in run("-m", "nanoshell", "plugin", "--json").stdout
 
 
@@ -170,6 +269,18 @@ def test_a_name_that_cannot_be_is_refused(
     assert program(["plugin", "new", name]) == 2
     assert said.lower() in capsys.readouterr().err.lower()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_next_steps_can_be_typed_whatever_the_folder_is_called(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from nanoshell.cli import run as program
+
+    monkeypatch.chdir(tmp_path)
+    assert program(["plugin", "new", "haiku", "--dir", "of mine's", "--json"]) == 0
+    install, tests, *_ = json.loads(capsys.readouterr().out)["next"]
+    assert Path(shlex.split(install)[-1]).joinpath("pyproject.toml").is_file()
+    assert shlex.split(tests)[-1] == shlex.split(install)[-1]
 
 
 def test_a_folder_that_exists_is_left_alone(
