@@ -7,6 +7,7 @@ with ``exit_code``; they never print a traceback for a member of this family (``
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 
 
@@ -105,14 +106,32 @@ _ABBREVIATIONS = {
 """What everybody types for keys of a config, too short to be near to them."""
 
 
+_NEAR = 0.55
+"""So alike is the choice that may have been meant."""
+_WORD, _SAME_WORD, _OF_A_WORD = 4, 0.75, 0.9
+"""Letters of a word that counts alone, how alike two are that are the same, and what that is worth."""
+
+
 def nearest(name: str, choices: Iterable[str]) -> str | None:
     """Return the choice that ``name`` is short for, or is spelled most like; None if none comes close."""
     by_folded = {choice.lower(): choice for choice in choices}
     meant = _ABBREVIATIONS.get(name.lower().removeprefix("trainer."))
     if meant in by_folded:
         return by_folded[meant]
-    matches = difflib.get_close_matches(name.lower(), by_folded, n=1, cutoff=0.55)
-    return by_folded[matches[0]] if matches else None
+    likeness = {choice: _likeness(name.lower(), choice) for choice in by_folded}
+    best = max(likeness, key=lambda choice: likeness[choice], default="")
+    return by_folded[best] if likeness.get(best, 0.0) >= _NEAR else None
+
+
+def _likeness(name: str, choice: str) -> float:
+    """Return how alike two names are, from 0 to 1; a word that they share counts, too: steps, max-steps."""
+    whole = difflib.SequenceMatcher(None, choice, name).ratio()
+    bare = name.lstrip("-")
+    if len(bare) < _WORD:
+        return whole
+    parts = [part for part in re.split(r"[-_.:]+", choice) if len(part) >= _WORD]
+    words = [difflib.SequenceMatcher(None, part, bare).ratio() for part in parts]
+    return max([whole, *(_OF_A_WORD * ratio for ratio in words if ratio >= _SAME_WORD)])
 
 
 def unknown_name(kind: str, name: str, choices: Iterable[str], *, hint: str = "") -> UnknownNameError:

@@ -86,7 +86,8 @@ def swap(first: Path, second: Path) -> bool:
 def atomic_write(path: Path, mode: str = "wb", *, private: bool = False) -> Iterator[IO[Any]]:
     """Yield a file that becomes ``path`` when the block ends well, and leaves no trace otherwise.
 
-    ``mode`` is ``"wb"`` or ``"w"`` (UTF-8). A ``private`` file is 0600, and folders made for it are 0700.
+    ``mode`` is ``"wb"`` or ``"w"`` (UTF-8). A file that is there keeps its permissions; but a ``private`` one
+    is 0600, and folders made for it are 0700.
     Raises `StorageError`.
     """
     with explain_storage(path):
@@ -102,13 +103,20 @@ def atomic_write(path: Path, mode: str = "wb", *, private: bool = False) -> Iter
                 file.flush()
                 os.fsync(file.fileno())
             if not private:
-                umask = os.umask(0)
-                os.umask(umask)
-                temporary.chmod(0o666 & ~umask)
+                temporary.chmod(_permissions(path))
             temporary.replace(path)
             sync_folder(path.parent)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def _permissions(path: Path) -> int:
+    """Return the permissions of the file ``path``, those of a new one where it is not there."""
+    with contextlib.suppress(FileNotFoundError):
+        return path.stat().st_mode & 0o7777
+    umask = os.umask(0)
+    os.umask(umask)
+    return 0o666 & ~umask
 
 
 def sweep_parts(folder: Path) -> None:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
-from nanoshell.dtypes import DTYPE_ALIASES, DTYPES
+from nanoshell.dtypes import DTYPE_ALIASES, DTYPE_CHOICES, DTYPES
 from nanoshell.errors import ConfigError, UsageError, unknown_name
 from nanoshell.files import atomic_write
 from nanoshell.settings_text import line_of, syntax_error, with_value
 from nanoshell.spelling import typed
-from nanoshell.theme import THEMES
+from nanoshell.theme import THEME_SUMMARIES, THEMES
+
+_MISSPELT = 0.82
+"""So alike is a name to that of a setting which must have been meant: two of plugins are less so."""
 
 Value = str | int | float | bool | list[str]
 
@@ -23,7 +27,7 @@ Value = str | int | float | bool | list[str]
 class Setting:
     """One thing that can be set: its default, how text becomes a value, one line about it.
 
-    ``choices`` are its values, where they can be listed.
+    ``choices`` are its values, where they can be listed, with a line about each.
     """
 
     name: str
@@ -31,7 +35,7 @@ class Setting:
     parse: Callable[[str], Value]
     summary: str
     group: str = "session"
-    choices: tuple[str, ...] = ()
+    choices: Mapping[str, str] = field(default_factory=dict)
 
 
 def number(
@@ -71,7 +75,7 @@ def text(name: str) -> Callable[[str], Value]:
 
 
 def one_of(
-    name: str, choices: tuple[str, ...], aliases: Mapping[str, str] = MappingProxyType({})
+    name: str, choices: Collection[str], aliases: Mapping[str, str] = MappingProxyType({})
 ) -> Callable[[str], Value]:
     """Return a parser that takes one of ``choices``, or of ``aliases``, which stand for one of them.
 
@@ -92,9 +96,16 @@ def names(name: str) -> Callable[[str], Value]:
     return lambda value: value.replace(",", " ").split()
 
 
-DTYPE_CHOICES = ("auto", *DTYPES)
-COMPILE_MODES = ("auto", "on", "off")
-KEYS = ("emacs", "vi")
+COMPILE_MODES: Mapping[str, str] = MappingProxyType(
+    {
+        "auto": "built once it is worth the while",
+        "on": "built at once, before the first token",
+        "off": "never built",
+    }
+)
+KEYS: Mapping[str, str] = MappingProxyType(
+    {"emacs": "Ctrl-A, Ctrl-E, Alt-F, as in a shell", "vi": "Esc, then h, j, k, l; i types again"}
+)
 
 CORE_SETTINGS = (
     Setting("device", "auto", text("device"), "where models compute: auto, cpu, cuda, mps"),
@@ -118,7 +129,7 @@ CORE_SETTINGS = (
     Setting("chat_template", "roles", text("chat_template"), "lays out a conversation as tokens"),
     Setting("keys", "emacs", one_of("keys", KEYS), "keys of the prompt: emacs or vi", choices=KEYS),
     Setting(
-        "theme", "terminal", one_of("theme", tuple(THEMES)), "colours by what is shown", choices=tuple(THEMES)
+        "theme", "terminal", one_of("theme", THEMES), "colours by what is shown", choices=THEME_SUMMARIES
     ),
     Setting("disabled_plugins", [], names("disabled_plugins"), "plugins that are not loaded, by name"),
 )
@@ -181,14 +192,23 @@ class Settings:
         )
 
     def complaints(self) -> list[str]:
-        """Return a line for each of ``problems``, with what is used instead and what to do."""
+        """Return a line for each of ``problems``, with what is used instead and what to do.
+
+        And one for each unknown name that is misspelt; of others the plugin may be absent today.
+        """
         mend = f"mend it with: {typed('config edit')}"
-        return [
+        return [*self._misspelt(mend)] + [
             f"{problem.message}; the defaults are used; {mend}"
             if problem.fatal
             else f"{self.path}:{problem.line or 1}: {problem.message}; its default is used; {mend}"
             for problem in self.problems
         ]
+
+    def _misspelt(self, mend: str) -> Iterator[str]:
+        for name in self.unknown_names:
+            if near := difflib.get_close_matches(name, self._known, n=1, cutoff=_MISSPELT):
+                where = f"{self.path}:{line_of(self._text(), name) or 1}"
+                yield f"{where}: no setting is called '{name}'; did you mean '{near[0]}'? {mend}"
 
     @property
     def unknown_names(self) -> list[str]:
@@ -278,7 +298,7 @@ class Settings:
             return
         self._read()  # what cannot be read is not written over
         text = with_value(self._text(), name, value)
-        with atomic_write(self.path, private=True) as file:
+        with atomic_write(self.path.resolve(), private=True) as file:  # a link stays one
             file.write(text.encode())
 
     def _setting(self, name: str) -> Setting:
@@ -292,7 +312,9 @@ class Settings:
     def _read(self) -> dict[str, Value]:
         values, problem = self._load()
         if problem is not None:
-            raise ConfigError(problem.message, hint=f"mend it with: {typed('config edit')}, or move it away")
+            told = any(problem.message == known.message for known in self.problems)
+            message = "nothing can be kept: the file of the settings is broken" if told else problem.message
+            raise ConfigError(message, hint=f"mend it with: {typed('config edit')}, or move it away")
         return values
 
     def _load(self) -> tuple[dict[str, Value], SettingsProblem | None]:

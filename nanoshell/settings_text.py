@@ -8,6 +8,7 @@ from typing import Any
 
 _SYNTAX_PLACE = re.compile(r" \(at line (\d+), column (\d+)\)$")
 _AT_END = " (at end of document)"
+_TWICE = "Cannot overwrite a value"
 _MOST_QUOTED = 60
 _TABLE = re.compile(r"^\s*\[", re.MULTILINE)
 
@@ -28,6 +29,8 @@ def syntax_error(error: Exception, text: str) -> tuple[int | None, str]:
     else:
         return None, said
     written = "".join(text.splitlines()[line - 1 : line]).strip()
+    if what == _TWICE and (first := line_of(text, name := written.partition("=")[0].strip(" \t\"'"))):
+        return line, f"{name} is set twice, in line {first} already"
     return line, f"{what[:1].lower()}{what[1:]} in '{written[:_MOST_QUOTED]}'"
 
 

@@ -116,6 +116,17 @@ THEMES: Mapping[str, Mapping[str, str]] = MappingProxyType(
 )
 """The themes by name."""
 
+THEME_SUMMARIES: Mapping[str, str] = MappingProxyType(
+    {
+        "terminal": "few colours, for light and dark backgrounds",
+        "light": "for a light background",
+        "dark": "brighter, for a dark background",
+        "vivid": "many colours, and backgrounds",
+        "mono": "no colour: bold, underline and dim",
+    }
+)
+"""A line about each theme."""
+
 ROLES = tuple(_TERMINAL)
 
 _ATTRIBUTES = {"bold": 1, "dim": 2, "italic": 3, "underline": 4, "reverse": 7}

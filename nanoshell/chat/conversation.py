@@ -101,9 +101,7 @@ class Conversation:
         """Return where the last turn that the user began begins. Raises `NanoshellError`."""
         starts = _turn_starts(self.messages)
         if not starts or self.messages[starts[-1]].role != "user":
-            raise NanoshellError(
-                f"there is no turn to take back in '{self.name}'", hint="say something first"
-            )
+            raise NanoshellError(f"nothing has been said in '{self.name}' yet", hint="say something first")
         return starts[-1]
 
     def fit(

@@ -59,16 +59,22 @@ class ConversationStore:
         self._open: sqlite3.Connection | None = None
 
     def save(
-        self, conversation: Conversation, *, writing: Message | None = None, patience: float | None = None
+        self,
+        conversation: Conversation,
+        *,
+        writing: Message | None = None,
+        behind: Sequence[Message] | None = None,
+        patience: float | None = None,
     ) -> None:
         """Keep ``conversation`` as it stands, with ``writing``, a reply that is not finished, as its last.
 
-        Only the messages that are not kept yet are written. A new conversation whose name is taken gets the
-        next free name. One that another shell has changed or deleted since this one loaded or saved it is
-        kept beside it, likewise under a new name: nothing is overwritten unseen. Another program that writes
-        is waited for ``patience`` seconds.
+        ``behind`` says which messages that stands behind, where it is not all. Only the messages that are not
+        kept yet are written. A new conversation whose name is taken gets the next free name. One that another
+        shell has changed or deleted since this one loaded or saved it is kept beside it, likewise under a new
+        name: nothing is overwritten unseen. Another program that writes is waited for ``patience`` seconds.
         """
-        messages = [*conversation.messages, *([] if writing is None else [writing])]
+        before = conversation.messages if behind is None else behind
+        messages = [*before, *([] if writing is None else [writing])]
         title, now = storable(conversation.title), time.time()
         with self._transaction(write=True, patience=patience) as database:
             updated = database.execute(

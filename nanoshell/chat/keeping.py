@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from nanoshell.chat.conversation import Conversation
 from nanoshell.chat.history import ConversationStore
@@ -36,6 +36,7 @@ class ReplyKeeper:
         self._grown = threading.Event()
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
+        self._broken = ""
 
     def begin(self) -> str:
         """Keep what the reply answers, and return what went wrong, '' where nothing did."""
@@ -46,7 +47,10 @@ class ReplyKeeper:
         if self._thread is None:
             if self._store.path is None:  # what is in memory alone is lost with the process anyway
                 return
-            self._thread = threading.Thread(target=self._write_drafts, name="keep-reply", daemon=True)
+            asked = list(self._conversation.messages)  # lest a draft be kept behind the reply that it is of
+            self._thread = threading.Thread(
+                target=self._write_drafts, args=(asked,), name="keep-reply", daemon=True
+            )
             self._thread.start()
         self._grown.set()
 
@@ -60,9 +64,9 @@ class ReplyKeeper:
         finally:  # whatever interrupts the waiting
             if message is not None:
                 self._conversation.messages.append(message)
-        return self._save()
+        return self._save() or self._broken
 
-    def _write_drafts(self) -> None:
+    def _write_drafts(self, asked: Sequence[Message]) -> None:
         while True:
             self._grown.wait()
             if self._ended.is_set():
@@ -70,17 +74,26 @@ class ReplyKeeper:
             self._grown.clear()
             # What goes wrong here is told when the whole reply cannot be kept either.
             try:
-                self._store.save(self._conversation, writing=self._draft(), patience=_DRAFT_PATIENCE)
+                self._store.save(
+                    self._conversation, behind=asked, writing=self._draft(), patience=_DRAFT_PATIENCE
+                )
             except NanoshellError:
                 self._grown.set()
+            except Exception as error:  # no fault of ours may write into the reply; it is told behind it
+                self._broken = f"the reply was not kept while it was written: {_words(error)}"
+                return
             if self._ended.wait(INTERVAL_SECONDS):
                 return
 
     def _save(self) -> str:
         try:
             self._store.save(self._conversation, patience=_PATIENCE)
-        except NanoshellError as error:
+        except Exception as error:  # what a plugin puts into a message may be of any kind
             told, self._store.failing = self._store.failing, True
-            return "" if told else f"the conversation goes on unkept: {error.message}"
+            return "" if told else f"the conversation goes on unkept: {_words(error)}"
         self._store.failing = False
         return ""
+
+
+def _words(error: Exception) -> str:
+    return error.message if isinstance(error, NanoshellError) else f"{type(error).__name__}: {error}"

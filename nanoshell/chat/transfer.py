@@ -4,6 +4,7 @@ have."""
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -32,18 +33,29 @@ def messages_line(conversation: Conversation) -> str:
 def import_conversation(path: Path) -> Conversation:
     """Return the one conversation in the file ``path``, under the file's name without its ending.
 
-    The JSON may be spread over several lines. Raises `DataError` that says what is wrong and where.
+    The JSON may be spread over several lines; ``-`` is standard input. Raises `DataError` that says what is
+    wrong and where.
     """
-    value = _one_value(path, _text(path))
+    piped = str(path) == "-"
+    if piped:
+        path = Path("standard input")
+    value = _one_value(path, _text(path, sys.stdin.buffer.read() if piped else None))
     messages = value.get("messages") if isinstance(value, dict) else None
     if not isinstance(messages, list) or not messages:
         raise DataError(f"{path} holds no conversation", hint=_SHAPE)
-    return Conversation(path.stem, [_message(path, number, item) for number, item in enumerate(messages, 1)])
+    name = "imported-1" if piped else _printable(path.stem)
+    return Conversation(name, [_message(path, number, item) for number, item in enumerate(messages, 1)])
 
 
-def _text(path: Path) -> str:
+def _printable(stem: str) -> str:
+    """Return a file's name as one that a conversation may have: on one line, of what can be shown."""
+    shown = "".join(char if char.isprintable() else " " for char in stem)
+    return " ".join(shown.split()) or "imported-1"
+
+
+def _text(path: Path, piped: bytes | None) -> str:
     try:
-        return path.read_bytes().decode("utf-8-sig")
+        return (path.read_bytes() if piped is None else piped).decode("utf-8-sig")
     except OSError as error:
         raise DataError(
             f"cannot read {path}: {error.strerror}", hint="name a file that export wrote"

@@ -7,7 +7,7 @@ prompt and in bash, zsh and fish. A completer never fails: what cannot be listed
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -18,8 +18,10 @@ if TYPE_CHECKING:
 
 if TYPE_CHECKING:
     TextType = click.ParamType[str]
+    ChoiceType = click.Choice[str]
 else:
     TextType = click.ParamType  # generic only in newer releases of click
+    ChoiceType = click.Choice
 
 Offer = tuple[str, str]
 """A name and one line about it."""
@@ -67,6 +69,24 @@ class NameType(TextType):
 
     def __repr__(self) -> str:
         return self.name.upper()
+
+
+class Choice(ChoiceType):
+    """One of ``choices``, a line about each of which is shown beside it in completion."""
+
+    def __init__(self, choices: Mapping[str, str]) -> None:
+        super().__init__(list(choices))
+        self._summaries = dict(choices)
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """Return the choices that begin with ``incomplete``, each with its line as help."""
+        return [
+            CompletionItem(name, help=summary)
+            for name, summary in self._summaries.items()
+            if name.startswith(incomplete)
+        ]
 
 
 class SettingValueType(NameType):
@@ -152,13 +172,14 @@ def _sampler_values(session: Session, incomplete: str) -> Iterator[Offer]:
 
 def _config_keys(_session: Session, incomplete: str) -> Iterator[Offer]:
     """Yield ``KEY=`` of every key of a config, and once the key is there, the values that it can have."""
-    from nanoshell.training.keys import config_keys
+    from nanoshell.training.keys import key_summaries, value_summaries
 
     key, chosen, _ = incomplete.partition("=")
     if not chosen:
-        yield from ((f"{name}=", ", ".join(values)) for name, values in config_keys().items())
-    values = config_keys().get(key) or config_keys().get(f"trainer.{key}") or ()
-    yield from ((f"{key}={value}", "") for value in values if chosen)
+        yield from ((f"{name}=", summary) for name, summary in key_summaries().items())
+        return
+    name = key if "." in key else f"trainer.{key}"
+    yield from ((f"{key}={value}", summary) for value, summary in value_summaries(name).items())
 
 
 def _sources(session: Session, _incomplete: str) -> Iterator[Offer]:
@@ -211,10 +232,9 @@ def _values_of(setting: str, session: Session, incomplete: str) -> Iterator[Offe
         yield from _registered("chat_templates", session, incomplete)
     else:
         value, known = session.settings.get(setting), next(s for s in session.settings if s.name == setting)
-        yield f"{value}", "as it is"
-        if known.default != value:
-            yield f"{known.default}", "the default"
-        yield from ((choice, "") for choice in known.choices if choice not in (value, known.default))
+        told = {f"{known.default}": "the default", f"{value}": "as it is"}
+        for name in dict.fromkeys((f"{value}", f"{known.default}", *known.choices)):
+            yield name, "; ".join(filter(None, (known.choices.get(name), told.get(name))))
 
 
 def _registered(kind: str, session: Session, _incomplete: str) -> Iterator[Offer]:

@@ -96,6 +96,9 @@ def _explain_click(error: click.ClickException) -> NanoshellError:
         suggestion = f"; did you mean '{match}'?" if match else ""
         return kind(f"{ctx.command_path} has no option '{error.option_name}'{suggestion}", hint=hint)
     said = _in_our_words(error.format_message()) + _near_choice(error)
+    if isinstance(error, click.UsageError):
+        usage = " ".join([ctx.command_path, *ctx.command.collect_usage_pieces(ctx)])
+        hint = f"usage: {usage}; {hint}"
     return kind(f"{ctx.command_path}: {said}", hint=hint)
 
 

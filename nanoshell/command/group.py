@@ -14,7 +14,7 @@ import click
 from nanoshell.command import words
 from nanoshell.command.help import write_command_groups
 from nanoshell.command.result import INVOKED, json_option
-from nanoshell.errors import UnknownNameError, UsageError, nearest, unknown_name
+from nanoshell.errors import UnknownNameError, UsageError, nearest
 
 if TYPE_CHECKING:
     from nanoshell.plugin.hookspecs import FaceName
@@ -116,6 +116,19 @@ class CommandGroup(click.Group):
         return UnknownNameError(message, hint="\n".join(hints))
 
 
+def path_of(ctx: click.Context) -> str:
+    """Return the words of the command of ``ctx`` as no face spells them: ``runs show``."""
+    return ctx.command_path.removeprefix("nanoshell").strip().removeprefix(":")
+
+
+def unknown_command(name: str, known: Iterable[str], *, path: str, hint: str = "") -> UnknownNameError:
+    """Return the error for a ``name`` that is none of the ``known`` subcommands of the command ``path``."""
+    choices = sorted(known)
+    match = nearest(name, choices)
+    message = f"unknown command '{name}' of {path}" + (f"; did you mean '{match}'?" if match else "")
+    return UnknownNameError(message, hint=hint or f"known: {', '.join(choices)}")
+
+
 def find_entry(commands: Registry[click.Command], name: str) -> Entry[click.Command] | None:
     """Return the command registered as ``name``, or under it as an alias, or None."""
     if name in commands:
@@ -201,7 +214,7 @@ def _dress_members(group: click.Group, examples: Sequence[str], spelled: Sequenc
             paths = [f"{path} {name}" for path in spelled]
             return dress(found, examples_of(paths, examples), paths)
         if not ctx.resilient_parsing and name not in (known := group.list_commands(ctx)):
-            raise unknown_name(f"{ctx.command_path} command", name, known)
+            raise unknown_command(name, known, path=path_of(ctx))
         return None
 
     group.get_command = get_command  # type: ignore[method-assign, assignment]

@@ -87,8 +87,13 @@ class ReplyStream:
 
     def show(self, screen: Screen) -> None:
         """Write the reply token by token. Ctrl-C keeps what has come, and ends a script."""
-        with patience(screen, "loading the model"):
-            reply = self._start()
+        with contextlib.ExitStack() as kept:
+            with patience(screen, "loading the model"):
+                reply = self._start()
+                kept.callback(reply.close)  # Ctrl-C from here on leaves no question without a reply
+            self._show(reply, screen)
+
+    def _show(self, reply: Reply, screen: Screen) -> None:
         if reply.dropped:
             oldest = counted(reply.dropped, "turn")
             screen.note(f"the context is full: the model no longer sees the oldest {oldest}")
@@ -115,8 +120,8 @@ class ReplyStream:
 
     def document(self) -> ReplyDocument:
         """Return the reply as `reply_document` does."""
-        reply = self._start()
-        answer_aside(reply)
+        with contextlib.closing(self._start()) as reply:
+            answer_aside(reply)
         if reply.generation.finish_reason in ("", "interrupted"):
             raise Interrupted
         return reply_document(reply)

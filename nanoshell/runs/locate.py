@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from nanoshell.errors import CheckpointError, RunError, UsageError, unknown_name
+from nanoshell.errors import CheckpointError, NanoshellError, RunError, UsageError, unknown_name
+from nanoshell.last import last_state
 from nanoshell.runs.control import request, wait_for
 from nanoshell.runs.directory import RunDirectory, find_run, list_runs
 from nanoshell.spelling import typed
@@ -53,6 +54,35 @@ def locate_model(runs_dir: Path, reference: str) -> ModelLocation:
     if step is not None:
         return ModelLocation(checkpoint_at(run, step), run)
     return ModelLocation(_newest_weights(run), run)
+
+
+def last_model() -> str | None:
+    """Return the model that was chosen last, before this start, as `locate_model` takes it anywhere.
+
+    None where none was, or where it is gone.
+    """
+    state = last_state()
+    reference = state.get("model")
+    if not isinstance(reference, str):
+        return None
+    if Path(reference).is_absolute():
+        return reference if Path(reference).exists() else None
+    name, step = split_step(reference)
+    try:
+        run = find_run(Path(str(state.get("runs_dir", ""))), name)
+        return str((run.path if step is None else checkpoint_at(run, step)).resolve())
+    except NanoshellError:
+        return None
+
+
+def model_name(reference: str) -> str:
+    """Return ``reference`` as short as people say it: of a run by its path, the run's name."""
+    folder = Path(reference)
+    if not folder.is_absolute():
+        return reference
+    if RunDirectory(folder).record_path.is_file():
+        return folder.name
+    return _in_folder(folder).label
 
 
 def is_of_run(reference: object, run: RunDirectory) -> bool:

@@ -70,7 +70,7 @@ def tell_logged(event: Event) -> str:
 def tell_evaluation(event: Event) -> str:
     """Return the figures of an ``eval`` event, or of the answer to a request for one."""
     held_back = "val_loss" in event
-    name = "validation loss" if held_back else "exact loss on the training data"
+    name = "validation loss" if held_back else "exact training loss"
     loss = number(event, "val_loss" if held_back else "loss")
     parts = [f"{name} {'unknown' if loss is None else _figure(loss)}"]
     if event.get("best"):
@@ -179,7 +179,7 @@ def _shortened(text: str) -> str:
 def _figure(value: Any) -> str:
     if not isinstance(value, float):
         return str(value)
-    return f"{value:,.0f}" if 1e4 <= value < 1e9 else f"{value:#.4g}".removesuffix(".")
+    return f"{value:,.0f}" if 1e3 <= value < 1e9 else f"{value:#.4g}".removesuffix(".")
 
 
 def _value(value: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -74,8 +75,8 @@ class Exchanges:
         for message in self._messages:
             if self._echo and screen.live:
                 screen.note(f"> {message}")
-            reply = self._start(message)
-            ReplyStream(partial(_itself, reply)).show(screen)
+            with contextlib.closing(self._start(message)) as reply:
+                ReplyStream(partial(_itself, reply)).show(screen)
             if reply.generation.finish_reason in ("", "interrupted"):
                 raise Interrupted(INTERRUPTED)
 
@@ -83,9 +84,9 @@ class Exchanges:
         from nanoshell import Interrupted, answer_aside, reply_document
 
         for message in self._messages:
-            reply = self._start(message)
-            yield {"role": "user", "content": message}
-            answer_aside(reply)
+            with contextlib.closing(self._start(message)) as reply:
+                yield {"role": "user", "content": message}
+                answer_aside(reply)
             yield reply_document(reply)
             if reply.generation.finish_reason in ("", "interrupted"):
                 raise Interrupted(INTERRUPTED)
@@ -112,16 +113,13 @@ class _Chat(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        from nanoshell import UnknownNameError, nearest, typed
+        from nanoshell import typed, unknown_command
 
         known = self.list_commands(ctx)
         if args[0] not in known and not ctx.resilient_parsing:
-            match = nearest(args[0], known)
-            told = f"unknown command '{args[0]}' of chat" + (f"; did you mean '{match}'?" if match else "")
             message = shlex.quote(" ".join(args))
-            raise UnknownNameError(
-                told, hint=f"a message needs its option: {typed(f'chat --message {message}')}"
-            )
+            hint = f"a message needs its option: {typed(f'chat --message {message}')}"
+            raise unknown_command(args[0], known, path="chat", hint=hint)
         return super().resolve_command(ctx, args)
 
 

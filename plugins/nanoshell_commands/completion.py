@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from nanoshell import Choice
 from nanoshell_commands.inputs import attended
 
 if TYPE_CHECKING:
@@ -26,7 +27,11 @@ EXAMPLES = (
 )
 
 PROGRAM = "nanoshell"
-SHELLS = ("bash", "zsh", "fish")
+SHELLS = {
+    "bash": "needs the package bash-completion, or a line in ~/.bashrc",
+    "zsh": "needs a line in ~/.zshrc",
+    "fish": "finds it by itself",
+}
 _BEGIN, _END = "# >>> nanoshell completion >>>", "# <<< nanoshell completion <<<"
 _LOADERS = (
     "/usr/share/bash-completion/bash_completion",
@@ -72,7 +77,7 @@ def _shell(_ctx: click.Context, _param: click.Parameter, value: str | None) -> s
 
 def _shell_argument(command: Callable[..., object]) -> Callable[..., object]:
     return click.argument(
-        "shell", type=click.Choice(SHELLS), required=False, callback=_shell, metavar=f"[{'|'.join(SHELLS)}]"
+        "shell", type=Choice(SHELLS), required=False, callback=_shell, metavar=f"[{'|'.join(SHELLS)}]"
     )(command)
 
 
@@ -179,7 +184,8 @@ def _consents(start: Path, line: str) -> bool:
 
 
 def _read(file: Path) -> str:
-    return file.read_text("utf-8", "surrogateescape") if file.exists() else ""
+    """Return what ``file`` holds, so that `_write` gives back the same bytes: its ends of lines, too."""
+    return file.read_bytes().decode("utf-8", "surrogateescape") if file.exists() else ""
 
 
 def _has(file: Path, line: str) -> bool:
@@ -188,16 +194,13 @@ def _has(file: Path, line: str) -> bool:
 
 def _write(file: Path, text: str) -> bool:
     """Make ``text`` what ``file`` holds, and return whether it was not. Raises `StorageError`."""
-    from nanoshell import storage_error
+    from nanoshell import atomic_write
 
     with contextlib.suppress(OSError):
         if file.exists() and _read(file) == text:
             return False
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text, "utf-8", "surrogateescape")
-    except OSError as error:
-        raise storage_error(file, error) from None
+    with atomic_write(file.resolve()) as whole:  # where it is a link, what that leads to
+        whole.write(text.encode("utf-8", "surrogateescape"))
     return True
 
 

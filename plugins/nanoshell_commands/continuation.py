@@ -117,6 +117,8 @@ class Continuations:
                 f"{len(batch.rows)} texts · {tokens:,} tokens · {batch.tokens_per_second:,.0f} tokens/s"
             )
         elif screen.live and batch.rows[0].ids:
+            if reasons & _UNFINISHED:
+                raise Interrupted(speed_note(batch.rows[0]))  # which says that it was interrupted
             screen.note(speed_note(batch.rows[0]))
         if reasons & _UNFINISHED:
             raise Interrupted(INTERRUPTED)

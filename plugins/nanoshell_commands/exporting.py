@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from nanoshell import CONVERSATION
+from nanoshell import CONVERSATION, Choice
 from nanoshell_commands.layout import cell
 from nanoshell_commands.replay import script_of
 from nanoshell_commands.talks import named
@@ -57,7 +57,13 @@ class Exported:
 @click.option(
     "--format",
     "wanted",
-    type=click.Choice(["jsonl", "markdown", "script"]),
+    type=Choice(
+        {
+            "jsonl": "messages to train on; chat import reads them again",
+            "markdown": "to be read",
+            "script": "says the same again: nanoshell -f FILE",
+        }
+    ),
     help="What to write.",
     show_default="by FILE's ending: .jsonl, .md, .ns",
 )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from nanoshell import DTYPE_ALIASES, DTYPES, TOKENIZER
+from nanoshell import DTYPE_WORDS, TOKENIZER, Choice
 
 if TYPE_CHECKING:
     from nanoshell import Session, Tokenizer
@@ -45,7 +45,7 @@ def dtype_option(command: Command) -> Command:
     """Add ``--dtype`` to ``command``, which loads a model; it holds for the rest of the session."""
     return click.option(
         "--dtype",
-        type=click.Choice(("auto", *DTYPES, *DTYPE_ALIASES)),
+        type=Choice(DTYPE_WORDS),
         metavar="DTYPE",
         expose_value=False,
         is_eager=True,

@@ -183,12 +183,12 @@ def figure(value: float | str | None, digits: int = 4) -> str:
     """Return a number in a table's width, empty where unknown; words (``nan``) stay as they are."""
     if value is None or isinstance(value, str):
         return value or ""
-    return f"{value:,.0f}" if 10**digits <= abs(value) < 1e9 else f"{value:.{digits}g}"
+    return f"{value:,.0f}" if 10 ** (digits - 1) <= abs(value) < 1e9 else f"{value:.{digits}g}"
 
 
 def steady(value: float | str | None) -> str:
     """Return a number as `figure` does, its zeros kept: in lines below each other the columns stay."""
-    if not isinstance(value, int | float) or 1e4 <= abs(value) < 1e9:
+    if not isinstance(value, int | float) or 1e3 <= abs(value) < 1e9:
         return figure(value)
     return f"{value:#.4g}".removesuffix(".")
 

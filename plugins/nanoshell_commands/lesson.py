@@ -150,7 +150,7 @@ def _talk(session: Session, task: Task, tell: Tell) -> list[Turn]:
         conversation.set_system(task.system)
         tell(f"system     {task.system}\n", "dim")
     for turn in task.turns:
-        tell("you        ", "dim")
+        tell("user       ", "dim")
         tell(turn.prompt + "\n", "")
         tell("assistant  ", "dim")
         conversation.add("user", turn.prompt)

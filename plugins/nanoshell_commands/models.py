@@ -212,6 +212,7 @@ def list_all(session: Session) -> Rows[PresetRow]:
         expected_vocabulary,
         list_presets,
         load_config,
+        model_name,
         parameter_split,
         typed,
     )
@@ -225,7 +226,7 @@ def list_all(session: Session) -> Rows[PresetRow]:
         except NanoshellError as error:
             problem = error.message
         rows.append(PresetRow(preset.name, preset.summary, parameters, str(preset.path), problem))
-    chosen = f"; the chosen model: {session.model_name}" if session.model_name else ""
+    chosen = f"; the chosen model: {model_name(session.model_name)}" if session.model_name else ""
     return Rows(
         rows,
         [

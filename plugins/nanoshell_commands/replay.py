@@ -21,7 +21,7 @@ def script_of(session: Session, conversation: Conversation) -> tuple[str, int]:
     Raises `DataError` for a message that a script cannot hold.
     """
     lines = [
-        f"# {conversation.name}: to say this again,",
+        f"# {_on_one_line(conversation.name)}: to say this again,",
         "# nanoshell --model MODEL -f THIS-FILE, with the model that is named below.",
         ":chat new --no-system",
     ]
@@ -38,7 +38,7 @@ def script_of(session: Session, conversation: Conversation) -> tuple[str, int]:
             continue
         if reply.origin.model != model:
             model = reply.origin.model
-            lines.append(f"# replies of {model}")
+            lines.append(f"# replies of {_on_one_line(model)}")
         lines.append(f":chat {_options(reply, reply.origin, defaults)}--message {quoted(message.content)}")
     return "\n".join(lines) + "\n", left_out
 
@@ -67,16 +67,22 @@ def quoted(text: str) -> str:
 
 def _raw(text: str) -> str:
     """Return ``text`` as the rest of a line that is taken as it is."""
-    from nanoshell import DataError
+    from nanoshell import DataError, is_open_block
 
-    if "\n" not in text and text == text.strip() and not text.startswith(("-", _FENCE)):
+    plain = "\n" not in text and text == text.strip() and not text.startswith(("-", _FENCE))
+    if plain and not is_open_block(f":system {text}"):
         return text
     if _FENCE in text or "\r" in text:
         raise DataError(
-            f"a script cannot hold a system turn of several lines with {_FENCE} in it",
+            f"a script cannot hold a system turn with a carriage return, or where {_FENCE} opens a block",
             hint="export the conversation as .jsonl or .md",
         )
     return f"{_FENCE}\n{text}\n{_FENCE}"
+
+
+def _on_one_line(name: str) -> str:
+    """Return ``name`` so that a comment with it stays one, whatever line breaks it has."""
+    return " ".join(name.split())
 
 
 def _exchanges(messages: list[Message]) -> Iterator[tuple[Message, Message | None]]:

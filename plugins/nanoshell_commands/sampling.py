@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -161,9 +160,10 @@ def chosen_sampling(session: Session, options: Mapping[str, Any]) -> dict[str, f
 def chosen_model(session: Session, reference: str | None) -> LoadedModel:
     """Make ``reference`` the session's model and return it.
 
-    By default it is the chosen one, else that of the last start, else the newest.
+    By default it is the chosen one, else that of the last start, else the newest. Which it is, is said where
+    another may have been meant.
     """
-    from nanoshell import UsageError
+    from nanoshell import UsageError, last_model, last_state
 
     if reference is not None and not reference.strip():
         raise UsageError(
@@ -171,12 +171,21 @@ def chosen_model(session: Session, reference: str | None) -> LoadedModel:
         )
     if reference is None and session.model_name is not None:
         return session.model()
-    return session.use_model(reference or _last_model(session) or "latest")
+    if reference is not None:
+        return session.use_model(reference)
+    last = last_model() if session.history else None
+    gone = last_state().get("model") if session.history and last is None else None
+    loaded = session.use_model(last or "latest")
+    if gone is not None:
+        session.narrator.note(f"the model chosen last is gone: {gone}; this is {loaded.label}, the newest")
+    elif last is not None and not _is_newest(session, loaded):
+        session.narrator.note(f"the model chosen last: {loaded.label}; --model names another")
+    return loaded
 
 
-def _last_model(session: Session) -> str | None:
-    """Return the model that was chosen before this start, where it is still there."""
-    from nanoshell import last_state
+def _is_newest(session: Session, loaded: LoadedModel) -> bool:
+    """Return whether ``loaded`` is of the newest run, or there is none."""
+    from nanoshell import list_runs
 
-    path = last_state().get("model") if session.history else None
-    return path if isinstance(path, str) and Path(path).exists() else None
+    runs = list_runs(session.runs_dir)
+    return not runs or loaded.path.resolve().is_relative_to(runs[0].path.resolve())

@@ -115,7 +115,7 @@ def _settings(session: Session, incomplete: str) -> Iterator[tuple[str, str]]:
 
     A run need not be in progress; of one that is, the value in its config is offered, too.
     """
-    from nanoshell import SETTABLE, NanoshellError, config_keys
+    from nanoshell import SETTABLE, NanoshellError, key_summaries, value_summaries
 
     trainer: dict[str, Any] = {}
     with contextlib.suppress(NanoshellError):
@@ -126,12 +126,13 @@ def _settings(session: Session, incomplete: str) -> Iterator[tuple[str, str]]:
         began = str(trainer.get(key, ""))
         if began:
             yield f"{written}={began}", "as the run began"
-        values = config_keys().get(f"trainer.{key}", ()) if key in SETTABLE else ()
-        yield from ((f"{written}={value}", "") for value in values if value != began)
+        values = value_summaries(f"trainer.{key}") if key in SETTABLE else {}
+        yield from ((f"{written}={value}", told) for value, told in values.items() if value != began)
         return
     start = "trainer." if incomplete.startswith("trainer.") else ""
     for name in sorted(SETTABLE):
-        yield f"{start}{name}=", f"{trainer[name]} as the run began" if name in trainer else ""
+        began = f"{trainer[name]} as the run began" if name in trainer else ""
+        yield f"{start}{name}=", began or key_summaries()[f"trainer.{name}"]
 
 
 STEERABLE = NameType("run", _runs)

@@ -286,13 +286,14 @@ def fork(session: Session, name: str | None, at: int | None) -> Talk:
 
 
 @click.command("import")
-@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@click.argument("file", type=click.Path(dir_okay=False, allow_dash=True, path_type=Path))
 @click.argument("name", required=False)
 @click.pass_obj
 def import_file(session: Session, file: Path, name: str | None) -> Talk:
     """Read a conversation from FILE and go on with it.
 
-    The file holds {"messages": […]}, as `chat export` writes it. Without NAME it is called as the file.
+    The file holds {"messages": […]}, as `chat export` writes it; - is standard input. Without NAME it is
+    called as the file.
     """
     from nanoshell import import_conversation
 
@@ -301,7 +302,8 @@ def import_file(session: Session, file: Path, name: str | None) -> Talk:
     conversation = import_conversation(file.expanduser())
     conversation.name = name or conversation.name
     session.store.save(conversation)
-    return _take_up(session, conversation, f"{_counted(conversation)} from {file}")
+    where = "standard input" if str(file) == "-" else cell(str(file)).plain
+    return _take_up(session, conversation, f"{_counted(conversation)} from {where}")
 
 
 @click.command()

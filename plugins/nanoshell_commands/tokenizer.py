@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from nanoshell import SOURCE, TOKENIZER, TRAINED_TOKENIZER
+from nanoshell import SOURCE, TOKENIZER, TRAINED_TOKENIZER, Choice
 from nanoshell_commands.layout import Rows, Unbroken, from_here, pairs
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def tokenizer(ctx: click.Context) -> Rows[TokenizerRow] | None:
 @tokenizer.command("train")
 @click.option(
     "--kind",
-    type=click.Choice(("char", "bpe")),
+    type=Choice({"char": "an id for each character", "bpe": "ids for frequent sequences of bytes"}),
     default="bpe",
     show_default=True,
     help="char: an id for each character. bpe: for frequent sequences of bytes.",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from nanoshell import CONFIG_KEY, DEVICE, DTYPE_ALIASES, DTYPES, PRESET, RUN, SOURCE, json_option
+from nanoshell import CONFIG_KEY, DEVICE, DTYPE_WORDS, PRESET, RUN, SOURCE, Choice, json_option
 from nanoshell_commands.inputs import key_values, runs_dir_option
 from nanoshell_commands.watch import Watch
 
@@ -108,7 +108,7 @@ class _Remembering(click.Command):
 @click.option("--device", type=DEVICE, help="Where to compute.", show_default="the setting")
 @click.option(
     "--dtype",
-    type=click.Choice(("auto", *DTYPES, *DTYPE_ALIASES)),
+    type=Choice(DTYPE_WORDS),
     metavar="DTYPE",
     help="What to compute in: float32, bfloat16, float16 (or bf16 …); auto is what the device does best.",
 )
@@ -118,9 +118,7 @@ class _Remembering(click.Command):
     default=None,
     help="Compile the step beside the training, and go on with it where it is faster.",
 )
-@click.option(
-    "--seed", metavar="N", type=click.IntRange(0, 2**63 - 1), help="Decides weights, shuffling and draws."
-)
+@click.option("--seed", metavar="N", type=click.IntRange(min=0), help="Decides weights, shuffling and draws.")
 @click.option(
     "--set",
     "settings",

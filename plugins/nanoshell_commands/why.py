@@ -167,7 +167,7 @@ def why(
     """
     from nanoshell import UsageError, token_losses
 
-    loaded = chosen_model(session, model)
+    loaded = chosen_model(session, model) if model is not None else _writer(session)
     text = _written(session, loaded)
     if text.model and text.model != loaded.label:
         session.narrator.note(f"{text.model} wrote this; the probabilities are those of {loaded.label}")
@@ -220,12 +220,35 @@ def _row(top: Sequence[Alternative], others: Sequence[Label]) -> Callable[[Conso
     return drawn
 
 
-def _written(session: Session, loaded: LoadedModel) -> WrittenText:
-    """Return the last text that was written, else the last reply of the conversation, or of the newest."""
-    from nanoshell import UsageError, WrittenText, typed
+def _writer(session: Session) -> LoadedModel:
+    """Return the model to judge by where none is named: of a kept reply the one that wrote it.
 
-    if session.last_written is not None and session.last_written.ids:
-        return _readable(session.last_written, loaded)
+    Where that is gone, it is the newest of its run, else the chosen model. What is chosen stays chosen.
+    """
+    from nanoshell import NanoshellError
+
+    if session.last_written is None or not session.last_written.ids:
+        conversation, index = _last_reply(session)
+        origin = conversation.messages[index].origin
+        before, label = session.model_name, origin.model if origin is not None else ""
+        for reference in dict.fromkeys(filter(None, (label, label.partition("@")[0]))):
+            session.model_name = reference
+            try:
+                return session.model()
+            except NanoshellError:
+                continue
+            finally:
+                session.model_name = before
+    return chosen_model(session, None)
+
+
+def _last_reply(session: Session) -> tuple[Conversation, int]:
+    """Return the last reply that is kept, of the conversation, else of the newest, and its place there.
+
+    Raises `UsageError` where there is none.
+    """
+    from nanoshell import UsageError, typed
+
     conversation: Conversation | None = session.conversation
     if conversation is None or not _replies(conversation):
         conversation = session.store.last()
@@ -235,12 +258,23 @@ def _written(session: Session, loaded: LoadedModel) -> WrittenText:
             "nothing has been written yet",
             hint=f"say something to the model: {typed(_FIRST)}",
         )
-    tokenizer, last = loaded.engine.tokenizer, replies[-1]
+    return conversation, replies[-1]
+
+
+def _written(session: Session, loaded: LoadedModel) -> WrittenText:
+    """Return the last text that was written, else the last reply that is kept."""
+    from nanoshell import WrittenText
+
+    if session.last_written is not None and session.last_written.ids:
+        return _readable(session.last_written, loaded)
+    conversation, last = _last_reply(session)
+    tokenizer, origin = loaded.engine.tokenizer, conversation.messages[last].origin
     session.narrator.note(f"the last reply of {conversation.name}, split into tokens anew")
     prompt = session.template.encode(conversation.messages[:last], tokenizer, reply=True)
     ids = tokenizer.encode(conversation.messages[last].content)
     # As much of the beginning is left out as the model cannot see.
-    return WrittenText(prompt[-max(1, loaded.engine.max_positions + 1 - len(ids)) :], ids)
+    seen = prompt[-max(1, loaded.engine.max_positions + 1 - len(ids)) :]
+    return WrittenText(seen, ids, model=origin.model if origin is not None else "")
 
 
 def _readable(text: WrittenText, loaded: LoadedModel) -> WrittenText:

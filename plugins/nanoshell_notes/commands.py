@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 NOTE_EXAMPLES = ("note it's overfitting: halve the epochs", "note --run latest a second look")
 NOTES_EXAMPLES = ("notes", "notes latest --json")
+_MEANT_NOTES = ("list", "show", "delete")
+"""Words that nobody notes, but types who looks for what `notes` does."""
 WHICH = (
     "Without RUN it is the one in the toolbar, else the only one in progress, else that of the chosen model, "
     "else the newest."
@@ -32,8 +34,11 @@ class Noted:
     text: str
 
     def __rich__(self) -> str:
+        from nanoshell import typed
+
         step = f", step {self.step:,}" if self.step is not None else ""
-        return f"noted: {self.run}{step}"
+        back = typed(f"notes {self.run} --delete {self.number}")
+        return f"noted: {self.run}{step}; take it back with: {back}"
 
 
 @click.command(epilog=WHICH)
@@ -56,6 +61,12 @@ def note(session: Session, text: str | None, name: str | None) -> Noted:
         raise UsageError(
             "a note needs some words",
             hint=f"for example: {typed('note the loss fell at last')}; read them with: {typed('notes')}",
+        )
+    if words in _MEANT_NOTES and name is None:
+        raise UsageError(
+            f"'{words}' is no command of note: {typed('notes')} shows them, and {typed('notes --delete N')} "
+            "removes one",
+            hint=f"to note that word all the same: {typed(f'note --run latest {words}')}",
         )
     run = _meant(session, name)
     written = add_note(run, words)
