@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 from prompt_toolkit.application.current import get_app_session
 
+from nanoshell.command.editor import find_editor
 from nanoshell.command.invoke import Outcome
 from nanoshell.errors import UsageError
 from nanoshell.repl import loop
-from nanoshell.command.editor import find_editor
 from nanoshell.repl.history import MOST_BYTES, PrivateHistory
 from nanoshell.session import Session, open_session
 from tests.faces.keyboard import CTRL_D, Keyboard
@@ -174,11 +174,15 @@ def slow(ctx, param, incomplete):
 def exits(ctx, param, incomplete):
     raise SystemExit(3)
 
+def raises(ctx, param, incomplete):
+    raise ValueError("a bug")
+
 @click.command()
 @click.option("--slow", shell_complete=slow)
 @click.option("--exits", shell_complete=exits)
-def pick(slow, exits):
-    click.echo(f"picked {slow} {exits}")
+@click.option("--raises", shell_complete=raises)
+def pick(slow, exits, raises):
+    click.echo(f"picked {slow} {exits or raises}")
 
 @hookimpl
 def register_commands(register):
@@ -227,11 +231,14 @@ def test_the_menu_of_a_slow_completer_comes_later_and_tab_waits_for_it(
     assert capsys.readouterr().out == "picked slowly None\n"
 
 
-def test_a_completer_that_exits_ends_nothing(
-    keyboard: Keyboard, slow: tuple[Session, threading.Event, threading.Event], capsys: Any
+@pytest.mark.parametrize("option", ["--exits", "--raises"])
+def test_a_completer_that_fails_ends_nothing(
+    keyboard: Keyboard, slow: tuple[Session, threading.Event, threading.Event], capsys: Any, option: str
 ) -> None:
-    assert keyboard(slow[0], ":pick --exits \t", "x\r", CTRL_D) == 0
-    assert capsys.readouterr().out == "picked None x\n"
+    assert keyboard(slow[0], f":pick {option} \t", "x\r", CTRL_D) == 0
+    captured = capsys.readouterr()
+    assert captured.out == "picked None x\n"
+    assert "ValueError" not in captured.err + keyboard.drawn()
 
 
 def test_a_terminal_that_cannot_draw_has_its_own_editing(
