@@ -231,6 +231,7 @@ def test_the_menu_of_a_slow_completer_comes_later_and_tab_waits_for_it(
     assert capsys.readouterr().out == "picked slowly None\n"
 
 
+@pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning")
 @pytest.mark.parametrize("option", ["--exits", "--raises"])
 def test_a_completer_that_fails_ends_nothing(
     keyboard: Keyboard, slow: tuple[Session, threading.Event, threading.Event], capsys: Any, option: str
