@@ -1,0 +1,1 @@
+"""The dashboard: a Textual program that shows run directories, and steers the runs that live."""

@@ -1,0 +1,23 @@
+"""Actions: what can be done in the dashboard, one table from which keys, footer, palette and help come."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Action:
+    """One thing that can be done: `App.action_ID`, or `action_ID` of the panel that lists it.
+
+    ``keys`` are Textual's names of keys, of which the first is shown. ``writes`` asks something of
+    a run or needs the session, and is absent where the dashboard only reads. ``question`` is asked before it
+    is done. ``footer`` shows it at the bottom while it applies.
+    """
+
+    id: str
+    title: str
+    keys: tuple[str, ...] = ()
+    group: str = "Dashboard"
+    writes: bool = False
+    question: str = ""
+    footer: bool = False

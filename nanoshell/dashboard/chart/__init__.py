@@ -1,0 +1,1 @@
+"""The charts: reducing, scaling, smoothing and drawing lines in braille."""

@@ -1,0 +1,80 @@
+"""Panels: what a plugin brings to the dashboard, and what the dashboard offers to them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast
+
+from textual.widget import Widget
+
+from nanoshell.dashboard.actions import Action as Action
+
+if TYPE_CHECKING:
+    from nanoshell.dashboard.course import Sight, Snapshot
+    from nanoshell.session import Session
+
+
+class Desk(Protocol):
+    """What the dashboard does for its panels."""
+
+    @property
+    def session(self) -> Session | None:
+        """The session of the prompt; None where only run directories are read."""
+
+    @property
+    def read_only(self) -> bool:
+        """Whether nothing may be asked of a run."""
+
+    @property
+    def ascii(self) -> bool:
+        """Whether nothing but ASCII may be drawn."""
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """What panels were last handed."""
+
+    @property
+    def sight(self) -> Sight:
+        """How the charts look at their runs."""
+
+    def set_sight(self, sight: Sight) -> None:
+        """Let all charts look at their runs so."""
+
+    def ask_run(self, action: str, **arguments: Any) -> None:
+        """Ask the focused run's worker for ``action``; what it answers appears on the screen."""
+
+    def focus_run(self, name: str) -> None:
+        """Give the run ``name`` the focus, and show it where it is not shown."""
+
+    def show_run(self, name: str, shown: bool) -> None:
+        """Show the run ``name`` beside the others, or no longer."""
+
+    def tell(self, text: str, *, severity: str = "information") -> None:
+        """Say ``text`` for some seconds (``severity``: information, warning, error)."""
+
+
+class Panel(Widget):
+    """A part of the dashboard: a Textual widget that shows what `update` hands it.
+
+    ``panel_id`` is a word, ``title`` what stands above it, ``about`` what F1 explains, ``actions`` what can
+    be done in it (`action_ID` methods). Its styles are in ``DEFAULT_CSS``.
+    """
+
+    panel_id: ClassVar[str] = ""
+    title: ClassVar[str] = ""
+    about: ClassVar[str] = ""
+    actions: ClassVar[tuple[Action, ...]] = ()
+    can_focus = True
+
+    @property
+    def desk(self) -> Desk:
+        """What the dashboard does for this panel."""
+        return cast(Desk, self.app)
+
+    def update(self, snapshot: Snapshot) -> None:
+        """Show ``snapshot``.
+
+        Called at most four times a second, while the panel is visible, and only when something has changed.
+        """
+
+    def look(self, sight: Sight) -> None:
+        """Look at the runs so. Called when the view that the charts share has changed."""
