@@ -34,11 +34,8 @@ class Noted:
     text: str
 
     def __rich__(self) -> str:
-        from nanoshell import typed
-
         step = f", step {self.step:,}" if self.step is not None else ""
-        back = typed(f"notes {self.run} --delete {self.number}")
-        return f"noted: {self.run}{step}; take it back with: {back}"
+        return f"noted: {self.run}{step}"
 
 
 @click.command(epilog=WHICH)
@@ -70,6 +67,7 @@ def note(session: Session, text: str | None, name: str | None) -> Noted:
         )
     run = _meant(session, name)
     written = add_note(run, words)
+    session.narrator.note(f"take it back with: {typed(f'notes {run.name} --delete {written.number}')}")
     return Noted(run.name, written.number, written.step, written.text)
 
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from nanoshell.chat.conversation import Conversation
 from nanoshell.chat.history import ConversationStore
-from nanoshell.chat.keeping import INTERVAL_SECONDS, ReplyKeeper
+from nanoshell.chat.keeping import ReplyKeeper
 from nanoshell.chat.template import Message
 
 
@@ -67,8 +69,102 @@ def test_a_reply_is_kept_as_it_grows_and_marked_until_it_ends(store: Conversatio
     other.close()
 
 
-def test_what_may_be_lost_is_a_quarter_of_a_second() -> None:
-    assert INTERVAL_SECONDS <= 0.2
+def test_a_slow_store_holds_up_no_reply_and_has_the_newest_of_it_next(
+    store: ConversationStore, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While one write lasts, the reply grows; the write after it has all that came meanwhile."""
+    _conversation, reply = asked(store)
+    reply.keeper.begin()
+    save, began, go_on = store.save, threading.Event(), threading.Event()
+
+    def slow(*arguments: Any, **options: Any) -> None:
+        began.set()
+        assert go_on.wait(30)
+        save(*arguments, **options)
+
+    monkeypatch.setattr(store, "save", slow)
+    reply.write("Good")
+    assert began.wait(30)
+    for piece in (" day", ",", " how", " are"):
+        reply.write(piece)
+    go_on.set()
+    other = ConversationStore(path)
+    eventually(lambda: other.load("chat-1").messages[-1].content == "Good day, how are")
+    assert reply.keeper.finish(Message("assistant", reply.text)) == ""
+    other.close()
+
+
+def test_a_fault_of_the_keeping_is_told_behind_the_reply_and_nowhere_else(
+    store: ConversationStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing of it reaches the screen from the thread: pytest makes an error of what a thread raises."""
+    conversation, reply = asked(store)
+    reply.keeper.begin()
+    save = store.save
+
+    def refuse_drafts(*arguments: Any, writing: Message | None = None, **options: Any) -> None:
+        if writing is not None:
+            raise TypeError("float32 is not JSON serializable")
+        save(*arguments, **options)
+
+    monkeypatch.setattr(store, "save", refuse_drafts)
+    reply.write("Good")
+    thread = reply.keeper._thread
+    assert thread is not None
+    thread.join(30)
+    reply.write(" day")
+    told = reply.keeper.finish(Message("assistant", "Good day"))
+    assert told == "the reply was not kept while it was written: TypeError: float32 is not JSON serializable"
+    assert store.load("chat-1") == conversation
+
+
+def test_a_whole_reply_that_cannot_be_written_down_is_told(
+    store: ConversationStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _conversation, reply = asked(store)
+
+    def refuse(*_arguments: Any, **_options: Any) -> None:
+        raise sqlite3.InterfaceError("bad parameter")
+
+    monkeypatch.setattr(store, "save", refuse)
+    assert reply.keeper.begin() == "the conversation goes on unkept: InterfaceError: bad parameter"
+    assert reply.keeper.finish(Message("assistant", "Hi")) == "", "once is enough"
+
+
+def test_a_draft_that_is_late_stands_in_the_place_of_its_reply(
+    store: ConversationStore, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where Ctrl-C ends the waiting for a write that lasts, the reply is not kept twice."""
+    conversation, reply = asked(store)
+    reply.keeper.begin()
+    save, began, go_on = store.save, threading.Event(), threading.Event()
+
+    def late(*arguments: Any, writing: Message | None = None, **options: Any) -> None:
+        if writing is not None:
+            began.set()
+            assert go_on.wait(30)
+        save(*arguments, writing=writing, **options)
+
+    monkeypatch.setattr(store, "save", late)
+    reply.write("Good day")
+    assert began.wait(30)
+    thread = reply.keeper._thread
+    assert thread is not None
+    join = thread.join
+
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(thread, "join", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        reply.keeper.finish(Message("assistant", "Good day."))
+    go_on.set()
+    join(30)
+    other = ConversationStore(path)
+    assert [message.content for message in other.load("chat-1").messages] == ["Hello", "Good day"]
+    store.save(conversation)
+    assert [message.content for message in other.load("chat-1").messages] == ["Hello", "Good day."]
+    other.close()
 
 
 def test_a_reply_that_failed_leaves_no_draft(store: ConversationStore) -> None:

@@ -8,16 +8,19 @@ import sys
 from pathlib import Path
 
 import pexpect
-from hypothesis import HealthCheck, given, settings, strategies as st
+from hypothesis import HealthCheck, example, given, settings, strategies as st
 
 from nanoshell import paths
+from nanoshell.chat.conversation import Conversation
 from nanoshell.chat.history import ConversationStore
 from nanoshell.chat.template import Message, Origin
+from nanoshell.chat.transfer import import_conversation
 from nanoshell.command import script, words
 from nanoshell.data.tokens import open_tokens
 from nanoshell.errors import DataError
 from nanoshell.session import Session
-from nanoshell_commands.replay import quoted
+from nanoshell_commands.conversation import system
+from nanoshell_commands.replay import _raw, quoted, script_of
 
 
 def contents(session: Session) -> list[str]:
@@ -259,7 +262,7 @@ def test_export_replaces_nothing_unasked_and_knows_its_formats(
     code, _, told = prompt(":export talk.txt")
     assert (code, "--format" in told) == (2, True)
     assert prompt(":export talk.txt --format markdown")[0] == 0
-    text = (tmp_path / "talk.txt").read_text()
+    text = (tmp_path / "talk.txt").read_bytes().decode()  # a reply may hold any kind of line end
     assert text.startswith("# first\n\n## User\n\nfirst\n\n## Assistant\n\n")
     assert prompt(":export - --format markdown")[1] == text
     say(session, "long " * 200)
@@ -309,6 +312,25 @@ def test_an_interrupted_reply_is_replayed_to_its_length_and_strange_ones_are_com
     assert [m.content for m in again.messages] == [m.content for m in session.conversation.messages[:2]]
 
 
+def test_names_with_line_breaks_put_no_command_into_a_script(session: Session, tmp_path: Path) -> None:
+    (tmp_path / "x\n:runs list.jsonl").write_text('{"messages": [{"role": "user", "content": "Hello"}]}')
+    assert import_conversation(tmp_path / "x\n:runs list.jsonl").name == "x :runs list"
+    origin = Origin("z\n:runs list", None, 1, 2, 3, 4, {}, (), {})
+    messages = [Message("user", "Hello"), Message("assistant", "Hi", origin=origin)]
+    text, _ = script_of(session, Conversation("y\n:runs list", messages))
+    assert [line.split()[0] for line in text.splitlines()] == ["#", "#", ":chat", "#", ":chat"]
+
+
+def test_a_conversation_is_read_from_standard_input(nanoshell, session: Session) -> None:
+    line = b'{"messages": [{"role": "user", "content": "Hello"}]}\n'
+    said = nanoshell("chat", "import", "-", "--json", stdin=line)
+    assert said.json["name"] == "imported-1"
+    assert nanoshell("chat", "export", "-", "imported-1", "--format", "jsonl").out.encode() == line
+    assert nanoshell("chat", "import", "-", "mine", "--json", stdin=line).json["name"] == "mine"
+    broken = nanoshell("chat", "import", "-", stdin=b"{")
+    assert (broken.code, "standard input:1: broken JSON" in broken.err) == (1, True)
+
+
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 marks = st.lists(st.sampled_from(['"', "'", '"""', "\\", " ", "a", "#", ":", "-", "\t", "$"]), max_size=8)
 
@@ -327,4 +349,23 @@ def test_what_is_quoted_is_one_word_of_a_script(tmp_path: Path, text: str) -> No
     line = words.parse_line(first.text)
     assert isinstance(line, words.CommandLine)
     assert words.split(line.rest) == ["--message", text]
+    assert len(rest) == 1
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(texts | marks.map("".join) | marks.map("\n".join) | marks.map(" ".join))
+@example('Use """ docstrings')
+@example('Use """a and b""" here')
+def test_a_system_turn_of_a_script_is_what_it_was(tmp_path: Path, text: str) -> None:
+    try:
+        written = _raw(text)
+    except DataError:
+        assert '"""' in text or "\r" in text
+        return
+    path = tmp_path / "talk.ns"
+    path.write_bytes(f":system {written}\n# the end\n".encode())
+    first, *rest = script.file_lines(path)
+    line = words.parse_line(first.text)
+    assert isinstance(line, words.CommandLine)
+    assert words.split_raw(system, line.rest) == (["--", text] if text else [])
     assert len(rest) == 1
