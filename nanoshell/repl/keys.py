@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 
 from prompt_toolkit.application import in_terminal
 from prompt_toolkit.buffer import Buffer, CompletionState
@@ -22,6 +23,7 @@ from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 from nanoshell.command.render import write_note
 from nanoshell.command.words import is_open_block
 from nanoshell.errors import NanoshellError
+from nanoshell.plugin.trouble import fresh_line
 
 _LOOK_SECONDS = 0.01
 
@@ -79,6 +81,8 @@ def _edit(event: KeyPressEvent) -> None:
                 told = f"{error.message}; the line stays as it was"
                 write_note(f"{told}\n  {error.hint}" if error.hint else told)
                 return
+            event.app.output.write_raw(fresh_line(sys.stdout))  # behind what the editor, or ^C, has left
+            event.app.output.flush()
         buffer.document = Document(text, len(text))
 
     event.app.create_background_task(run())

@@ -175,7 +175,7 @@ def _handlers() -> list[logging.StreamHandler[TextIO]]:
 
 
 def _last_state(line: str) -> str:
-    """Return what a terminal would show of ``line``, with its styles, without all else that would steer it."""
+    """Return what a terminal would show of ``line``: with its styles, without all else that it would obey."""
     shown = line.removesuffix("\r").rpartition("\r")[2]
     return _CONTROLS.sub(lambda found: found[0] if _STYLE.fullmatch(found[0]) else "", shown)
 

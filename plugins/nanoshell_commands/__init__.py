@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 nanoshell_api = 1
 
 AT_PROMPT: tuple[FaceName, ...] = ("prompt", "palette")
+WHERE_LINES_ARE_TYPED: tuple[FaceName, ...] = ("prompt",)
 
 
 @hookimpl
@@ -40,7 +41,7 @@ def _register_start(register: RegisterCommand) -> None:
         group="Start",
         examples=shell.CLEAR_EXAMPLES,
         aliases=("cls",),
-        faces=("prompt",),
+        faces=WHERE_LINES_ARE_TYPED,
     )
     register(
         shell.leave,

@@ -42,6 +42,14 @@ def noise(session):
         print("\\rwhole line")
     threading.Thread(target=talk, daemon=True).start()
 
+@click.command()
+def slow():
+    "Take a while."
+    Path("begun").touch()
+    while not Path("typing").exists():
+        pass
+    return "done"
+
 class Stuck:
     def __init__(self, value):
         self.steps = 0
@@ -55,6 +63,7 @@ class Stuck:
 @hookimpl
 def register_commands(register):
     register(noise)
+    register(slow)
 
 @hookimpl
 def register_samplers(register):
@@ -88,6 +97,9 @@ def test_what_threads_say_appears_above_the_line_that_is_typed(
     terminal = open_terminal()
     terminal.wait_for("no model · no data")
     terminal.type(":noise", "Enter")
+    terminal.wait_for(
+        lambda screen: screen.count("no model · no data") == 1 and ":noise\nnanoshell>" in screen
+    )
     terminal.type("an unfinished")
     terminal.wait_for("nanoshell> an unfinished")
     (tmp_path / "typing").touch()
@@ -105,8 +117,24 @@ def test_what_threads_say_appears_above_the_line_that_is_typed(
         "counting …",
         "whole line",
     ]
-    assert sum("unfinished" in line for line in lines) == 1
+    assert sum("nanoshell> an unfinished" in line for line in lines) == 1
     assert lines[prompt + 1 :] == [last_line(screen)]
+
+
+def test_what_is_typed_ahead_stands_behind_the_next_prompt(
+    open_terminal: Callable[..., Terminal], tmp_path: Path
+) -> None:
+    terminal = open_terminal()
+    terminal.wait_for("no model · no data")
+    terminal.type(":slow", "Enter")
+    terminal.wait_for(lambda _screen: (tmp_path / "begun").exists())
+    terminal.type("an unfinished")
+    terminal.wait_for("an unfinished")
+    (tmp_path / "typing").touch()
+    terminal.wait_for("nanoshell> an unfinished")
+    terminal.type(" thought")
+    screen = terminal.wait_for("nanoshell> an unfinished thought")
+    assert "done" in screen
 
 
 def test_a_second_ctrl_c_gives_the_prompt_back_although_the_step_hangs(

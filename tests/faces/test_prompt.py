@@ -77,8 +77,10 @@ def test_lines_are_kept_for_the_next_session_for_the_owner_alone(
     file = paths.data_dir() / "prompt_history"
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
+    file.chmod(0o644)  # as a copy may be
     keyboard(session, "\x1b[A", "\r", CTRL_D)
     assert capsys.readouterr().out == "hello kept\n" * 2
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 
 def test_without_history_nothing_is_kept(keyboard: Keyboard, plugins_dir: Path) -> None:

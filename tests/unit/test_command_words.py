@@ -189,6 +189,16 @@ def test_words_split_by_a_shell_are_joined_again(args: list[str], expected: list
     assert words.join_words(raw, args) == expected
 
 
+def test_an_open_quote_before_a_long_text_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[int] = []
+    reading = words._read
+    monkeypatch.setattr(words, "_read", lambda text: (read.append(len(text)), reading(text))[1])
+    raw = click.Command("raw", params=[click.Option(["-n"]), click.Argument(["text"])])
+    with pytest.raises(UsageError, match="a quote is not closed"):
+        words.split_raw(raw, "-n 'open " + "word " * 200)
+    assert len(read) <= 2
+
+
 @given(LINES)
 def test_joining_what_was_split_raw_changes_nothing(rest: str) -> None:
     try:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from prompt_toolkit.application import create_app_session
+from prompt_toolkit.data_structures import Size
+from prompt_toolkit.output.vt100 import Vt100_Output
 from prompt_toolkit.utils import get_cwidth
 
 from nanoshell.chat.template import Message, Origin
@@ -133,5 +138,46 @@ def test_the_step_of_the_weights_and_the_context_that_is_used(session: Session) 
     session.conversation.name = "talk"
     told = toolbar.text(session, watching(), 80).strip()
     assert told == "model tiny-1@7 · no data · auto · talk (2) · ctx 17/64"
+    full = replace(origin, prompt_tokens=60)
+    session.conversation.messages[-1] = Message("assistant", "b", origin=full)
+    assert toolbar.text(session, watching(), 80).strip().endswith(" · ctx 64/64")
+    session.conversation.messages[-1] = Message("assistant", "b", origin=replace(full, model="other-2@9"))
+    assert toolbar.text(session, watching(), 80).strip().endswith("talk (2)")
+    session.conversation.messages.clear()
+    assert toolbar.text(session, watching(), 80).strip().endswith("talk (0)")
     training = watching(RunStatus("running", step=9))
     assert toolbar.text(session, training, 80).startswith(" tiny-1 step 9 · weights of step 7 · no data")
+
+
+def test_a_device_that_cannot_be_asked_is_told_as_it_was_chosen(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def backend(_session: Session) -> Any:
+        raise RuntimeError("the driver is gone")
+
+    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace())
+    monkeypatch.setattr(Session, "backend", backend)
+    assert toolbar.text(session, watching(), 80).strip() == "no model · no data · auto"
+
+
+@pytest.mark.parametrize(
+    ("written", "shown"),
+    [
+        ("\x1b[1;31mred\x1b[0m \x1b[38:5:9mtoo", "\x1b[1;31mred\x1b[0m \x1b[38:5:9mtoo"),
+        ("a\x08b\x0ec\x7f\td", "abc\td"),
+        ("a\x9b2Jb\x85c", "abc"),
+        ("a\x1b[>1mb\x1b[!pc\x1b[ qd\x1b[?25le", "abcde"),
+        ("a\x1b]0;title\x07b\x1b]0;title\x1b\\c\x1bPdata\x1b\\d", "abcd"),
+        ("a\x1b]0;never ended", "a"),
+        ("a\x1b(0b\x1bcc\x1b7d\x1b", "abcd"),
+        ("50%\r100%\r", "100%"),
+    ],
+)
+def test_above_the_prompt_only_styles_are_obeyed(written: str, shown: str) -> None:
+    for cuts in ([written, "\n"], [*written, "\n"]):  # in one piece, and letter by letter
+        stream = io.StringIO()
+        with create_app_session(output=Vt100_Output(stream, lambda: Size(24, 80), enable_cpr=False)):
+            above = news.AbovePrompt(io.StringIO())
+            for piece in cuts:
+                above.write(piece)
+        assert stream.getvalue().removeprefix("\x1b[?7h") == shown + "\n"
