@@ -6,18 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
-import click
-
-from nanoshell import RUN
 from nanoshell_commands.details import best_evaluation, changes
-from nanoshell_commands.inputs import runs_dir_option
 from nanoshell_commands.layout import cell, figure, human_bytes, human_count, human_seconds
 from nanoshell_commands.progress import Event
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
 
-    from nanoshell import RunDirectory, Session
+    from nanoshell import RunDirectory
 
 _SECTIONS = ("model", "trainer", "corpus")
 _PLAN = ("source", "chat_template", "horizon", "stop_at", "softmax", "initial_checkpoint")
@@ -230,27 +226,14 @@ def _parameters(model: Any) -> int | None:
         return None
 
 
-@click.command("compare")
-@click.argument("names", nargs=-1, required=True, type=RUN, metavar="RUN RUN...")
-@runs_dir_option
-@click.pass_obj
-def compare(session: Session, names: tuple[str, ...]) -> Comparison:
-    """Show what differs between runs, and what came of it.
+def comparison(runs: Sequence[RunDirectory]) -> Comparison:
+    """Return how ``runs`` differ, and what came of each."""
+    from nanoshell import effective_events, rare_events
 
-    That is the keys of their configs that differ, their losses at the last step that all of them have
-    reached, validation, speed, time and sizes.
-    """
-    from nanoshell import UsageError, effective_events, rare_events, typed
-
-    found = list({run.path.resolve(): run for run in map(session.find_run, names)}.values())
-    if len(found) < 2:
-        raise UsageError(
-            "there is one run to compare", hint=f"name two, for example: {typed('runs compare latest RUN')}"
-        )
-    events = [effective_events(rare_events(run.events_path)) for run in found]
-    steps = [status.step for run in found if (status := run.status()).step]
-    common = min(steps) if len(steps) == len(found) else None
-    settings = [settings_of(run.record(), told) for run, told in zip(found, events, strict=True)]
+    events = [effective_events(rare_events(run.events_path)) for run in runs]
+    steps = [status.step for run in runs if (status := run.status()).step]
+    common = min(steps) if len(steps) == len(runs) else None
+    settings = [settings_of(run.record(), told) for run, told in zip(runs, events, strict=True)]
     return Comparison(
-        [result(run, told, common) for run, told in zip(found, events, strict=True)], differences(settings)
+        [result(run, told, common) for run, told in zip(runs, events, strict=True)], differences(settings)
     )

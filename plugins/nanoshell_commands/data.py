@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING
 import click
 
 from nanoshell import SOURCE
-from nanoshell_commands.datastats import DataStatistics, statistics_of
-from nanoshell_commands.documents import DocumentView, Splitter, first_documents
 from nanoshell_commands.inputs import chosen_tokenizer, tokenizer_option
 from nanoshell_commands.layout import Rows, human_bytes, pairs
 
@@ -18,6 +16,8 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from nanoshell import Session, SourceInfo
+    from nanoshell_commands.datastats import DataStatistics
+    from nanoshell_commands.documents import DocumentView
 
 EXAMPLES = (
     "data",
@@ -187,6 +187,7 @@ def stats(
     <|endoftext|>, and so does each turn of the assistant: a conversation of three replies counts as three.
     """
     from nanoshell import prepare_corpus
+    from nanoshell_commands.datastats import statistics_of
 
     chosen = chosen_tokenizer(session, tokenizer)
     opened = session.open_source(source)
@@ -212,6 +213,7 @@ def head(
     own colour. Of long documents it is the beginning, with --json up to 20,000 characters.
     """
     from nanoshell import RemoteSource
+    from nanoshell_commands.documents import DocumentView, Splitter, first_documents
 
     opened = session.open_source(source)
     if isinstance(opened, RemoteSource):

@@ -14,11 +14,11 @@ import click
 from nanoshell_commands.curve import draw
 from nanoshell_commands.inputs import attended, runs_dir_option
 from nanoshell_commands.layout import utf8
-from nanoshell_commands.lesson import Answer, answer, tasks
 from nanoshell_commands.watch import Watch, summary
 
 if TYPE_CHECKING:
     from nanoshell import RunDirectory, Screen, Session, TrainRequest
+    from nanoshell_commands.lesson import Answer
 
 EXAMPLES = ("demo", "demo --again")
 
@@ -77,6 +77,8 @@ class Demo:
         yield self.document()
 
     def document(self) -> DemoResult:
+        from nanoshell_commands.lesson import answer, tasks
+
         began = time.monotonic()
         run = None if self._again else finished_demo(self._session)
         trained = run is None
@@ -140,6 +142,8 @@ class Demo:
             screen.out.print(Text("\n".join(chart)))
 
     def _show_answers(self, run: RunDirectory, screen: Screen) -> list[Answer]:
+        from nanoshell_commands.lesson import answer, tasks
+
         session = self._session
         loaded = session.use_model(str(run.path))
         found = []

@@ -10,8 +10,6 @@ import click
 
 from nanoshell import RUN
 from nanoshell_commands.cleaning import prune, remove
-from nanoshell_commands.compare import compare
-from nanoshell_commands.details import RunDetails, whole_details
 from nanoshell_commands.inputs import runs_dir_option
 from nanoshell_commands.layout import Rows, figure, human_bytes, human_seconds
 from nanoshell_commands.runlog import LogView
@@ -21,6 +19,8 @@ from nanoshell_commands.watch import RunSummary, Watch, stop_run
 
 if TYPE_CHECKING:
     from nanoshell import RunDirectory, Screen, Session
+    from nanoshell_commands.compare import Comparison
+    from nanoshell_commands.details import RunDetails
 
 EXAMPLES = (
     "runs list",
@@ -128,6 +128,8 @@ def show_run(session: Session, run: str) -> RunDetails:
 
     Below stand the sections of plugins, such as the notes that were taken with `note`.
     """
+    from nanoshell_commands.details import whole_details
+
     return whole_details(session, session.find_run(run))
 
 
@@ -241,5 +243,26 @@ def detach(session: Session, run: str | None) -> str:
     return f"{found.name} trains on; follow it again with: {typed(f'runs attach {found.name}')}"
 
 
-for _member in (compare, remove, prune):
+@runs.command("compare")
+@click.argument("names", nargs=-1, required=True, type=RUN, metavar="RUN RUN...")
+@runs_dir_option
+@click.pass_obj
+def compare(session: Session, names: tuple[str, ...]) -> Comparison:
+    """Show what differs between runs, and what came of it.
+
+    That is the keys of their configs that differ, their losses at the last step that all of them have
+    reached, validation, speed, time and sizes.
+    """
+    from nanoshell import UsageError, typed
+    from nanoshell_commands.compare import comparison
+
+    found = list({run.path.resolve(): run for run in map(session.find_run, names)}.values())
+    if len(found) < 2:
+        raise UsageError(
+            "there is one run to compare", hint=f"name two, for example: {typed('runs compare latest RUN')}"
+        )
+    return comparison(found)
+
+
+for _member in (remove, prune):
     runs.add_command(_member)

@@ -11,7 +11,6 @@ import click
 
 from nanoshell import NameType
 from nanoshell_commands.asking import answered, ask
-from nanoshell_commands.details import RunBrief, RunDetails, details
 from nanoshell_commands.inputs import key_values, runs_dir_option
 from nanoshell_commands.layout import cell
 from nanoshell_commands.progress import Event
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from nanoshell import RunDirectory, Session
+    from nanoshell_commands.details import RunDetails
 
     Command = Callable[..., Any]
 
@@ -208,6 +208,7 @@ def run(ctx: click.Context) -> RunDetails | None:
 def show(session: Session, name: str | None = None, word: str | None = None) -> RunDetails:
     """Show how RUN stands, in short."""
     from nanoshell import typed
+    from nanoshell_commands.details import RunBrief, details
 
     found = details(_chosen_or_last(session, name, word), RunBrief)
     if found.state in ("finished", "stopped") and found.checkpoints:
