@@ -19,11 +19,10 @@ from nanoshell.repl.keys import key_bindings
 from nanoshell.repl.lexer import CommandLexer
 from nanoshell.repl.patient import PatientCompleter
 from nanoshell.repl.style import prompt_style
+from nanoshell.repl.welcome import PROMPT
 
 if TYPE_CHECKING:
     from nanoshell.session import Session
-
-PROMPT = "nanoshell> "
 
 _MODES = {
     InputMode.INSERT: "ins",

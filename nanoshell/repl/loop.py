@@ -14,13 +14,12 @@ from nanoshell.command.script import run_line
 from nanoshell.plugin.trouble import fresh_line
 from nanoshell.repl import news, toolbar, welcome
 from nanoshell.repl.several import separate
+from nanoshell.repl.welcome import PROMPT
 
 if TYPE_CHECKING:
     from nanoshell.session import Session
 
 HINT = "Ctrl-D or :quit leaves, :help lists the commands"
-
-PROMPT = "nanoshell> "
 
 MOST_FAILURES = 3
 """The shell ends where reading a line fails so often in a row: it would fail for ever."""
@@ -69,10 +68,10 @@ def _carry_out(session: Session, text: str, *, debug: bool) -> bool:
     """Carry out what was typed, and return whether to leave. Several commands run until one fails."""
     lines = [line.text for line in separate(text)]
     for number, line in enumerate(lines, 1):
+        if not line.strip() or (len(lines) > 1 and line.lstrip().startswith("#")):
+            continue
         if len(lines) > 1:
             say(line, "quiet", label=PROMPT)
-        if not line.strip():
-            continue
         outcome = run_line(session, line, TerminalScreen(prompt=True), debug=debug)
         if outcome.leave:
             return True

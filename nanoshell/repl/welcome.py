@@ -10,6 +10,8 @@ from nanoshell.last import last_state
 from nanoshell.session import Session
 from nanoshell.version import __version__
 
+PROMPT = "nanoshell> "
+
 FIRST_WORDS = f"""\
 nanoshell {__version__}: train a small language model, look inside it, and talk to it.
   :demo            trains one on built-in texts and shows what it learnt

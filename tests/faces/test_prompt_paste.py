@@ -54,7 +54,13 @@ def test_pasted_commands_run_in_turn_after_enter_until_one_fails(
     keyboard: Keyboard, session: Session, capsys: Any
 ) -> None:
     assert (
-        keyboard(session, PASTE.format(":hello a\n:hello b\n:boom\n:hello c\n:hello d\n"), "\r", CTRL_D) == 0
+        keyboard(
+            session,
+            PASTE.format(":hello a\n# a comment\n:hello b\n:boom\n:hello c\n:hello d\n"),
+            "\r",
+            CTRL_D,
+        )
+        == 0
     )
     captured = capsys.readouterr()
     assert captured.out == "hello a\nhello b\n"
@@ -63,6 +69,7 @@ def test_pasted_commands_run_in_turn_after_enter_until_one_fails(
     assert places == sorted(places)
     assert "2 further lines of the paste: not carried out" in told
     assert "nanoshell> :hello c" not in told
+    assert "comment" not in told
 
 
 def test_pasted_commands_are_not_run_before_enter(keyboard: Keyboard, session: Session, capsys: Any) -> None:
