@@ -163,7 +163,7 @@ def chosen_model(session: Session, reference: str | None) -> LoadedModel:
     By default it is the chosen one, else that of the last start, else the newest. Which it is, is said where
     another may have been meant.
     """
-    from nanoshell import UsageError, last_model, last_state
+    from nanoshell import UsageError, last_model, last_state, model_name
 
     if reference is not None and not reference.strip():
         raise UsageError(
@@ -177,7 +177,9 @@ def chosen_model(session: Session, reference: str | None) -> LoadedModel:
     gone = last_state().get("model") if session.history and last is None else None
     loaded = session.use_model(last or "latest")
     if gone is not None:
-        session.narrator.note(f"the model chosen last is gone: {gone}; this is {loaded.label}, the newest")
+        session.narrator.note(
+            f"the model chosen last is gone: {model_name(gone)}; this is {loaded.label}, the newest"
+        )
     elif last is not None and not _is_newest(session, loaded):
         session.narrator.note(f"the model chosen last: {loaded.label}; --model names another")
     return loaded

@@ -71,7 +71,11 @@ def test_a_raw_command_takes_the_words_as_one_text(program: Program) -> None:
             ["has no option '--tims'; did you mean '--times'?", "nanoshell help hello"],
         ),
         (("hello", "--times", "x"), 2, ["'x' is not a valid integer", "nanoshell help hello"]),
-        (("hello", "a", "b"), 2, ["unexpected extra argument (b)"]),
+        (
+            ("hello", "a", "b"),
+            2,
+            ["extra argument (b)", "usage: nanoshell hello [OPTIONS] [WHO]"],
+        ),
         (("leave-with",), 2, ["missing argument 'CODE'", "nanoshell help leave-with"]),
         (("fruit", "lst"), 2, ["unknown command 'lst' of fruit; did you mean 'list'?"]),
         (("--modle", "x"), 2, ["has no option '--modle'; did you mean '--model'?"]),

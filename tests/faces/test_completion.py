@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, get_args
 
@@ -16,6 +16,7 @@ from prompt_toolkit.completion import CompleteEvent, Completion
 from prompt_toolkit.document import Document
 
 from nanoshell.command import complete
+from nanoshell.command.script import prompt_group
 from nanoshell.model.config import ModelConfig
 from nanoshell.repl.completer import CommandCompleter
 from nanoshell.repl.patient import PatientCompleter
@@ -299,3 +300,53 @@ def test_special_tokens_are_offered_inside_a_text_that_may_hold_them(session: Se
 
 def test_a_question_mark_completes_commands(session: Session) -> None:
     assert "?train" in offered(session, "?tra")
+
+
+def leaves(command: click.Command, ctx: click.Context) -> Iterator[tuple[click.Context, click.Parameter]]:
+    """Yield every parameter of ``command`` and of what is below it, with the context that it has."""
+    for param in command.params:
+        yield ctx, param
+    if isinstance(command, click.Group):
+        for name in command.list_commands(ctx):
+            below = command.get_command(ctx, name)
+            assert below is not None
+            yield from leaves(below, click.Context(below, ctx, name, obj=ctx.obj))
+
+
+def test_nothing_that_is_offered_is_bare() -> None:
+    """Beside every command, option and value stands what it is."""
+    session = open_session(safe=True)
+    group = prompt_group(session)
+    root = click.Context(group, obj=session)
+    seen = 0
+    for name in group.list_commands(root):
+        command = group.get_command(root, name)
+        assert command is not None
+        assert command.get_short_help_str(), name
+        for ctx, param in leaves(command, click.Context(command, root, name, obj=session)):
+            where = f"{ctx.command_path} {param.name}"
+            hidden = isinstance(param, click.Option) and (param.hidden or param.help)
+            assert isinstance(param, click.Argument) or hidden, where
+            for item in param.shell_complete(ctx, ""):
+                assert item.type != "plain" or item.help, f"{where}: {item.value}"
+                seen += 1
+    for setting in session.settings:
+        for offer, told in offered(session, f":set {setting.name} ").items():
+            assert told, offer
+    for key in config_keys():
+        for offer, told in offered(session, f":train --set {key}=").items():
+            assert told, offer
+    for key in SETTABLE:
+        for offer, told in offered(session, f":run set {key}=").items():
+            assert told, offer
+    assert seen > 300
+
+
+def test_each_choice_has_its_line(session: Session) -> None:
+    themes = offered(session, ":set theme ")
+    assert themes[":set theme dark"] == "brighter, for a dark background"
+    assert themes[":set theme terminal"].endswith("; as it is")
+    assert offered(session, ":train --dtype b")[":train --dtype bf16"] == "short for bfloat16"
+    assert offered(session, ":completion install f") == {":completion install fish": "finds it by itself"}
+    told = offered(session, ":train --set trainer.max_s")
+    assert told[":train --set trainer.max_steps="] == "the schedule's horizon in optimizer steps; default 0"

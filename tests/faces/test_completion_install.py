@@ -157,3 +157,23 @@ def test_a_tab_loads_nothing_that_is_heavy() -> None:
         )
         assert done.stdout.startswith("plain,"), words
         assert done.stderr == "[]\n", words
+
+
+@pytest.mark.parametrize("linked", [False, True])
+def test_a_start_file_keeps_its_bytes_its_permissions_and_its_place(
+    program: Program, home: Path, linked: bool
+) -> None:
+    """Ends of lines of Windows, bytes that are no text, a file for its owner alone, a link to it."""
+    start = home / ".zshrc"
+    file = home / "dotfiles" / "zshrc" if linked else start
+    file.parent.mkdir(exist_ok=True)
+    before = b"alias n=nanoshell\r\n# caf\xe9\r\n"
+    file.write_bytes(before)
+    file.chmod(0o640)
+    if linked:
+        start.symlink_to(file)
+    assert program("completion", "install", "zsh", "--rc").code == 0
+    assert file.read_bytes().startswith(before + b"# >>> nanoshell")
+    assert (start.is_symlink(), file.stat().st_mode & 0o777) == (linked, 0o640)
+    assert program("completion", "uninstall", "zsh").code == 0
+    assert (file.read_bytes(), start.is_symlink()) == (before, linked)

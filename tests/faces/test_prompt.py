@@ -15,6 +15,8 @@ from typing import Any, cast
 import pytest
 
 from nanoshell import paths
+from nanoshell.command.render import TerminalScreen
+from nanoshell.command.script import run_line
 from nanoshell.runs.directory import RunDirectory, create_run
 from nanoshell.runs.events import EventLog
 from nanoshell.runs.process import hold_lock, write_process
@@ -134,6 +136,8 @@ class FakeReply:
 
     def __iter__(self) -> Iterator[Any]:
         return iter(self.tokens)
+
+    def close(self) -> None: ...
 
 
 def answer_with(session: Session, reply: FakeReply) -> None:
@@ -257,3 +261,19 @@ def test_what_is_chosen_by_a_relative_path_is_found_from_another_folder(
     again = open_session(plugins_dir=plugins_dir)
     keyboard(again, CTRL_D)
     assert (again.model_name, again.data) == (str(training.run.path), str(tmp_path / "text.txt"))
+
+
+def test_special_tokens_are_set_apart_where_there_are_colours(
+    session: Session, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a reply and in a sample; the texts around them have no style."""
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    reply = FakeReply(FakeGeneration(["Par", "<|endoftext|>", "is"]))
+    reply.special_ids = frozenset({1})
+    answer_with(session, reply)
+    run_line(session, "capital?", TerminalScreen(prompt=True))
+    assert "Par\x1b[2;35m<|endoftext|>\x1b[0mis" in capsys.readouterr().out.replace(
+        "\x1b[0m\x1b[0m", "\x1b[0m"
+    )

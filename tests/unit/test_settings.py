@@ -106,3 +106,41 @@ def test_the_same_dtypes_may_be_asked_for_everywhere() -> None:
         assert dtype == "auto" or backend.supports_dtype(dtype)
         assert Settings(None).set("dtype", name) == dtype
     assert set(DTYPE_CHOICES) < set(choices(train))
+
+
+def test_a_settings_file_that_is_a_link_stays_one(tmp_path: Path) -> None:
+    path, real = tmp_path / "settings.toml", tmp_path / "dotfiles" / "nanoshell.toml"
+    real.parent.mkdir()
+    real.write_text("max_tokens = 3\n")
+    path.symlink_to(real)
+    Settings(path).set("max_tokens", "4")
+    assert (path.is_symlink(), real.read_text()) == (True, "max_tokens = 4\n")
+
+
+def test_a_misspelt_name_is_told_and_one_of_an_absent_plugin_is_not(tmp_path: Path) -> None:
+    path = tmp_path / "settings.toml"
+    path.write_text("# mine\nmax_tokns = 3\ncolour_of_plugin = 1\nmax_memory = 3\n")
+    settings = Settings(path, forgiving=True)
+    (told,) = settings.complaints()
+    assert told.startswith(f"{path}:2: no setting is called 'max_tokns'; did you mean 'max_tokens'?")
+    settings.define(Setting("max_tokns", 1, number("max_tokns"), "of a plugin"))
+    assert settings.complaints() == []
+
+
+def test_what_is_set_twice_is_told_with_both_lines(tmp_path: Path) -> None:
+    path = tmp_path / "settings.toml"
+    path.write_text("max_tokens = 3\n# again\nmax_tokens = -4\n")
+    with pytest.raises(ConfigError, match=r"settings\.toml:3: max_tokens is set twice, in line 1 already"):
+        Settings(path)
+
+
+def test_a_broken_file_is_told_once(tmp_path: Path) -> None:
+    path = tmp_path / "settings.toml"
+    path.write_text("max_tokens = \n")
+    settings = Settings(path, forgiving=True)
+    (told,) = settings.complaints()
+    with pytest.raises(ConfigError) as caught:
+        settings.set("max_tokens", "4")
+    assert "settings.toml:1" in told
+    assert caught.value.message == "nothing can be kept: the file of the settings is broken"
+    assert path.read_text() == "max_tokens = \n"

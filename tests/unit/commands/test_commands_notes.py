@@ -207,3 +207,16 @@ def test_a_broken_section_is_told_and_ends_nothing(
     assert said.code == 0
     assert json.loads(said.out)["sections"] == {"unshowable": None, "fine": {"name": run.name}}
     assert "ValueError: no JSON" in said.err
+
+
+@pytest.mark.parametrize("word", ["list", "show", "delete"])
+def test_a_word_that_looks_for_the_notes_is_not_noted(
+    nanoshell: Program, fake_run: Callable[..., FakeRun], word: str
+) -> None:
+    fake_run()
+    said = nanoshell("note", word)
+    assert (said.code, "nanoshell notes shows them" in said.err) == (2, True)
+    assert nanoshell("notes", "--json").json == []
+    assert nanoshell("note", "--run", "tiny-1", word).code == 0
+    assert "nanoshell notes tiny-1 --delete 2" in nanoshell("note", f"{word} of things").err
+    assert [note["text"] for note in nanoshell("notes", "--json").json] == [word, f"{word} of things"]
