@@ -241,6 +241,7 @@ def test_a_doctor_finds_each_disease(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("nanoshell_commands.environment._TORCH", "print('not today')")
+    monkeypatch.delitem(sys.modules, "nanoshell_plugins_dir_loud", raising=False)  # another test's
     say("set", "disabled_plugins", "off,nothing")
     install("nanoshell-well", "1.5", {"well": "well_plugin"}, hello("well"))
     install("nanoshell-bad", "1", {"bad": "bad_plugin"}, "import no_such_library")
