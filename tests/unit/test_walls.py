@@ -148,4 +148,4 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
 def test_importing_nanoshell_loads_nothing_of_it() -> None:
     program = "import sys, nanoshell; print(sorted(n for n in sys.modules if n.startswith('nanoshell')))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "['nanoshell', 'nanoshell.version']"
+    assert done.stdout.strip() == "['nanoshell', 'nanoshell._names', 'nanoshell.version']"
