@@ -56,7 +56,7 @@ def entry_points(group: str) -> list[EntryPoint]:
 
 
 def _all_are_folders() -> bool:
-    """Return whether all distributions lie beside their packages: no archive, egg, or finder of another kind."""
+    """Return whether distributions lie beside their packages alone: no archive, egg or other finder."""
     finders = [finder for finder in sys.meta_path if hasattr(finder, "find_distributions")]
     archives = any(entry.endswith(".egg") or Path(entry).is_file() for entry in sys.path if entry)
     return not archives and all(getattr(finder, "__name__", "") == "PathFinder" for finder in finders)
