@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from nanoshell.testing.loading import plugins_with as plugins_with
     from nanoshell.testing.model import train_model as train_model
     from nanoshell.testing.optimizers import check_optimizer as check_optimizer
-    from nanoshell.testing.run import write_run as write_run
+    from nanoshell.testing.run import FakeRun as FakeRun, write_run as write_run
     from nanoshell.testing.samplers import check_sampler as check_sampler
     from nanoshell.testing.sections import check_panel as check_panel, check_run_section as check_run_section
     from nanoshell.testing.shell import Said as Said, Shell as Shell, open_shell as open_shell
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from nanoshell.testing.tokenizers import check_tokenizer as check_tokenizer
 
 _HOME = {
+    "FakeRun": "nanoshell.testing.run",
     "Said": "nanoshell.testing.shell",
     "Shell": "nanoshell.testing.shell",
     "TinyDataset": "nanoshell.testing.dataset",

@@ -5,6 +5,7 @@ So it imports next to nothing, and does nothing to tests that do not ask for one
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from nanoshell.plugin.manager import Plugins
     from nanoshell.runs.directory import RunDirectory
     from nanoshell.testing.dataset import TinyDataset
+    from nanoshell.testing.run import FakeRun
     from nanoshell.testing.shell import Shell
 
 FOREIGN = (
@@ -81,6 +83,17 @@ def nanoshell_run(tmp_path: Path) -> RunDirectory:
     from nanoshell.testing.run import write_run
 
     return write_run(tmp_path / "runs")
+
+
+@pytest.fixture
+def nanoshell_fake_run(tmp_path: Path) -> Iterator[Callable[..., FakeRun]]:
+    """A function that begins a run which the test writes live: ``fake = nanoshell_fake_run()``, and then
+    ``fake.step(10)``, ``fake.eval()``, ``fake.crash()``. It takes a name and what else `FakeRun` takes, and
+    lies in ``runs`` too."""
+    from nanoshell.testing.run import FakeRun
+
+    with contextlib.ExitStack() as made:
+        yield lambda name="fake", **options: made.enter_context(FakeRun(tmp_path / "runs", name, **options))
 
 
 @pytest.fixture

@@ -341,6 +341,7 @@ def test_the_examples_of_the_kit_work(
     nanoshell_session: Any,
     nanoshell_model: Path,
     nanoshell_run: RunDirectory,
+    nanoshell_fake_run: Any,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     (shout,) = re.findall(r"^```python my-plugins/shout.py\n(.*?)^```", GUIDE, re.MULTILINE | re.DOTALL)
@@ -357,5 +358,6 @@ def test_the_examples_of_the_kit_work(
                 "nanoshell_session": nanoshell_session,
                 "nanoshell_model": nanoshell_model,
                 "nanoshell_run": nanoshell_run,
+                "nanoshell_fake_run": nanoshell_fake_run,
             }
             test(**{name: given[name] for name in inspect.signature(test).parameters})
