@@ -28,3 +28,15 @@ OPTIONS = ["--set", "--seed", "--max-steps", "--batch-size", "--resume", "--lear
 )
 def test_the_nearest_name(typed: str, choices: list[str], meant: str | None) -> None:
     assert nearest(typed, choices) == meant
+
+
+def test_figures_from_a_thousand_on_have_a_separator() -> None:
+    from nanoshell_commands.layout import figure, steady
+
+    assert [figure(6321.4), figure(999.94), figure(6321.4, 3), figure(94651.2)] == [
+        "6,321",
+        "999.9",
+        "6,321",
+        "94,651",
+    ]
+    assert [steady(6321.4), steady(2.5), steady(1e12)] == ["6,321", "2.500", "1.000e+12"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -75,3 +76,15 @@ def test_a_reply_that_has_ended_is_kept_once(session: Session, monkeypatch: pyte
     assert [message.content for message in session.conversation.messages] == ["Hello", whole]
     assert not session.conversation.messages[-1].interrupted
     assert told == ["message_finished"]
+
+
+def test_special_tokens_of_a_sample_are_set_apart(
+    session: Session, prompt: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    special = min(set(session.tokenizer.special_tokens) - {"<|endoftext|>", "<|user|>", "<|assistant|>"})
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    code, out, err = prompt(f":sample Hello --special --logit-bias '{special}=100' --max-tokens 2")
+    assert code == 0, err
+    assert f"\x1b[2;35m{special}" in out
