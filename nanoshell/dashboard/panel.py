@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast
 from textual.widget import Widget
 
 from nanoshell.dashboard.actions import Action as Action
+from nanoshell.dashboard.keys import bindings, find
 
 if TYPE_CHECKING:
+    from textual.dom import DOMNode
+
     from nanoshell.dashboard.course import Sight, Snapshot
     from nanoshell.session import Session
 
@@ -51,24 +54,35 @@ class Desk(Protocol):
     def tell(self, text: str, *, severity: str = "information") -> None:
         """Say ``text`` for some seconds (``severity``: information, warning, error)."""
 
+    def ask_first(self, owner: DOMNode, action: Action) -> None:
+        """Ask the question of ``action``, and let ``owner`` do it where the answer is yes."""
+
 
 class Panel(Widget):
     """A part of the dashboard: a Textual widget that shows what `update` hands it.
 
     ``panel_id`` is a word, ``title`` what stands above it, ``about`` what F1 explains, ``actions`` what can
-    be done in it (`action_ID` methods). Its styles are in ``DEFAULT_CSS``.
+    be done in it (`action_ID` methods); they become its bindings. Its styles are in ``DEFAULT_CSS``.
+    ``place`` is the view in which it stands: charts, samples, runs, run, log, chat; where it is empty, it has
+    a view of its own.
     """
 
     panel_id: ClassVar[str] = ""
     title: ClassVar[str] = ""
+    place: ClassVar[str] = ""
     about: ClassVar[str] = ""
     actions: ClassVar[tuple[Action, ...]] = ()
     can_focus = True
 
+    def __init_subclass__(cls, *args: Any, **kwargs: Any) -> None:
+        own: tuple[Action, ...] = cls.__dict__.get("actions", ())
+        cls.BINDINGS = [*cls.__dict__.get("BINDINGS", ()), *bindings(own, cls.panel_id)]
+        super().__init_subclass__(*args, **kwargs)
+
     @property
     def desk(self) -> Desk:
         """What the dashboard does for this panel."""
-        return cast(Desk, self.app)
+        return cast("Desk", self.app)
 
     def update(self, snapshot: Snapshot) -> None:
         """Show ``snapshot``.
@@ -78,3 +92,15 @@ class Panel(Widget):
 
     def look(self, sight: Sight) -> None:
         """Look at the runs so. Called when the view that the charts share has changed."""
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Return whether ``action`` can be done: nothing that writes where the dashboard only reads."""
+        name = str(parameters[0]) if action == "ask_first" and parameters else action
+        found = find(self.actions, name)
+        return not (found and found.writes and self.desk.read_only)
+
+    def action_ask_first(self, name: str) -> None:
+        """Do the action ``name`` once its question has been answered with yes."""
+        found = find(self.actions, name)
+        if found is not None:
+            self.desk.ask_first(self, found)

@@ -1,0 +1,105 @@
+"""The line at the top: how the run in focus stands, and below it the alert that concerns it, if any."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from rich.text import Text
+from textual.widgets import Static
+
+if TYPE_CHECKING:
+    from nanoshell.dashboard.course import Course, Snapshot
+
+STATE_STYLES = {
+    "running": "green",
+    "starting": "green",
+    "paused": "yellow",
+    "stopping": "yellow",
+    "finished": "cyan",
+    "stopped": "cyan",
+    "failed": "bold red",
+    "crashed": "bold red",
+    "silent": "bold red",
+}
+
+
+class Headline(Static):
+    """Name, state, step, loss, validation loss, speed and the time that is left, of the run in focus."""
+
+    def tell(self, snapshot: Snapshot, empty: str) -> None:
+        """Show the run in focus of ``snapshot``; ``empty`` where there is none."""
+        course = snapshot.focused
+        self.update(Text(empty, style="dim") if course is None else headline(course, len(snapshot.courses)))
+
+
+class AlertLine(Static):
+    """The newest alert of the run in focus that is not over; without one the line is not there."""
+
+    def tell(self, snapshot: Snapshot) -> None:
+        """Show the alert of ``snapshot``."""
+        text = standing_alert(snapshot.focused) if snapshot.focused else ""
+        self.display = bool(text)
+        if text:
+            self.update(Text(f"! {text}", style="bold red", no_wrap=True, overflow="ellipsis"))
+
+
+def headline(course: Course, shown: int = 1) -> Text:
+    """Return the line about ``course``, the most important first; ``shown`` runs are looked at."""
+    status = course.status
+    line = Text(no_wrap=True, overflow="ellipsis")
+    line.append(course.run.name, "bold")
+    if shown > 1:
+        line.append(f" (+{shown - 1})", "dim")
+    line.append("  ")
+    line.append(status.state, STATE_STYLES.get(status.state, ""))
+    if status.step is not None:
+        total = f"/{status.total_steps:,}" if status.total_steps else ""
+        line.append(f"  {status.step:,}{total}")
+    for name, value in (("loss", status.loss), ("val", status.val_loss)):
+        if value is not None:
+            line.append(f"  {name} ", "dim")
+            line.append(f"{value:.4f}" if math.isfinite(value) else str(value))
+    if status.tokens_per_second:
+        line.append(f"  {short(status.tokens_per_second)} tok/s")
+    if status.eta_seconds is not None:
+        line.append("  left ", "dim")
+        line.append(duration(status.eta_seconds))
+    if reason := course.problem or (status.reason if status.state not in ("running", "finished") else ""):
+        line.append(f"  {' '.join(reason.split())}", "yellow")
+    elif not course.complete:
+        line.append("  reading the log …", "dim")
+    return line
+
+
+def standing_alert(course: Course) -> str:
+    """Return the words of the newest alert of ``course`` that is not over; '' where there is none."""
+    over: set[str] = set()
+    for alert in reversed(course.alerts):
+        kind = str(alert.get("kind") or "alert")
+        if alert.get("cleared"):
+            over.add(kind)
+        elif kind not in over:
+            words = " ".join(str(alert.get("message") or "").split())
+            return f"{kind}: {words}" if words else kind
+    return ""
+
+
+def short(number: float) -> str:
+    """Return ``number`` in three digits or so: 950, 12.3k, 4.5M."""
+    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if number >= size:
+            return f"{number / size:.3g}{unit}"
+    return f"{number:.3g}"
+
+
+def duration(seconds: float) -> str:
+    """Return ``seconds`` as 45s, 3m20s, 2h05m or 3d4h."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole}s"
+    if whole < 3600:
+        return f"{whole // 60}m{whole % 60:02d}s"
+    if whole < 86400:
+        return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
+    return f"{whole // 86400}d{whole % 86400 // 3600}h"

@@ -1,0 +1,146 @@
+"""What may be asked of the run in focus, and the questions before it is."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import TYPE_CHECKING, Any
+
+from nanoshell.errors import NanoshellError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from nanoshell.runs.directory import RunDirectory
+
+LOWER, RAISE = 0.8, 1.25
+"""What the keys multiply the peak of the learning rate by; one takes back the other."""
+
+
+def peak_learning_rate(run: RunDirectory) -> float | None:
+    """Return the peak of the schedule of ``run`` as it is now; None where neither file tells.
+
+    What was set while it trained is in the newest checkpoint, which is written before the answer.
+    """
+    found: object = None
+    try:
+        found = run.record().get("trainer", {}).get("learning_rate")
+        if (latest := run.latest_checkpoint()) is not None:
+            kept = json.loads((latest / "trainer.json").read_text("utf-8"))
+            found = (kept.get("changes") or {}).get("learning_rate", found)
+    except (NanoshellError, OSError, ValueError, AttributeError):
+        pass
+    good = isinstance(found, (int, float)) and not isinstance(found, bool) and math.isfinite(found)
+    return float(found) if good else None  # type: ignore[arg-type]
+
+
+def rounded(rate: float) -> float:
+    """Return ``rate`` with three digits that count, as people write it."""
+    return float(f"{rate:.3g}")
+
+
+def wrong_rate(text: str) -> str:
+    """Return what is wrong with ``text`` as a learning rate, '' for nothing."""
+    try:
+        rate = float(text)
+    except ValueError:
+        return f"'{text}' is no number; write 3e-4 or 0.0003"
+    return "" if math.isfinite(rate) and rate > 0 else "the learning rate must be above 0"
+
+
+def wrong_length(text: str) -> str:
+    """Return what is wrong with ``text`` as a number of further steps or epochs, '' for nothing."""
+    return "" if further(text) else f"'{text}' is neither steps (500) nor epochs (0.5e, 2e)"
+
+
+def further(text: str) -> dict[str, float]:
+    """Return ``steps`` or ``epochs`` as the request `extend` takes them; {} where ``text`` is neither."""
+    word = text.strip().lower()
+    epochs = word.removesuffix("epochs").removesuffix("epoch").removesuffix("e").strip()
+    try:
+        if epochs != word:
+            return {"epochs": float(epochs)} if 0 < float(epochs) < math.inf else {}
+        steps = int(word.replace(",", "").replace("_", ""))
+    except ValueError:
+        return {}
+    return {"steps": steps} if steps > 0 else {}
+
+
+class Steering:
+    """The actions of the app that ask something of the run in focus."""
+
+    if TYPE_CHECKING:
+
+        def ask_run(self, action: str, **arguments: Any) -> None: ...
+        def focused_run(self) -> RunDirectory | None: ...
+        def tell(self, text: str, *, severity: str = "information") -> None: ...
+        def ask_line(
+            self, question: str, text: str, check: Callable[[str], str], then: Callable[[str], None]
+        ) -> None: ...
+
+    def action_pause(self) -> None:
+        """Let the run rest after its step."""
+        self.ask_run("pause")
+
+    def action_resume(self) -> None:
+        """Let the run go on."""
+        self.ask_run("resume")
+
+    def action_stop(self) -> None:
+        """Let the run save and end."""
+        self.ask_run("stop")
+
+    def action_checkpoint(self) -> None:
+        """Let the run write a checkpoint."""
+        self.ask_run("checkpoint")
+
+    def action_evaluate(self) -> None:
+        """Let the run measure its exact loss."""
+        self.ask_run("evaluate")
+
+    def action_sample(self) -> None:
+        """Let the run continue the prompts of its config."""
+        self.ask_run("sample")
+
+    def action_learning_rate_down(self) -> None:
+        """Lower the learning rate by a fifth."""
+        self._scale_rate(LOWER)
+
+    def action_learning_rate_up(self) -> None:
+        """Raise the learning rate by a quarter."""
+        self._scale_rate(RAISE)
+
+    def _scale_rate(self, factor: float) -> None:
+        run = self.focused_run()
+        if run is None:
+            return
+        peak = peak_learning_rate(run)
+        if peak is None:
+            self.tell(f"the learning rate of {run.name} is not known; set it with L", severity="warning")
+        else:
+            self.ask_run("set", values={"learning_rate": rounded(peak * factor)})
+
+    def action_learning_rate(self) -> None:
+        """Ask for the peak of the learning rate, and set it."""
+        run = self.focused_run()
+        if run is None:
+            return
+        peak = peak_learning_rate(run)
+        question = f"Peak of the learning rate of {run.name}"
+
+        def answered(text: str) -> None:
+            self.ask_run("set", values={"learning_rate": float(text)})
+
+        self.ask_line(question, f"{peak:g}" if peak else "", wrong_rate, answered)
+
+    def action_extend(self) -> None:
+        """Ask how much longer the run is to train, and extend it."""
+        run = self.focused_run()
+        if run is None:
+            return
+
+        def answered(text: str) -> None:
+            self.ask_run("extend", **further(text))
+
+        question = f"Train {run.name} longer by how many steps, or epochs (0.5e)?"
+        self.ask_line(question, "", wrong_length, answered)
