@@ -59,6 +59,7 @@ if TYPE_CHECKING:
         json_option as json_option,
         stay_at_prompt as stay_at_prompt,
     )
+    from nanoshell.command.shells import completion_script as completion_script
     from nanoshell.command.spec import CommandSheet as CommandSheet, describe as describe
     from nanoshell.command.tables import new_table as new_table
     from nanoshell.command.turn import (

@@ -140,6 +140,7 @@ HOME = {
     "choose_optimizer": "nanoshell.training.automatic",
     "cl100k_base": "nanoshell.tokenizer.bpe",
     "comparable_evaluations": "nanoshell.runs.events",
+    "completion_script": "nanoshell.command.shells",
     "config_dir": "nanoshell.paths",
     "config_keys": "nanoshell.training.keys",
     "corpus_statistics": "nanoshell.data.statistics",

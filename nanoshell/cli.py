@@ -154,6 +154,9 @@ def _carry_out(program: Program, args: list[str], *, debug: bool) -> int:
     try:
         screen = TerminalScreen()
         if _completes_for_a_shell():
+            from nanoshell.command.shells import answer_with_ours
+
+            answer_with_ours()
             program.main(args, "nanoshell")  # answers bash, zsh or fish and exits
         outcome = perform(program, "nanoshell", args, screen, debug=debug)
         if outcome.stay and program.opened is not None and _attended():

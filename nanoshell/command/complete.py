@@ -27,6 +27,7 @@ Offer = tuple[str, str]
 """A name and one line about it."""
 
 _YAML = (".yaml", ".yml")
+_DATA = (".bin", ".txt", ".md", ".jsonl")
 
 MOST_RUNS = 40
 """Newest runs that are offered: the status of each is read from its files."""
@@ -182,10 +183,16 @@ def _config_keys(_session: Session, incomplete: str) -> Iterator[Offer]:
     yield from ((f"{key}={value}", summary) for value, summary in value_summaries(name).items())
 
 
-def _sources(session: Session, _incomplete: str) -> Iterator[Offer]:
-    """Yield the names of sources; one that is nothing alone has the colon after which it goes on."""
+def _sources(session: Session, incomplete: str) -> Iterator[Offer]:
+    """Yield the names of sources; one that is nothing alone has the colon after which it goes on.
+
+    Once the colon is there, the parts that the source has said it has are offered.
+    """
+    name, colon, _ = incomplete.partition(":")
     for entry in session.plugins.sources:
-        if entry.name != "file":
+        if colon and entry.name == name:
+            yield from ((f"{name}:{part}", told) for part, told in entry.options.get("parts", {}).items())
+        elif entry.name != "file":
             more = entry.options.get("spelling", "").startswith(f"{entry.name}:")
             yield f"{entry.name}:" if more else entry.name, entry.summary
 
@@ -245,7 +252,7 @@ CONFIG_KEY = NameType("key=value", _config_keys)
 PRESET = NameType("preset", _presets, files="file", endings=_YAML)
 RUN = NameType("run", _runs)
 MODEL = NameType("model", _models, files="dir")
-SOURCE = NameType("source", _sources, files="file")
+SOURCE = NameType("source", _sources, files="file", endings=_DATA)
 DEVICE = NameType("device", _devices)
 SETTING = NameType("setting", _settings)
 TOKENIZER = NameType("tokenizer", _tokenizers, files="file")

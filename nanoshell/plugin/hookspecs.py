@@ -14,7 +14,7 @@ plugin module must not import torch, numpy or anything else that is slow at its 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import pluggy
@@ -60,11 +60,18 @@ class RegisterCommand(Protocol):
 
 class RegisterSource(Protocol):
     def __call__(
-        self, name: str, factory: Callable[[str], DataSource], *, summary: str = "", spelling: str = ""
+        self,
+        name: str,
+        factory: Callable[[str], DataSource],
+        *,
+        summary: str = "",
+        spelling: str = "",
+        parts: Mapping[str, str] = ...,
     ) -> None:
         """Register a data source: ``factory(rest)`` opens ``NAME:REST`` (``rest`` may be empty).
 
         ``spelling`` says in lists how a user writes it, where that is not its name alone: ``url:https://…``.
+        ``parts`` are what ``REST`` is most often, with a line about each: completion offers them.
         """
 
 

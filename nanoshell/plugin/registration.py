@@ -163,9 +163,19 @@ def source_register(add: Add) -> RegisterSource:
     """Return the ``register`` of data sources."""
 
     def register(
-        name: str, factory: Callable[[str], DataSource], *, summary: str = "", spelling: str = ""
+        name: str,
+        factory: Callable[[str], DataSource],
+        *,
+        summary: str = "",
+        spelling: str = "",
+        parts: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
-        add(name, factory, summary, spelling=str(spelling) or name)
+        if not isinstance(parts, Mapping):
+            raise PluginError(
+                f"data source '{name}': 'parts' takes names with a line about each, not {parts!r}"
+            )
+        told = {str(part): str(about) for part, about in parts.items()}
+        add(name, factory, summary, spelling=str(spelling) or name, parts=told)
 
     return register
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
 
 import click
 from click.shell_completion import CompletionItem, ShellComplete
@@ -14,6 +13,7 @@ from prompt_toolkit.document import Document
 from prompt_toolkit.formatted_text import StyleAndTextTuples
 
 from nanoshell.command import words
+from nanoshell.command.folder import look_up
 from nanoshell.command.group import find_entry
 from nanoshell.command.script import prompt_group
 from nanoshell.repl.ranking import Match, ranked
@@ -145,22 +145,9 @@ def _paths(word: str, *, only_folders: bool, endings: Sequence[str]) -> Iterator
 
     Files have one of ``endings``, where there are any; hidden ones are offered when a dot is typed.
     """
-    folder, slash, start = word.rpartition("/")
-    parent = Path((folder or "/") if slash else ".").expanduser()
-    try:
-        with os.scandir(parent) as entries:
-            named = {
-                entry.name: entry
-                for entry in sorted(entries, key=lambda entry: entry.name)
-                if start.startswith(".") or not entry.name.startswith(".")
-            }
-    except OSError:
-        return
-    for name, fits in ranked(start, named)[:MOST_PATHS]:
-        if named[name].is_dir():
-            yield f"{folder}{slash}{name}/", "folder", fits
-        elif not only_folders and (not endings or name.endswith(tuple(endings))):
-            yield f"{folder}{slash}{name}", _size(named[name]), fits
+    folder, named = look_up(word, only_folders=only_folders, endings=endings)
+    for name, fits in ranked(word.rpartition("/")[2], named)[:MOST_PATHS]:
+        yield f"{folder}{name}", "folder" if name.endswith("/") else _size(named[name]), fits
 
 
 def _size(entry: os.DirEntry[str]) -> str:

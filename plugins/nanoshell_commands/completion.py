@@ -96,7 +96,9 @@ def install(shell: str, rc: bool) -> Installed:
     bash-completion for it: there a line in ~/.zshrc or ~/.bashrc is needed, which is written with your
     consent alone.
     """
-    changed = [file for file in [_file(shell)] if _write(file, _script(shell))]
+    from nanoshell import completion_script
+
+    changed = [file for file in [_file(shell)] if _write(file, completion_script(shell))]
     line, start = _start_line(shell), _start_file(shell)
     if line is None or start is None:
         return Installed(
@@ -117,7 +119,9 @@ def install(shell: str, rc: bool) -> Installed:
 @_shell_argument
 def show(shell: str) -> str:
     """Print the completion script, to be put anywhere."""
-    return _script(shell)
+    from nanoshell import completion_script
+
+    return completion_script(shell)
 
 
 @completion.command("uninstall")
@@ -133,20 +137,6 @@ def uninstall(shell: str) -> Installed:
         _write(start, _without_block(text))
         removed.append(str(start))
     return Installed(shell, "removed", removed, "")
-
-
-def _script(shell: str) -> str:
-    from click.shell_completion import get_completion_class
-
-    made = get_completion_class(shell)
-    assert made is not None
-    # Not source(): that starts a bash to look at its version, and the script may be for another machine.
-    variable = f"_{PROGRAM.upper()}_COMPLETE"
-    return made(click.Group(PROGRAM), {}, PROGRAM, variable).source_template % {
-        "complete_func": f"_{PROGRAM}_completion",
-        "complete_var": variable,
-        "prog_name": PROGRAM,
-    }
 
 
 def _file(shell: str) -> Path:

@@ -48,6 +48,12 @@ def register_sources(register: RegisterSource) -> None:
         open_embedded,
         summary="built in; PART is completions, qa or chat",
         spelling="nano-start[:PART]",
+        parts={
+            "completions": "texts to continue",
+            "qa": "questions with their answers",
+            "chat": "conversations of several turns",
+            "combined": "all three, as without a part",
+        },
     )
     register("file", open_path, summary="a .bin, .txt, .md, .jsonl file, a folder, a glob", spelling="PATH")
     register(

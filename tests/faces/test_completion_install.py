@@ -13,6 +13,7 @@ from typing import Any
 import pexpect
 import pytest
 
+from nanoshell.runs.directory import create_run
 from tests.faces.conftest import environment
 
 Program = Callable[..., Any]
@@ -111,6 +112,52 @@ def test_bash_completes_what_was_installed(program: Program, spawn: Any, home: P
     shell.expect_exact("train ")
     shell.send("\x15nanoshell train --max-st\t")
     shell.expect_exact("--max-steps ")
+
+
+BASH_TABS = {
+    "train --config nano-l": "train --config nano-llama ",
+    "runs show demo": "runs show demo-1 ",
+    "model load demo-1@2": "model load demo-1@20",
+    "model load weig": "model load weights/",
+    "--model=demo-1@200": "--model=demo-1@200 ",
+    "data use nano-start:q": "data use nano-start:qa ",
+    "data use no": "data use notes\\ of\\ mine.txt ",
+    "data use 'no": "data use 'notes of mine.txt' ",
+    "chat switch sk": "chat switch sky\\ talk ",
+    "chat switch sky\\ t": "chat switch sky\\ talk ",
+    'chat switch "sk': 'chat switch "sky talk" ',
+    "sample --sampler top_k": "sample --sampler top_k=",
+}
+"""What is typed, and what stands there after Tab."""
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash")
+def test_bash_puts_whole_names_into_the_line(
+    program: Program, spawn: Any, home: Path, tmp_path: Path
+) -> None:
+    """Names beside files, with spaces, in quotes, and with the letters at which bash breaks a word."""
+    work = tmp_path / "work"
+    run = create_run(work / "runs", "demo", {})
+    for step in (20, 200):
+        folder = run.checkpoints_dir / f"step-{step:06}"
+        folder.mkdir(parents=True)
+        for name in ("config.json", "model.safetensors"):
+            (folder / name).write_text("{}")
+    (work / "weights").mkdir()
+    for name in ("notes of mine.txt", "nobody.sh"):
+        (work / name).touch()
+    program("chat", "new", "sky talk")
+    program("completion", "install", "bash")
+    shell = spawn("bash", "--norc", "--noprofile", "-i")
+    shell.expect_exact("ready> ")
+    show_line = r"""bind -x '"\C-o": printf "<%s>\n" "$READLINE_LINE"'"""
+    shell.sendline(f"cd '{work}'; . '{home / FILES['bash']}'; {show_line}; PS1='next> '")
+    shell.expect_exact("next> ")
+    for typed, becomes in BASH_TABS.items():
+        shell.send(f"nanoshell {typed}\t\x0f")
+        shell.expect(r"<(nanoshell [^>]*)>\r\n")
+        assert shell.match[1] == f"nanoshell {becomes}", typed
+        shell.send("\x15")
 
 
 @pytest.mark.skipif(shutil.which("zsh") is None, reason="there is no zsh")
