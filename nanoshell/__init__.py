@@ -73,6 +73,13 @@ if TYPE_CHECKING:
         tell_slow as tell_slow,
     )
     from nanoshell.command.words import is_open_block as is_open_block
+    from nanoshell.dashboard.opening import open_dashboard as open_dashboard
+    from nanoshell.dashboard.panel import Panel as Panel
+    from nanoshell.dashboard.panels.alerts import AlertsPanel as AlertsPanel
+    from nanoshell.dashboard.panels.log import LogPanel as LogPanel
+    from nanoshell.dashboard.panels.overview import OverviewPanel as OverviewPanel
+    from nanoshell.dashboard.panels.runs import RunsPanel as RunsPanel
+    from nanoshell.dashboard.panels.system import SystemPanel as SystemPanel
     from nanoshell.data.corpus import Corpus as Corpus, prepare_corpus as prepare_corpus, tokenize as tokenize
     from nanoshell.data.download import (
         Download as Download,
@@ -219,6 +226,13 @@ if TYPE_CHECKING:
         hookimpl as hookimpl,
     )
     from nanoshell.reply import Reply as Reply, ReplyOptions as ReplyOptions
+    from nanoshell.runs.comparing import (
+        Change as Change,
+        run_changes as run_changes,
+        run_settings as run_settings,
+        setting_differences as setting_differences,
+        setting_text as setting_text,
+    )
     from nanoshell.runs.control import request as request, wait_for as wait_for
     from nanoshell.runs.directory import (
         RunDirectory as RunDirectory,

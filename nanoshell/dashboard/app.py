@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
+from textual import events
 from textual.app import App, ComposeResult
 from textual.binding import Binding
 from textual.containers import Container
@@ -17,17 +20,22 @@ from nanoshell.dashboard.asking import Requests
 from nanoshell.dashboard.course import Sight, Snapshot
 from nanoshell.dashboard.footer import CpuMeter, KeyFooter
 from nanoshell.dashboard.header import AlertLine, Headline
+from nanoshell.dashboard.isolation import DeskScreen, place_of, slot_of
 from nanoshell.dashboard.keys import bindings, find, written
+from nanoshell.dashboard.layout import Layout, keep_layout, load_layout
 from nanoshell.dashboard.panel import Panel
 from nanoshell.dashboard.questions import AskLine, Confirm
 from nanoshell.dashboard.steering import Steering
 from nanoshell.dashboard.table import ACTIONS
+from nanoshell.dashboard.themes import textual_theme
 from nanoshell.dashboard.views import ChartGrid, PanelSlot, TabBar, View, build_views
 
 if TYPE_CHECKING:
+    from textual.actions import ActionParseResult
     from textual.binding import BindingType
     from textual.dom import DOMNode
 
+    from nanoshell.dashboard.handover import LogFile
     from nanoshell.plugin.registry import Entry
     from nanoshell.runs.directory import RunDirectory
     from nanoshell.session import Session
@@ -94,22 +102,33 @@ class DashboardApp(Steering, App[None], inherit_bindings=False):
         read_only: bool = False,
         ascii: bool = False,  # noqa: A002
         panels: Iterable[Entry[Callable[..., Any]]] = (),
+        sections: Iterable[Entry[Callable[[RunDirectory], Any]]] = (),
         feed: Feed | None = None,
+        state_path: Path | None = None,
+        theme: str = "terminal",
     ) -> None:
         super().__init__()
+        self.theme = textual_theme(theme, few=self.console.color_system not in ("truecolor", "256"))
+        self.failure: BaseException | None = None
+        self.log_file: LogFile | None = None
+        self.run_sections = tuple(sections)
+        self._state_path = state_path
+        self._layout_kept = load_layout(state_path)
         self.runs_dir = runs_dir
         self._session = None if read_only else session
         self._read_only = read_only
         self._ascii = ascii
         self._snapshot = Snapshot(now=time.time())
-        self._sight = Sight()
+        self._sight = self._layout_kept.sight
         self._feed = feed or _watcher(runs_dir, runs)
         self._requests = Requests(self._session, self._say_aside)
         self._meter = CpuMeter()
         self._spread_at = 0.0
         self._spread_due = False
         self.views = build_views(map(PanelSlot, panels), read_only=read_only)
-        self.chosen = 0
+        names = [view.place for view in self.views]
+        kept = self._layout_kept.view
+        self.chosen = names.index(kept) if kept in names else 0
 
     # The desk
 
@@ -197,13 +216,62 @@ class DashboardApp(Steering, App[None], inherit_bindings=False):
         self.set_class(self._ascii, "-ascii")
         self.query_one(AlertLine).display = False
         self.query_one(Headline).tell(self._snapshot, self._empty())
+        for view in self.views:
+            if isinstance(view, ChartGrid):
+                view.maximize_id(self._layout_kept.maximized)
         self._choose(self.chosen)
+        self.begin_capture_print(self)
         self.set_interval(SHARE_SECONDS, self._tell_share)
         self._feed.start(self._arrive_aside)
 
     def on_unmount(self) -> None:
+        self._keep_layout()
         self._feed.stop()
         self._requests.close()
+
+    def _keep_layout(self) -> None:
+        maximized = next((view.maximized for view in self.views if isinstance(view, ChartGrid)), None)
+        layout = Layout(self.view.place, maximized.panel_id if maximized else "", self._sight)
+        if layout != self._layout_kept:
+            keep_layout(self._state_path, layout)
+
+    def get_default_screen(self) -> DeskScreen:
+        """Return the screen of the panels."""
+        return DeskScreen(id="_default")
+
+    def _handle_exception(self, error: Exception) -> None:
+        """Let the panel that has raised ``error`` stand for it; what is nobody's ends the dashboard."""
+        slot = slot_of(error)
+        if slot is not None and slot.error is None:
+            slot.fail(error, place_of(error))
+        elif slot is None:
+            self.failure = self.failure or error
+            self.exit(return_code=1)
+            self._close_messages_no_wait()
+
+    async def run_action(
+        self,
+        action: str | ActionParseResult,
+        default_namespace: DOMNode | None = None,
+        namespaces: Mapping[str, DOMNode] | None = None,
+    ) -> bool:
+        """Do ``action``. What a panel raises is said, and the panel stays."""
+        try:
+            return await super().run_action(action, default_namespace, namespaces)
+        except Exception as error:
+            slot = slot_of(error)
+            if slot is None:
+                raise
+            self.tell(
+                f"{action} of panel '{slot.panel_id}' (plugin '{slot.entry.provider}') failed: "
+                f"{type(error).__name__}: {error}",
+                severity="error",
+            )
+            return True
+
+    def on_print(self, event: events.Print) -> None:
+        if self.log_file is not None:
+            self.log_file.write(event.text)
 
     def _say_aside(self, text: str, severity: str) -> None:
         self.post_message(self.Said(text, severity))
@@ -242,7 +310,7 @@ class DashboardApp(Steering, App[None], inherit_bindings=False):
             try:
                 again = slot.show(self._snapshot, self._sight)
             except Exception as error:
-                slot.fail(error)
+                slot.fail(error, place_of(error))
                 continue
             later = min(later, again) if later and again else later or again
         if later and not self._spread_due:
@@ -341,13 +409,19 @@ class DashboardApp(Steering, App[None], inherit_bindings=False):
         elif self.chosen:
             self._choose(0)
 
+    def leave(self) -> None:
+        """End the dashboard, from wherever it is."""
+        self.exit()
+
     def action_leave(self) -> None:
         """End the dashboard."""
         self.exit()
 
     def action_suspend(self) -> None:
-        """Let the shell have the terminal; ``fg`` comes back."""
-        self.action_suspend_process()
+        """Let the shell have the terminal; ``fg`` comes back. What started this program rests, too."""
+        if self._driver is not None and self._driver.can_suspend:
+            self.app_suspend_signal.publish(self)
+            os.kill(0, signal.SIGTSTP)
 
 
 def _watcher(runs_dir: Path, runs: Sequence[str]) -> Feed:

@@ -10,9 +10,14 @@ from nanoshell.dashboard.actions import Action as Action
 from nanoshell.dashboard.keys import bindings, find
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
     from textual.dom import DOMNode
 
     from nanoshell.dashboard.course import Sight, Snapshot
+    from nanoshell.plugin.registry import Entry
+    from nanoshell.runs.directory import RunDirectory
     from nanoshell.session import Session
 
 
@@ -30,6 +35,14 @@ class Desk(Protocol):
     @property
     def ascii(self) -> bool:
         """Whether nothing but ASCII may be drawn."""
+
+    @property
+    def runs_dir(self) -> Path:
+        """The folder of the runs."""
+
+    @property
+    def run_sections(self) -> tuple[Entry[Callable[[RunDirectory], Any]], ...]:
+        """What plugins show beside a run's figures."""
 
     @property
     def snapshot(self) -> Snapshot:

@@ -213,6 +213,12 @@ class ChartGrid(View):
         self.maximized = slot
         self.lay_out()
 
+    def maximize_id(self, panel_id: str) -> None:
+        """Give the panel of that id all the room; where there is none, change nothing."""
+        slot = next((slot for slot in self.slots if panel_id and slot.panel_id == panel_id), None)
+        if slot is not None:
+            self.maximize(slot)
+
 
 def build_views(slots: Iterable[PanelSlot], *, read_only: bool) -> list[View]:
     """Return the views that have a panel, those of `PLACES` first; the chat is absent with ``read_only``."""

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 nanoshell_api = 1
 
 AT_PROMPT: tuple[FaceName, ...] = ("prompt", "palette")
+WHERE_THE_SCREEN_IS_FREE: tuple[FaceName, ...] = ("prompt", "cli")
 WHERE_LINES_ARE_TYPED: tuple[FaceName, ...] = ("prompt",)
 
 
@@ -62,11 +63,18 @@ def _register_data(register: RegisterCommand) -> None:
 
 
 def _register_training(register: RegisterCommand) -> None:
-    from nanoshell_commands import runs, steer, train
+    from nanoshell_commands import dashboard, runs, steer, train
 
     register(train.train, group="Training", examples=train.EXAMPLES)
     register(steer.run, group="Training", examples=steer.EXAMPLES)
     register(runs.runs, group="Training", examples=runs.EXAMPLES)
+    register(
+        dashboard.dashboard,
+        group="Training",
+        examples=dashboard.EXAMPLES,
+        aliases=("dash",),
+        faces=WHERE_THE_SCREEN_IS_FREE,
+    )
 
 
 def _register_sampling(register: RegisterCommand) -> None:

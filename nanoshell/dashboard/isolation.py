@@ -1,0 +1,64 @@
+"""Whose fault an exception is: one that a panel raises costs that panel, and nothing else."""
+
+from __future__ import annotations
+
+import traceback
+from types import FrameType, TracebackType
+from typing import TYPE_CHECKING
+
+from textual._context import active_message_pump
+from textual.dom import DOMNode
+from textual.screen import Screen
+
+from nanoshell.dashboard.panel import Panel
+from nanoshell.dashboard.views import PanelSlot
+
+if TYPE_CHECKING:
+    from nanoshell.dashboard.app import DashboardApp
+
+
+class DeskScreen(Screen[None]):
+    """The screen of the panels. One that fails while it is drawn does not take the screen with it."""
+
+    app: DashboardApp
+
+    def _compositor_refresh(self) -> None:
+        try:
+            super()._compositor_refresh()
+        except Exception as error:
+            slot = slot_of(error)
+            if slot is None:
+                raise
+            slot.fail(error, place_of(error))
+
+
+def slot_of(error: BaseException) -> PanelSlot | None:
+    """Return the slot of the panel that has raised ``error``, None where it was none.
+
+    That is the innermost widget on the way to where it was raised, else the one whose message is handled.
+    """
+    frames = reversed([frame for frame, _line in traceback.walk_tb(error.__traceback__)])
+    nodes = [*(frame.f_locals.get("self") for frame in frames), active_message_pump.get(None)]
+    return next((slot for slot in map(_above, nodes) if slot is not None), None)
+
+
+def _above(node: object) -> PanelSlot | None:
+    """Return the slot that ``node`` stands in, where it is of a panel."""
+    if not isinstance(node, DOMNode):
+        return None
+    inside = False
+    for parent in node.ancestors_with_self:
+        inside = inside or isinstance(parent, Panel)
+        if isinstance(parent, PanelSlot):
+            return parent if inside else None
+    return None
+
+
+def place_of(error: BaseException) -> str:
+    """Return where ``error`` was raised: ``file.py:12``."""
+    last: TracebackType | None = error.__traceback__
+    frame: FrameType | None = None
+    line = 0
+    while last is not None:
+        frame, line, last = last.tb_frame, last.tb_lineno, last.tb_next
+    return f"{frame.f_code.co_filename}:{line}" if frame is not None else ""
