@@ -1,0 +1,171 @@
+"""Drawing: a whole chart but for its title and crosshair, as a picture, from series and a view."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from nanoshell.dashboard.chart.axes import Layout, draw_axes, draw_marks, gutter_for, y_labels
+from nanoshell.dashboard.chart.layers import Layer, layers, y_scale
+from nanoshell.dashboard.chart.navigate import Span, seen
+from nanoshell.dashboard.chart.palette import (
+    LINE_GLYPHS,
+    POINT_GLYPHS,
+    QUIET,
+    WARNING,
+    Look,
+    bright,
+    faint,
+)
+from nanoshell.dashboard.chart.picture import Picture, blocks, braille, height_row
+from nanoshell.dashboard.chart.reduce import starts, visible
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from nanoshell.dashboard.chart.layers import Drawn
+    from nanoshell.dashboard.chart.scale import Scale
+    from nanoshell.dashboard.course import Mark, Sight
+
+BAD_GLYPHS = {0.0: ("×", "x"), 1.0: ("▲", "^"), -1.0: ("▼", "v")}
+"""What marks a NaN, a value above and one below any height, and in ASCII."""
+
+POINT = "●"
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A chart that has been drawn: its cells, where they stand, and the scales of what is shown.
+
+    ``misplaced`` counts the points that have no place on a logarithmic x axis.
+    """
+
+    picture: Picture
+    layout: Layout
+    x: Scale
+    y: Scale
+    layers: tuple[Layer, ...]
+    misplaced: int = 0
+
+
+def glyphs_for(look: Look, drawn: Sequence[Drawn]) -> bool:
+    """Return whether lines are drawn as one glyph for each colour: in ASCII, and where there are no colours."""
+    return look.ascii or (look.depth == "mono" and len({series.colour for series, _ in drawn}) > 1)
+
+
+def line_glyph(colour: int) -> str:
+    """Return what the line of ``colour`` is drawn with where there is no colour."""
+    return LINE_GLYPHS[colour % len(LINE_GLYPHS)]
+
+
+def point_glyph(colour: int, glyphs: bool) -> str:
+    """Return what the points of ``colour`` are marked with."""
+    return POINT_GLYPHS[colour % len(POINT_GLYPHS)] if glyphs else POINT
+
+
+def draw(
+    drawn: Sequence[Drawn],
+    marks: Sequence[Mark],
+    sight: Sight,
+    span: Span,
+    look: Look,
+    size: tuple[int, int],
+    *,
+    log_y: bool = False,
+    gutter: int = 0,
+) -> Frame:
+    """Return the chart of ``drawn`` in a ``size`` (width, height), as ``sight`` shows data that spans ``span``.
+
+    ``gutter`` is the least that the labels of the y axis take.
+    """
+    width, height = size
+    x = seen(sight, span)
+    glyphs = glyphs_for(look, drawn)
+    # The width of the labels depends on what is seen, and that on the width only through the columns: the
+    # extremes are those of the same points, so one turn settles it.
+    found: list[Layer] = []
+    while True:
+        layout = Layout(width, height, gutter)
+        dots = layout.columns if glyphs else 2 * layout.columns
+        found = layers(drawn, x, dots, layout.columns, sight.smoothing)
+        y = y_scale(found, log_y)
+        labels = y_labels(y, layout.rows)
+        needed = gutter_for(labels, width, gutter)
+        if needed <= gutter or width < 16:
+            break
+        gutter = needed
+    picture = Picture(width, height)
+    plot = Picture(layout.columns, layout.rows)
+    _draw_lines(plot, found, y, glyphs)
+    for layer in found:
+        if layer.series.points:
+            _draw_points(plot, layer, y, glyphs)
+    for layer in found:
+        _draw_bad(plot, layer, x, look.ascii)
+    if not any(len(curve.all_x) for _, curve in drawn):
+        text = "no data yet"[: layout.columns]
+        plot.put((layout.columns - len(text)) // 2, layout.rows // 2, text, QUIET)
+    picture.paste(plot, layout.gutter, layout.top)
+    draw_axes(picture, layout, x, labels, sight.axis, look.ascii)
+    draw_marks(picture, layout, x, marks, sight.axis, look.ascii)
+    misplaced = 0
+    if sight.log_x:
+        misplaced = sum(int(np.searchsorted(curve.all_x, 0, "right")) for _, curve in drawn)
+        if misplaced:
+            picture.put(layout.gutter, layout.axis_row, "<" if look.ascii else "◂", WARNING)
+    return Frame(picture, layout, x, y, tuple(found), misplaced)
+
+
+def _draw_lines(plot: Picture, found: Sequence[Layer], y: Scale, glyphs: bool) -> None:
+    """Draw raw lines, then the averages over them: a cell has one colour, the last one's."""
+    rows, columns = plot.codes.shape
+    dots = columns if glyphs else 2 * columns
+    for smooth in (False, True):
+        lit = np.zeros((rows, columns), dtype=np.int64)
+        styles = np.zeros((rows, columns), dtype=np.int64)
+        for layer in found:
+            if layer.series.points or (smooth and layer.average is None):
+                continue
+            low, high = layer.average_heights(y, dots) if smooth else layer.raw_heights(y, dots)
+            bits = (blocks if glyphs else braille)(high, low, rows)
+            style = bright if smooth or layer.average is None else faint
+            here = bits > 0
+            styles[here] = style(layer.series.colour)
+            if not glyphs:
+                lit |= bits
+            elif smooth or layer.average is None:
+                lit[here] = ord(line_glyph(layer.series.colour))
+            else:
+                lit[here] = ord(".")
+        here = lit > 0
+        plot.codes[here] = lit[here] if glyphs else lit[here] | 0x2800
+        plot.styles[here] = styles[here]
+
+
+def _draw_points(plot: Picture, layer: Layer, y: Scale, glyphs: bool) -> None:
+    """Mark the extremes of each column's points."""
+    rows, _ = plot.codes.shape
+    inside = layer.raw.inside
+    columns = layer.raw.place[inside].astype(np.intp)
+    for values in (layer.raw.low, layer.raw.high):
+        where: NDArray[np.int64] = np.clip(height_row(y.place(values[inside]), rows), 0, rows - 1)
+        plot.codes[where, columns] = ord(point_glyph(layer.series.colour, glyphs))
+        plot.styles[where, columns] = bright(layer.series.colour)
+
+
+def _draw_bad(plot: Picture, layer: Layer, x: Scale, ascii: bool) -> None:
+    """Mark what has no height: NaN and Inf at the top edge, the others at the bottom edge."""
+    rows, columns = plot.codes.shape
+    places, kinds = layer.curve.bad_x, layer.curve.bad_kind
+    begin, end = visible(places, x)
+    if begin == end:
+        return
+    for kind in (1.0, -1.0, 0.0):
+        of_kind = places[begin:end][kinds[begin:end] == kind]
+        filled, _, _ = starts(of_kind, x, columns)
+        row = rows - 1 if kind < 0 else 0
+        plot.codes[row, filled] = ord(BAD_GLYPHS[kind][ascii])
+        plot.styles[row, filled] = WARNING

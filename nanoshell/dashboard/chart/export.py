@@ -1,0 +1,203 @@
+"""Export: what a chart shows, as SVG (lines and texts) and as CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from html import escape
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from nanoshell.dashboard.chart import words
+from nanoshell.dashboard.chart.axes import x_labels
+from nanoshell.dashboard.chart.layers import Layer, layers, y_scale
+from nanoshell.dashboard.chart.navigate import Span, seen
+from nanoshell.dashboard.chart.palette import hex_colour
+from nanoshell.dashboard.chart.reduce import visible
+from nanoshell.dashboard.chart.scale import Scale, tick_step, ticks
+
+if TYPE_CHECKING:
+    from nanoshell.dashboard.chart.layers import Drawn
+    from nanoshell.dashboard.course import Column, Mark, Sight
+
+_LEFT, _TOP, _RIGHT, _BOTTOM = 70, 56, 16, 44
+"""The margins of a drawing."""
+
+
+def csv_text(drawn: Sequence[Drawn], sight: Sight, span: Span) -> str:
+    """Return the points that are visible, one line each: series, place, value, and average ('' where none is)."""
+    x = seen(sight, span)
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(["series", sight.axis, "value", "smoothed"])
+    for series, curve in drawn:
+        begin, end = visible(curve.all_x, x)
+        averages = np.full(len(curve.all_x), np.nan)
+        if sight.smoothing > 0 and not series.points:
+            good = np.isfinite(curve.all_y) & ((curve.all_y > 0) | (not curve.log))
+            found = curve.smoothed(sight.smoothing)
+            averages[good] = 10**found if curve.log else found
+        for place, value, average in zip(
+            curve.all_x[begin:end].tolist(),
+            curve.all_y[begin:end].tolist(),
+            averages[begin:end].tolist(),
+            strict=True,
+        ):
+            writer.writerow(
+                [series.name, _exact(place), _exact(value), _exact(average) if average == average else ""]
+            )
+    return out.getvalue()
+
+
+def _exact(value: float) -> str:
+    return str(int(value)) if value.is_integer() and abs(value) < 2**53 else repr(value)
+
+
+def svg(
+    title: str,
+    unit: str,
+    drawn: Sequence[Drawn],
+    marks: Sequence[Mark],
+    sight: Sight,
+    span: Span,
+    log_y: bool,
+    size: tuple[int, int],
+) -> str:
+    """Return the chart as an SVG document of ``size``: two extremes for each unit of width, and all texts as text."""
+    width, height = size
+    columns, rows = max(1, width - _LEFT - _RIGHT), max(1, height - _TOP - _BOTTOM)
+    x = seen(sight, span)
+    found = layers(drawn, x, columns, columns, sight.smoothing)
+    y = y_scale(found, log_y)
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}"'
+        ' font-family="sans-serif" font-size="12">',
+        f'<rect width="{width}" height="{height}" fill="#ffffff"/>',
+        _text(_LEFT, 20, f"{title} ({unit})" if unit else title, size=15),
+        *_legend(drawn),
+        *_grid(x, y, columns, rows, sight),
+        f'<svg x="{_LEFT}" y="{_TOP}" width="{columns}" height="{rows}" viewBox="0 0 {columns} {rows}">',
+    ]
+    for layer in found:
+        parts += _lines(layer, y, columns, rows)
+    for layer in found:
+        parts += _bad(layer, x, columns, rows)
+    parts += ["</svg>", *_marks(marks, x, columns, rows, sight), "</svg>"]
+    return "\n".join(parts) + "\n"
+
+
+def _text(
+    x: float, y: float, text: str, *, anchor: str = "start", size: int = 12, fill: str = "#333333"
+) -> str:
+    return f'<text x="{x:g}" y="{y:g}" text-anchor="{anchor}" font-size="{size}" fill="{fill}">{escape(text)}</text>'
+
+
+def _legend(drawn: Sequence[Drawn]) -> list[str]:
+    parts, at = [], _LEFT
+    for series, curve in drawn:
+        newest = words.short(float(curve.all_y[-1])) if len(curve.all_y) else "-"
+        fill = hex_colour(series.colour, light=True)
+        shape = (
+            f'<circle cx="{at + 6}" cy="36" r="4" fill="{fill}"/>'
+            if series.points
+            else f'<line x1="{at}" y1="36" x2="{at + 14}" y2="36" stroke="{fill}" stroke-width="3"/>'
+        )
+        text = f"{series.name} {newest}"
+        parts += [shape, _text(at + 20, 40, text)]
+        at += 34 + 7 * len(text)
+    return parts
+
+
+def _grid(x: Scale, y: Scale, columns: int, rows: int, sight: Sight) -> list[str]:
+    parts = []
+    values = ticks(y, max(2, rows // 40))
+    even = not y.log or tick_step(values) * 1.5 > (values[-1] - values[-2] if len(values) > 1 else 0)
+    texts = words.labels(values, tick_step(values)) if even else words.log_labels(values)
+    for place, text in zip(y.place(np.array(values)).tolist(), texts, strict=True):
+        at = _TOP + (1 - place) * rows
+        parts.append(
+            f'<line x1="{_LEFT}" y1="{at:.1f}" x2="{_LEFT + columns}" y2="{at:.1f}" stroke="#e6e6e6"/>'
+        )
+        parts.append(_text(_LEFT - 8, round(at + 4, 1), text, anchor="end"))
+    for column, begin, text in x_labels(x, columns // 7, sight.axis):
+        at = _LEFT + (column + 0.5) * columns / (columns // 7)
+        middle = _LEFT + (begin + len(text) / 2) * columns / (columns // 7)
+        parts.append(
+            f'<line x1="{at:.1f}" y1="{_TOP + rows}" x2="{at:.1f}" y2="{_TOP + rows + 4}" stroke="#666666"/>'
+        )
+        parts.append(_text(round(middle, 1), _TOP + rows + 18, text, anchor="middle"))
+    frame = f'<path d="M{_LEFT} {_TOP}V{_TOP + rows}H{_LEFT + columns}" fill="none" stroke="#666666"/>'
+    return [*parts, frame, _text(_LEFT + columns / 2, _TOP + rows + 36, sight.axis, anchor="middle")]
+
+
+def _lines(layer: Layer, y: Scale, columns: int, rows: int) -> list[str]:
+    fill = hex_colour(layer.series.colour, light=True)
+    if layer.series.points:
+        at, inside = layer.raw.place, layer.raw.inside
+        return [
+            f'<circle cx="{place + 0.5:.1f}" cy="{(1 - height) * rows:.1f}" r="3.5" fill="{fill}"/>'
+            for values in (layer.raw.low, layer.raw.high)
+            for place, height in zip(at[inside].tolist(), y.place(values[inside]).tolist(), strict=True)
+        ]
+    low, high = layer.raw_heights(y, columns)
+    opacity = "1" if layer.average is None else "0.3"
+    style = f'fill="none" stroke="{fill}" stroke-opacity="{opacity}" stroke-width="1"'
+    parts = [f'<path d="{_bars(low, high, rows)}" {style}/>']
+    if layer.average is not None:
+        bottom, top = layer.average_heights(y, columns)
+        middle = (bottom + top) / 2
+        style = f'fill="none" stroke="{fill}" stroke-width="2" stroke-linejoin="round"'
+        parts += [f'<polyline points="{points}" {style}/>' for points in _runs(middle, rows)]
+    return parts
+
+
+def _bars(low: Column, high: Column, rows: int) -> str:
+    """Return an upright stroke for each column, at least one unit high."""
+    strokes = []
+    for column, (bottom, top) in enumerate(zip(low.tolist(), high.tolist(), strict=True)):
+        if bottom == bottom:
+            begin, end = (1 - top) * rows, (1 - bottom) * rows
+            room = max(0.0, 1 - (end - begin)) / 2
+            strokes.append(f"M{column + 0.5:g} {begin - room:.1f}V{end + room:.1f}")
+    return "".join(strokes)
+
+
+def _runs(heights: Column, rows: int) -> list[str]:
+    """Return the points of lines through ``heights``, a new one after every gap (NaN)."""
+    found: list[list[str]] = [[]]
+    for column, height in enumerate(heights.tolist()):
+        if height == height:
+            found[-1].append(f"{column + 0.5:g},{(1 - height) * rows:.1f}")
+        elif found[-1]:
+            found.append([])
+    return [" ".join(points if len(points) > 1 else points * 2) for points in found if points]
+
+
+def _bad(layer: Layer, x: Scale, columns: int, rows: int) -> list[str]:
+    begin, end = visible(layer.curve.bad_x, x)
+    kinds = layer.curve.bad_kind[begin:end].tolist()
+    places = np.rint(x.place(layer.curve.bad_x[begin:end]) * columns).tolist()
+    names = {0.0: "NaN", 1.0: "Inf", -1.0: "below the axis"}
+    shapes = {0.0: "m-4 1l8 8m0-8l-8 8", 1.0: "m-4 8l4-7l4 7z", -1.0: "m-4-8l4 7l4-7z"}
+    return [
+        f'<path d="M{place:g} {rows if kind < 0 else 0}{shapes[kind]}" stroke="#cc0000" fill="none">'
+        f"<title>{names[kind]}</title></path>"
+        for place, kind in sorted(set(zip(places, kinds, strict=True)))
+    ]
+
+
+def _marks(marks: Sequence[Mark], x: Scale, columns: int, rows: int, sight: Sight) -> list[str]:
+    fills = {"alert": "#cc0000", "control": "#333333", "checkpoint": "#888888", "resume": "#0060a0"}
+    parts = []
+    for mark in marks:
+        place = x.place_of(mark.along(sight.axis))
+        if 0 <= place <= 1:
+            at = _LEFT + place * columns
+            top = _TOP if mark.kind == "alert" else _TOP + rows - 6
+            parts.append(
+                f'<path d="M{at:.1f} {top}V{_TOP + rows + 4}" stroke="{fills[mark.kind]}" stroke-dasharray="2 2">'
+                f"<title>{escape(f'{mark.kind}: {mark.text}')}</title></path>"
+            )
+    return parts

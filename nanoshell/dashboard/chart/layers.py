@@ -1,0 +1,83 @@
+"""Layers: what of each series is drawn in a view, reduced to columns, and how high the view must be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from nanoshell.dashboard.chart.reduce import Buckets, reduce, spans
+from nanoshell.dashboard.chart.scale import Scale, spread
+
+if TYPE_CHECKING:
+    from nanoshell.dashboard.chart.curve import ChartSeries, Curve
+    from nanoshell.dashboard.course import Column
+
+    Drawn = tuple[ChartSeries, Curve]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One series in a view: its extremes by column (``raw``) and, where it is smoothed, the average's course.
+
+    ``logs`` says that ``average`` holds logarithms to base 10.
+    """
+
+    series: ChartSeries
+    curve: Curve
+    raw: Buckets
+    average: Buckets | None = None
+    logs: bool = False
+
+    def raw_heights(self, scale: Scale, columns: int) -> tuple[Column, Column]:
+        """Return from where to where (columns,) the raw line goes in each column; 0 is the bottom, 1 the top."""
+        return _heights(self.raw, scale.place, columns)
+
+    def average_heights(self, scale: Scale, columns: int) -> tuple[Column, Column]:
+        """Return the same of the average; it must be there."""
+        assert self.average is not None
+        return _heights(self.average, scale.place_logs if self.logs else scale.place, columns)
+
+
+def _heights(buckets: Buckets, place: Callable[[Column], Column], columns: int) -> tuple[Column, Column]:
+    first, last, low, high = (
+        place(values) for values in (buckets.first, buckets.last, buckets.low, buckets.high)
+    )
+    return spans(buckets.place, first, last, low, high, buckets.joined, columns)
+
+
+def layers(drawn: Sequence[Drawn], x: Scale, dots: int, cells: int, smoothing: float) -> list[Layer]:
+    """Return a layer of each series, the focused ones last, over ``dots`` columns (points: over ``cells``)."""
+    found = []
+    for series, curve in sorted(drawn, key=lambda pair: (pair[0].points, pair[0].focused)):
+        if series.points:
+            found.append(Layer(series, curve, reduce(curve.x, curve.y, x, cells)))
+            continue
+        raw = reduce(curve.x, curve.y, x, dots, curve.breaks)
+        average = None
+        if smoothing > 0:
+            average = reduce(curve.x, curve.smoothed(smoothing), x, dots, curve.breaks, mean=True)
+        found.append(Layer(series, curve, raw, average, logs=curve.log))
+    return found
+
+
+def y_scale(found: Sequence[Layer], log: bool) -> Scale:
+    """Return the scale on which all that is visible of the layers can be seen."""
+    for inside in (True, False):
+        lows, highs = [], []
+        for layer in found:
+            part = layer.raw.inside if inside else slice(None)
+            lows.append(layer.raw.low[part])
+            highs.append(layer.raw.high[part])
+            if layer.average is not None:
+                values = layer.average.low[layer.average.inside if inside else slice(None)]
+                values = 10**values if layer.logs else values
+                lows.append(values)
+                highs.append(values)
+        low = min((float(np.min(values)) for values in lows if len(values)), default=None)
+        high = max((float(np.max(values)) for values in highs if len(values)), default=None)
+        if low is not None and high is not None:
+            return spread(low, high, log)
+    return Scale(0.1, 1.0, log=True) if log else Scale(0.0, 1.0)
