@@ -90,6 +90,13 @@ class Interrupted(NanoshellError):
         super().__init__(message, hint=hint)
 
 
+class Declined(NanoshellError):
+    """The user was asked whether to do it, and said no."""
+
+    def __init__(self, message: str = "nothing was done: the answer was no", *, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+
+
 _MOST_LISTED = 40
 """Names that a hint lists: all settings and samplers, and not every run of a year."""
 

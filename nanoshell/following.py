@@ -34,11 +34,15 @@ class News:
 
 @dataclass
 class Followed:
-    """A run, how far its log has been told, and whether to tell all of it or only what calls for somebody."""
+    """A run, how far its log has been told, and whether to tell all of it or only what calls for somebody.
+
+    ``before`` is the model that was chosen before the run was.
+    """
 
     run: RunDirectory
     offset: int
     everything: bool = False
+    before: str | None = None
 
 
 class Following:
@@ -48,14 +52,22 @@ class Following:
         self._followed: dict[Path, Followed] = {}
         self._asked: set[str] = set()
 
-    def add(self, run: RunDirectory, *, everything: bool = False) -> None:
+    def add(self, run: RunDirectory, *, everything: bool = False, before: str | None = None) -> None:
         """Follow ``run`` from now on: its news are what happens next.
 
-        ``everything`` tells evaluations and samples too, not only what calls for somebody.
+        ``everything`` tells evaluations and samples too, not only what calls for somebody. ``before`` is the
+        model that was chosen before the run took its place.
         """
         known = self._followed.get(run.path.resolve())
         offset = known.offset if known else _size(run)
-        self._followed[run.path.resolve()] = Followed(run, offset, everything)
+        self._followed[run.path.resolve()] = Followed(
+            run, offset, everything, before or (known.before if known else None)
+        )
+
+    def model_before(self, run: RunDirectory) -> str | None:
+        """Return the model that was chosen before ``run`` took its place, None where none is known."""
+        followed = self._followed.get(run.path.resolve())
+        return followed.before if followed else None
 
     def drop(self, run: RunDirectory) -> bool:
         """Follow ``run`` no more. Returns whether it was followed."""

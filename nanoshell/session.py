@@ -146,7 +146,7 @@ class Session:
         from nanoshell.training.launch import start_run
 
         run = start_run(request, self.plugins, self.narrator)
-        self.following.add(run)
+        self.following.add(run, before=self._model_before(run))
         self.data = request.source or self.data
         self.model_name = str(run.path)
         self.remember()
@@ -203,10 +203,31 @@ class Session:
             self.run_ended(run, status.state)
         return ended
 
-    def run_ended(self, run: RunDirectory, state: str) -> None:
-        """Tell plugins that ``run`` has ended as ``state``, and stop following it."""
+    def run_ended(self, run: RunDirectory, state: str) -> str:
+        """Tell plugins that ``run`` has ended as ``state``, and stop following it.
+
+        One that leaves no weights is the chosen model no more: the one before it is again. Returns a sentence
+        that says so, '' where it is not so.
+        """
+        from nanoshell.runs.locate import is_of_run, model_name
+
+        before = self.following.model_before(run)
         self.following.drop(run)
         self.plugins.notify("run_finished", session=self, run=run, status=state)
+        if run.latest_checkpoint() is not None or not is_of_run(self.model_name, run):
+            return ""
+        self.run_removed(run)
+        self.model_name = before
+        self.remember()
+        again = f"the model is {model_name(before)} again" if before else "no model is chosen now"
+        return f"{run.name} has no weights: {again}"
+
+    def _model_before(self, run: RunDirectory) -> str | None:
+        """Return the model that is chosen before ``run`` is, by this session or by the last one."""
+        from nanoshell.runs.locate import is_of_run, last_model
+
+        before = self.model_name or (last_model() if self.history else None)
+        return None if is_of_run(before, run) else before
 
     def run_removed(self, run: RunDirectory) -> None:
         """Let go of the chosen model, and of the last start's, where it was one of ``run``."""
@@ -236,14 +257,15 @@ class Session:
         self.remember()
         return loaded
 
-    def model(self) -> LoadedModel:
-        """Return the chosen model with its newest weights, loading it where needed."""
-        if self.model_name is None:
+    def model(self, reference: str | None = None) -> LoadedModel:
+        """Return the chosen model, or that of ``reference`` without choosing it, loaded where needed."""
+        wanted = reference or self.model_name
+        if wanted is None:
             raise UsageError(
                 "no model is loaded",
                 hint=f"try: {typed('demo')}, {typed('train')}, or {typed('model load latest')}",
             )
-        return self._load(self.locate_model(self.model_name))
+        return self._load(self.locate_model(wanted))
 
     @property
     def loaded(self) -> LoadedModel | None:
@@ -251,7 +273,7 @@ class Session:
         return self._loaded
 
     def abandon_model(self) -> None:
-        """Let go of the model in memory, which somebody may still be at work with: the next is loaded anew."""
+        """Let go of the model in memory, which somebody may still work with: the next is loaded anew."""
         self._loaded = None
 
     def backend(self) -> Backend:

@@ -9,7 +9,7 @@ import traceback
 import click
 
 from nanoshell.command.render import say
-from nanoshell.errors import Interrupted, NanoshellError, UsageError, nearest
+from nanoshell.errors import Declined, Interrupted, NanoshellError, UsageError, nearest
 from nanoshell.plugin.trouble import words_of
 
 BROKEN_PIPE = 141
@@ -60,7 +60,7 @@ def exit_code(error: BaseException, explained: NanoshellError | None) -> int:
 def report(error: NanoshellError, *, where: str = "") -> None:
     """Print ``error`` on stderr: the message, ``where`` (``file:line``) before it, and the hint below."""
     message = f"{where}: {error.message}" if where else error.message
-    if isinstance(error, Interrupted):  # what the user asked for is no error
+    if isinstance(error, (Declined, Interrupted)):  # what the user asked for is no error
         say(message, "warning")
     else:
         say(message, "error", label="error: ")
@@ -79,6 +79,8 @@ def _explain_abort(error: click.Abort) -> NanoshellError:
             "the command asks a question and there is no one to answer",
             hint="answer with an option, or run it in a terminal without --json",
         )
+    if error.__context__ is None:  # click asked, and was answered
+        return Declined()
     return Interrupted()
 
 
@@ -99,6 +101,8 @@ def _explain_click(error: click.ClickException) -> NanoshellError:
     if isinstance(error, click.UsageError):
         usage = " ".join([ctx.command_path, *ctx.command.collect_usage_pieces(ctx)])
         hint = f"usage: {usage}; {hint}"
+        if "unexpected extra argument" in said and ctx.params:
+            hint = f"what has spaces stands in quotes: 'my talk'; {hint}"
     return kind(f"{ctx.command_path}: {said}", hint=hint)
 
 

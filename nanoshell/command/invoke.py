@@ -85,7 +85,7 @@ def fail(error: BaseException, spelled: str = "", *, debug: bool = False, where:
     explained = explain(error, spelled)
     if isinstance(error, BrokenPipeError) and explained is None:
         silence_stdout()
-    if isinstance(error, (click.Abort, KeyboardInterrupt)) and sys.stderr.isatty():
+    if isinstance(error, (click.Abort, KeyboardInterrupt)) and not _answered(error) and sys.stderr.isatty():
         click.echo(err=True)  # the cursor stands behind a question, or behind ^C
     if type(error).__name__ == "NoArgsIsHelpError":
         click.echo(str(error), err=True)
@@ -94,6 +94,11 @@ def fail(error: BaseException, spelled: str = "", *, debug: bool = False, where:
             report_traceback(error)
         report(explained, where=where)
     return exit_code(error, explained)
+
+
+def _answered(error: BaseException) -> bool:
+    """Return whether ``error`` says no to a question: then Enter has ended its line."""
+    return isinstance(error, click.Abort) and error.__context__ is None
 
 
 def silence_stdout() -> None:

@@ -223,9 +223,10 @@ class RunWatch:
         for seen in found:
             if seen.status.ended:
                 failed = seen.status.state in ("failed", "crashed")
-                told.append(Line(ending(seen.run, seen.status), "error" if failed else "good"))
                 self.ended = seen
-                self._session.run_ended(seen.run, seen.status.state)
+                fallback = self._session.run_ended(seen.run, seen.status.state)
+                text = "\n  ".join(filter(None, (ending(seen.run, seen.status), fallback)))
+                told.append(Line(text, "error" if failed else "good"))
         self.active = [seen for seen in found if not seen.status.ended]
         self._seen = {str(seen.run.path): seen for seen in self.active}
         return told

@@ -57,14 +57,14 @@ def _groups(session: Session, watch: RunWatch) -> list[list[Part]]:
 
 
 def _shown_run(session: Session, watch: RunWatch) -> Seen | None:
-    """Return the run that goes on, else the chosen model's where that has failed."""
+    """Return the run that goes on, else the one that has failed while no other model is chosen."""
     going = current([(seen.run, seen.status) for seen in watch.active], session.model_name)
     if going is not None:
         return next(seen for seen in watch.active if seen.run == going[0])
     failed = watch.ended
     if failed is None or failed.status.state not in ("failed", "crashed"):
         return None
-    return failed if failed.run.name == _name(session.model_name) else None
+    return failed if session.model_name is None or failed.run.name == _name(session.model_name) else None
 
 
 def run_parts(seen: Seen, *, more: int = 0) -> list[Part]:

@@ -59,14 +59,16 @@ def locate_model(runs_dir: Path, reference: str) -> ModelLocation:
 def last_model() -> str | None:
     """Return the model that was chosen last, before this start, as `locate_model` takes it anywhere.
 
-    None where none was, or where it is gone.
+    None where none was, where it is gone, or where it is a run that has ended without weights.
     """
     state = last_state()
     reference = state.get("model")
     if not isinstance(reference, str):
         return None
     if Path(reference).is_absolute():
-        return reference if Path(reference).exists() else None
+        run = RunDirectory(Path(reference))
+        empty = run.record_path.is_file() and run.latest_checkpoint() is None and run.status().ended
+        return reference if run.path.exists() and not empty else None
     name, step = split_step(reference)
     try:
         run = find_run(Path(str(state.get("runs_dir", ""))), name)

@@ -78,18 +78,18 @@ def export(session: Session, file: Path, name: str | None, wanted: str | None, f
     """
     from nanoshell import UsageError, typed, write_text
 
-    conversation = named(session, name)
-    if not conversation.messages:
-        raise UsageError(
-            f"{conversation.name} is empty",
-            hint=f"name one that is kept (see: {typed('chat list')}): {typed('export FILE NAME')}",
-        )
     file = file.expanduser()
     chosen = wanted or _FORMATS.get(file.suffix.lower())
     if chosen is None:
         raise UsageError(
             f"the ending of {file} does not say what to write",
             hint="end it with .jsonl, .md or .ns, or say --format jsonl, markdown or script",
+        )
+    conversation = named(session, name)
+    if not conversation.messages:
+        raise UsageError(
+            f"{conversation.name} is empty",
+            hint=f"name one that is kept (see: {typed('chat list')}): {typed('export FILE NAME')}",
         )
     text, left_out = _written(session, conversation, chosen)
     if str(file) == "-":

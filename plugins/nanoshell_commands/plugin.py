@@ -42,6 +42,8 @@ EXAMPLES = (
 
 _SETTING = "disabled_plugins"
 _SHORT = 48
+_NEEDED = "help"
+"""Who brings this command is not left out by a slip."""
 
 
 @dataclass(frozen=True)
@@ -114,16 +116,24 @@ def show(session: Session, name: str) -> PluginRow:
 
 @plugin.command()
 @click.argument("names", type=PLUGIN, nargs=-1, required=True, metavar="NAME...")
+@click.option("--force", is_flag=True, help="Leave out also what nanoshell can hardly be used without.")
 @click.pass_obj
-def disable(session: Session, names: tuple[str, ...]) -> PluginSwitch:
+def disable(session: Session, names: tuple[str, ...], force: bool) -> PluginSwitch:
     """Leave plugins out from the next start on.
 
     NAME is that of a plugin or of the distribution that brings it. This edits the setting disabled_plugins.
     """
-    from nanoshell import typed
+    from nanoshell import UsageError, typed
 
     listed = _listed(session)
     plugins = [info for name in names for info in meant(session, name)]
+    needed = [info for info in plugins if _NEEDED in info.registered.get("commands", ())]
+    if needed and not force:
+        raise UsageError(
+            f"plugin '{needed[0].name}' brings the commands: help, chat, train, set and the others",
+            hint=f"{typed('plugin disable --force ' + ' '.join(names))} does it all the same; "
+            f"the way back is: nanoshell plugin enable {needed[0].name}",
+        )
     for info in plugins:
         if not info.called(listed):
             listed.append(_own_name(session, info))

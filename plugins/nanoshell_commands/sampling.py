@@ -178,7 +178,8 @@ def chosen_model(session: Session, reference: str | None) -> LoadedModel:
     loaded = session.use_model(last or "latest")
     if gone is not None:
         session.narrator.note(
-            f"the model chosen last is gone: {model_name(gone)}; this is {loaded.label}, the newest"
+            f"the model chosen last is gone or has no weights: {model_name(gone)}; "
+            f"this is {loaded.label}, the newest"
         )
     elif last is not None and not _is_newest(session, loaded):
         session.narrator.note(f"the model chosen last: {loaded.label}; --model names another")

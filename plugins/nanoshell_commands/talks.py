@@ -145,6 +145,7 @@ def _take_up(session: Session, conversation: Conversation, note: str) -> Talk:
     from nanoshell import stay_at_prompt
 
     session.conversation = conversation
+    session.last_written = None  # what was written last is no part of this one
     stay_at_prompt()
     return talk(conversation, note, SWITCH_SHOWS)
 
@@ -257,6 +258,7 @@ def delete(session: Session, names: tuple[str, ...], yes: bool) -> list[Talk]:
         session.store.delete(conversation.name)
         if conversation.name == session.conversation.name:
             session.conversation = Conversation(session.store.new_name())
+            session.last_written = None
     return [
         Talk(one.name, turns(one.messages), f"removed, {_counted(one)}", len(one.messages)) for one in found
     ]

@@ -318,7 +318,8 @@ class Watch:
         from nanoshell import Interrupted, RunError, typed
 
         run, status = self.run, self.run.status()
-        self._session.run_ended(run, status.state)
+        if fallback := self._session.run_ended(run, status.state):
+            note(fallback)
         if status.state in ("failed", "crashed"):
             # What an expected failure has in its log is its reason, which is told below.
             told = status.state == "failed" and not self._unexpected

@@ -119,6 +119,13 @@ def test_a_question_without_anyone_to_answer_fails(process: Program) -> None:
     assert process("ask", stdin="y\n").out == "sure? [y/N]: done\n"
 
 
+def test_no_is_an_answer_and_no_interruption(process: Program) -> None:
+    declined = process("ask", stdin="n\n")
+    assert (declined.code, declined.err) == (1, "nothing was done: the answer was no\n")
+    at_prompt = process("-c", ":ask", stdin="n\n")
+    assert (at_prompt.code, "the answer was no" in at_prompt.err) == (1, True)
+
+
 def test_json_never_waits_for_an_answer_on_a_terminal(plugins_dir: Path) -> None:
     controller, terminal = pty.openpty()
     command = [sys.executable, "-m", "nanoshell", "--plugins-dir", str(plugins_dir), "ask", "--json"]

@@ -156,6 +156,21 @@ def test_names_that_the_session_knows(session: Session) -> None:
     assert len(offered(session, ":pick --conversation ")) == 1
 
 
+def test_a_source_offers_its_parts_and_files_that_hold_data(session: Session) -> None:
+    for name in ("ed.sh", "BOOK.TXT", "ids.bin"):
+        Path(name).touch()
+    assert offered(session, ":data use nano-start:") == {
+        ":data use nano-start:completions": "texts to continue",
+        ":data use nano-start:qa": "questions with their answers",
+        ":data use nano-start:chat": "conversations of several turns",
+        ":data use nano-start:combined": "all three, as without a part",
+    }
+    assert list(offered(session, ":data use nano-start:q")) == [":data use nano-start:qa"]
+    everything = offered(session, ":data use ")
+    assert {":data use texts/", ":data use BOOK.TXT", ":data use ids.bin"} <= everything.keys()
+    assert ":data use ed.sh" not in everything
+
+
 def test_values_of_a_setting(session: Session) -> None:
     assert ":put device cpu" in offered(session, ":put device c")
     assert list(offered(session, ":put chat_template ")) == [":put chat_template roles"]

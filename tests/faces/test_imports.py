@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -46,3 +47,23 @@ def test_a_face_imports_nothing_that_it_does_not_need(face: str) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout.splitlines()[-1]) == []
+
+
+def test_every_module_can_be_imported() -> None:
+    """What one Python lets pass at the top of a module, another may refuse."""
+    code = """
+import importlib, importlib.util, pathlib, pkgutil
+ours = sorted(path.name for path in pathlib.Path("plugins").iterdir() if path.is_dir())
+roots = ["nanoshell", *filter(importlib.util.find_spec, ours)]
+for root in roots:
+    for module in pkgutil.walk_packages(importlib.import_module(root).__path__, f"{root}."):
+        if not module.name.endswith("__main__"):
+            try:
+                importlib.import_module(module.name)
+            except ModuleNotFoundError as error:  # of an extra that is not installed
+                if (error.name or "").partition(".")[0] in roots:
+                    raise
+"""
+    top = Path(__file__).parents[2]
+    done = subprocess.run([sys.executable, "-c", code], cwd=top, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr) == (0, "")

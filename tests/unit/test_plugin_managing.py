@@ -127,7 +127,10 @@ def test_of_two_with_one_name_the_distribution_says_which(install: Install, hell
 
 
 def test_the_commands_themselves_come_back(say: Any) -> None:
-    assert say("plugin", "disable", "commands")[0] == 0
+    code, _, err = say("plugin", "disable", "notes", "commands")
+    assert (code, "the way back is: nanoshell plugin enable commands" in err) == (2, True)
+    assert open_session().settings.get("disabled_plugins") == []
+    assert say("plugin", "disable", "commands", "--force")[0] == 0
     assert say("show", "device")[0] == 2
     assert say("plugin", "enable", "commands")[0] == 0
     assert say("show", "device")[0] == 0

@@ -124,6 +124,8 @@ def test_a_run_that_has_failed_stays_until_another_model_is_chosen(session: Sess
     session.model_name = "/runs/tiny-1"
     watch = SimpleNamespace(active=[], ended=seen(RunStatus("failed", step=7, total_steps=9)))
     assert toolbar.text(session, cast(Any, watch), 80).startswith(" tiny-1 failed 7/9 · no data")
+    session.model_name = None  # it had no weights, and no model was chosen before
+    assert toolbar.text(session, cast(Any, watch), 80).startswith(" tiny-1 failed 7/9 · no data")
     session.model_name = "/runs/kept-2"
     assert toolbar.text(session, cast(Any, watch), 80).startswith(" model kept-2 · no data")
 

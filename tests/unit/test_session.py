@@ -53,6 +53,33 @@ def test_chosen_data_and_model_are_there_at_the_next_start(session: Session, mod
     assert open_session(safe=True).data is None
 
 
+def test_a_run_without_weights_gives_the_model_before_it_back(session: Session, tmp_path: Path) -> None:
+    before = session.model_name
+    for number, kept in ((1, False), (2, True)):
+        run = create_run(tmp_path / "runs", "tiny", {})
+        session.following.add(run, before=before)
+        session.model_name = str(run.path)
+        session.remember()
+        if kept:
+            checkpoint = run.checkpoints_dir / "step-000001"
+            checkpoint.mkdir(parents=True)
+            for name in ("config.json", "model.safetensors"):
+                (checkpoint / name).write_text("{}")
+        told = session.run_ended(run, "failed")
+        expected = "" if kept else f"tiny-{number} has no weights: the model is model0 again"
+        assert (told, session.model_name) == (expected, str(run.path) if kept else before)
+        assert last_state()["model"] == session.model_name
+
+
+def test_a_run_without_weights_and_none_before_leaves_no_model(session: Session, tmp_path: Path) -> None:
+    run = create_run(tmp_path / "runs", "tiny", {})
+    session.follow(run)
+    session.model_name = str(run.path)
+    session.remember()
+    assert session.run_ended(run, "crashed") == "tiny-1 has no weights: no model is chosen now"
+    assert (session.model_name, last_state().get("model")) == (None, None)
+
+
 def test_without_history_nothing_is_remembered(session: Session) -> None:
     session.use_data("nano-start")
     quiet = open_session(safe=True, history=False)

@@ -204,6 +204,22 @@ def test_why_explains_the_last_sample(session: Session, prompt) -> None:
     assert [token["position"] for token in found["tokens"]] == [1, 2, 3, 4, 5]
 
 
+def test_why_is_about_the_conversation_that_is_taken_up(
+    session: Session, prompt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notes: list[str] = []
+    monkeypatch.setattr(type(session.narrator), "note", lambda _narrator, text: notes.append(text))
+    for name in ("first", "second"):
+        prompt(f":chat new {name}")
+        prompt("hello")
+    prompt(":why")
+    assert not any("the last reply" in note for note in notes), "that reply has its tokens still"
+    for name in ("first", "second"):
+        prompt(f":chat switch {name}")
+        prompt(":why")
+        assert notes[-1] == f"the last reply of {name}, split into tokens anew"
+
+
 def test_why_of_a_position_tells_what_was_expected_there(session: Session, prompt) -> None:
     prompt(":sample Hello --seed 1 --max-tokens 4")
     whole = json.loads(prompt(":why --json")[1])

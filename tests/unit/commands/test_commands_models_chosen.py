@@ -66,7 +66,7 @@ def test_without_a_name_it_is_the_model_chosen_last_and_that_is_said(
     shutil.rmtree(tmp_path / "runs" / "old-1")
     gone = nanoshell(*sample)
     assert gone.json["model"] == "new-1@3"
-    assert "the model chosen last is gone: old-1; this is new-1@3, the newest" in gone.err
+    assert "the model chosen last is gone or has no weights: old-1; this is new-1@3, the newest" in gone.err
 
 
 def test_why_explains_a_kept_reply_with_the_model_that_wrote_it(

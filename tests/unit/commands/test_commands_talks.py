@@ -80,6 +80,8 @@ def test_rename_takes_one_name_or_two_and_no_taken_one(session: Session, prompt)
     assert "did you mean 'numbers'" in prompt(":chat rename number x")[2]
     prompt("hello")
     assert {kept.name for kept in session.store.list()} == {"letters", "numbers"}
+    for line in (":chat new test one", ":chat switch my letters", ":chat rename a b c"):
+        assert "quote" in prompt(line)[2], line
     prompt(":chat new")
     prompt(":chat rename fresh")
     assert session.store.load("fresh").messages == []
@@ -242,6 +244,7 @@ def test_export_replaces_nothing_unasked_and_knows_its_formats(
     session: Session, prompt, tmp_path: Path
 ) -> None:
     assert prompt(":export talk.jsonl")[0] == 2, "there is nothing to write"
+    assert "the ending of x.doc does not say" in prompt(":export x.doc")[2]
     prompt("first")
     assert not (tmp_path / "talk.jsonl").exists()
     told = json.loads(prompt(":chat export talk.jsonl --json")[1])
