@@ -120,6 +120,7 @@ class DashboardApp(Steering, App[None], inherit_bindings=False):
         self._ascii = ascii
         self._snapshot = Snapshot(now=time.time())
         self._sight = self._layout_kept.sight
+        self._kept = dict(self._layout_kept.kept)
         self._feed = feed or _watcher(runs_dir, runs)
         self._requests = Requests(self._session, self._say_aside)
         self._meter = CpuMeter()
@@ -172,6 +173,15 @@ class DashboardApp(Steering, App[None], inherit_bindings=False):
     def show_run(self, name: str, shown: bool) -> None:
         """Show the run ``name`` beside the others, or no longer."""
         self._feed.show(name, shown)
+
+    def recall(self, key: str) -> Any:
+        """Return what was remembered as ``key``, also the last time; None where nothing was."""
+        return self._kept.get(key)
+
+    def remember(self, key: str, value: Any) -> None:
+        """Remember ``value``, which JSON can hold, for this time and the next."""
+        self._kept[key] = value
+        self.spread()
 
     def tell(self, text: str, *, severity: str = "information") -> None:
         """Say ``text`` for some seconds."""
@@ -231,7 +241,7 @@ class DashboardApp(Steering, App[None], inherit_bindings=False):
 
     def _keep_layout(self) -> None:
         maximized = next((view.maximized for view in self.views if isinstance(view, ChartGrid)), None)
-        layout = Layout(self.view.place, maximized.panel_id if maximized else "", self._sight)
+        layout = Layout(self.view.place, maximized.panel_id if maximized else "", self._sight, self._kept)
         if layout != self._layout_kept:
             keep_layout(self._state_path, layout)
 
@@ -305,6 +315,9 @@ class DashboardApp(Steering, App[None], inherit_bindings=False):
         self._spread_at = time.monotonic()
         self.query_one(Headline).tell(self._snapshot, self._empty())
         self.query_one(AlertLine).tell(self._snapshot)
+        if isinstance(self.view, ChartGrid) and self._snapshot.courses:
+            self.view.sift(self._snapshot)
+        self._show_place()
         later = 0.0
         for slot in self.view.visible_slots():
             try:
@@ -326,11 +339,15 @@ class DashboardApp(Steering, App[None], inherit_bindings=False):
         self.chosen = index
         for view in self.views:
             view.display = view is self.view
-        self.query_one(TabBar).choose(index)
         if (first := self.view.first_focus()) is not None:
             first.focus()
         self.call_after_refresh(self._spread)
         self._show_keys()
+
+    def _show_place(self) -> None:
+        pages = self.view.pages if isinstance(self.view, ChartGrid) else 1
+        page = self.view.page + 1 if isinstance(self.view, ChartGrid) else 1
+        self.query_one(TabBar).choose(self.chosen, f"PgUp PgDn {page}/{pages}" if pages > 1 else "")
 
     def _show_keys(self) -> None:
         shown = [

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,15 @@ from nanoshell.files import write_text
 
 @dataclass(frozen=True)
 class Layout:
-    """The ``view`` by its name, the ``maximized`` panel by its id ('' for none), the options of charts."""
+    """The ``view`` by its name, the ``maximized`` panel by its id ('' for none), the options of charts.
+
+    ``kept`` is what panels remember.
+    """
 
     view: str = "charts"
     maximized: str = ""
     sight: Sight = Sight()  # noqa: RUF009 - it is frozen
+    kept: Mapping[str, Any] = field(default_factory=dict)
 
 
 def load_layout(path: Path | None) -> Layout:
@@ -31,7 +36,8 @@ def load_layout(path: Path | None) -> Layout:
     if not isinstance(kept, dict):
         return Layout()
     words = {name: kept[name] for name in ("view", "maximized") if isinstance(kept.get(name), str)}
-    return Layout(**words, sight=_sight(kept.get("sight")))
+    panels = kept.get("panels")
+    return Layout(**words, sight=_sight(kept.get("sight")), kept=panels if isinstance(panels, dict) else {})
 
 
 def keep_layout(path: Path | None, layout: Layout) -> None:
@@ -48,6 +54,7 @@ def keep_layout(path: Path | None, layout: Layout) -> None:
             "log_x": sight.log_x,
             "log_y": sight.log_y,
         },
+        "panels": dict(layout.kept),
     }
     with contextlib.suppress(StorageError, OSError):
         write_text(path, json.dumps(kept) + "\n", private=True)

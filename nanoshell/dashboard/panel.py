@@ -64,6 +64,12 @@ class Desk(Protocol):
     def show_run(self, name: str, shown: bool) -> None:
         """Show the run ``name`` beside the others, or no longer."""
 
+    def recall(self, key: str) -> Any:
+        """Return what was remembered as ``key``, also the last time; None where nothing was."""
+
+    def remember(self, key: str, value: Any) -> None:
+        """Remember ``value``, which JSON can hold, for this time and the next."""
+
     def tell(self, text: str, *, severity: str = "information") -> None:
         """Say ``text`` for some seconds (``severity``: information, warning, error)."""
 
@@ -102,6 +108,10 @@ class Panel(Widget):
 
         Called at most four times a second, while the panel is visible, and only when something has changed.
         """
+
+    def wanted(self, snapshot: Snapshot) -> bool:
+        """Return whether a chart has something to show of ``snapshot``; without, the grid leaves it out."""
+        return True
 
     def look(self, sight: Sight) -> None:
         """Look at the runs so. Called when the view that the charts share has changed."""

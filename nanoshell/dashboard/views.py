@@ -62,6 +62,7 @@ class PanelSlot(Container):
         super().__init__()
         self.entry = entry
         self.panel: Panel | None = None
+        self.wanted = True
         self.error: BaseException | None = None
         self._seen: Snapshot | None = None
         self._looked: Sight | None = None
@@ -123,17 +124,18 @@ class PanelSlot(Container):
     def _judge(self, seconds: float) -> None:
         self._slow = self._slow + 1 if seconds > SLOW_SECONDS else 0
         if not self.throttled:
-            self.border_subtitle = ""
+            self.border_title = self.title
             return
         self._rests_until = time.monotonic() + BREATHS * seconds
-        self.border_subtitle = f"slow: {seconds * 1000:.0f} ms an update"
+        slow = f"slow: {seconds * 1000:.0f} ms an update, by plugin {self.entry.provider}"
+        self.border_title = f"{self.title} ({slow})"
 
     def fail(self, error: BaseException, where: str = "") -> None:
         """Put an `ErrorCard` in the place of the panel."""
         if self.error is not None:
             return
         failed, self.panel, self.error = self.panel, None, error
-        self.border_subtitle = ""
+        self.border_title = self.title
         if failed is not None:
             failed.display = False
             failed.remove()
@@ -164,9 +166,10 @@ class View(Container):
         return (slot for slot in self.slots if slot.display) if self.display else iter(())
 
     def first_focus(self) -> Widget | None:
-        """Return what takes the keys when the view opens: its first panel."""
-        panels = (slot.panel for slot in self.visible_slots())
-        return next((panel for panel in panels if panel and panel.focusable), None)
+        """Return what takes the keys when the view opens: its first panel, or the first thing in that."""
+        panels = (slot.panel for slot in self.visible_slots() if slot.panel)
+        takers = (widget for panel in panels for widget in (panel, *panel.query()))
+        return next((widget for widget in takers if widget.focusable), None)
 
 
 class ChartGrid(View):
@@ -179,21 +182,40 @@ class ChartGrid(View):
         self.maximized: PanelSlot | None = None
 
     @property
+    def wanted(self) -> list[PanelSlot]:
+        """The charts that have something to show."""
+        return [slot for slot in self.slots if slot.wanted]
+
+    @property
     def pages(self) -> int:
         """How many pages there are, at least one."""
-        return max(1, -(-len(self.slots) // (self.columns * self.rows)))
+        return max(1, -(-len(self.wanted) // (self.columns * self.rows)))
+
+    def sift(self, snapshot: Snapshot) -> None:
+        """Show the charts that have something to show of ``snapshot``, and no others."""
+        before = self.wanted
+        for slot in self.slots:
+            try:
+                slot.wanted = slot.panel is None or slot.panel.wanted(snapshot)
+            except Exception as error:
+                slot.fail(error)
+        if self.wanted != before:
+            if self.maximized is not None and not self.maximized.wanted:
+                self.maximized = None
+            self.lay_out()
 
     def on_resize(self, event: Resize) -> None:
         self.lay_out()
 
     def lay_out(self) -> None:
         """Show the charts of the page, as many as there is room for."""
-        count = max(1, len(self.slots))
+        charts = self.wanted
+        count = max(1, len(charts))
         self.columns = max(1, min(self.size.width // _CELL_WIDTH, count))
         self.rows = max(1, min(self.size.height // _CELL_HEIGHT, -(-count // self.columns)))
         self.page = min(self.page, self.pages - 1)
         first = self.page * self.columns * self.rows
-        shown = [self.maximized] if self.maximized else self.slots[first : first + self.columns * self.rows]
+        shown = [self.maximized] if self.maximized else charts[first : first + self.columns * self.rows]
         for slot in self.slots:
             slot.display = slot in shown
         grid = self.styles
@@ -209,7 +231,7 @@ class ChartGrid(View):
     def maximize(self, slot: PanelSlot | None) -> None:
         """Give ``slot`` all the room; None brings back the grid."""
         if slot is None and self.maximized is not None:
-            self.page = self.slots.index(self.maximized) // (self.columns * self.rows)
+            self.page = self.wanted.index(self.maximized) // (self.columns * self.rows)
         self.maximized = slot
         self.lay_out()
 
@@ -254,8 +276,9 @@ class TabBar(Widget):
 
     def choose(self, index: int, note: str = "") -> None:
         """Show the view ``index`` as the chosen one, and ``note`` at the right end."""
-        self.chosen, self.note = index, note
-        self.refresh()
+        if (index, note) != (self.chosen, self.note):
+            self.chosen, self.note = index, note
+            self.refresh()
 
     def render(self) -> Text:
         line, self._tabs = Text(no_wrap=True, overflow="ellipsis"), []
