@@ -190,7 +190,8 @@ def _closing(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
         rest = asyncio.all_tasks(loop)
         for task in rest:
             task.cancel()
-        loop.run_until_complete(asyncio.gather(*rest, return_exceptions=True))
+        if rest:
+            loop.run_until_complete(asyncio.wait(rest))
         loop.run_until_complete(loop.shutdown_asyncgens())
         loop.close()
 
