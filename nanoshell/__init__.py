@@ -116,6 +116,7 @@ if TYPE_CHECKING:
         DataError as DataError,
         DeviceError as DeviceError,
         Interrupted as Interrupted,
+        MissingDataError as MissingDataError,
         NanoshellError as NanoshellError,
         NetworkError as NetworkError,
         PluginError as PluginError,

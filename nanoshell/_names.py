@@ -52,6 +52,7 @@ HOME = {
     "Mamba3": "nanoshell.model.mamba3",
     "MemoryFigures": "nanoshell.model.backend",
     "Message": "nanoshell.chat.template",
+    "MissingDataError": "nanoshell.errors",
     "Mixer": "nanoshell.model.mixer",
     "MixtureOfExperts": "nanoshell.model.moe",
     "ModelConfig": "nanoshell.model.config",

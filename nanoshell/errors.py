@@ -40,6 +40,12 @@ class DataError(NanoshellError):
     """Data that cannot be read or used: a source, a document, a ``.bin`` file."""
 
 
+class MissingDataError(DataError):
+    """A file or folder that was named and is not there: as wrong as a name that nothing has."""
+
+    exit_code = UsageError.exit_code
+
+
 class ChangedDataError(DataError):
     """Data that is other than what a run was trained on: refused as another config is."""
 

@@ -11,7 +11,7 @@ from typing import Any
 from nanoshell.chat.conversation import Conversation
 from nanoshell.chat.record import storable
 from nanoshell.chat.template import ROLES, Message
-from nanoshell.errors import DataError, nearest
+from nanoshell.errors import DataError, MissingDataError, nearest
 
 _SHAPE = 'expected {"messages": [{"role": "user", "content": …}, …]}, as export writes it'
 
@@ -57,9 +57,8 @@ def _text(path: Path, piped: bytes | None) -> str:
     try:
         return (path.read_bytes() if piped is None else piped).decode("utf-8-sig")
     except OSError as error:
-        raise DataError(
-            f"cannot read {path}: {error.strerror}", hint="name a file that export wrote"
-        ) from error
+        kind = MissingDataError if isinstance(error, FileNotFoundError) else DataError
+        raise kind(f"cannot read {path}: {error.strerror}", hint="name a file that export wrote") from error
     except UnicodeDecodeError as error:
         raise DataError(
             f"{path} is not UTF-8 (byte {error.start})", hint="convert it to UTF-8, or name another file"

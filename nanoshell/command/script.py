@@ -17,7 +17,7 @@ from nanoshell.command.interrupt import interruptible
 from nanoshell.command.invoke import Outcome, fail, perform
 from nanoshell.command.render import TerminalScreen, show
 from nanoshell.command.turn import reply_to
-from nanoshell.errors import DataError, NanoshellError, UsageError, nearest
+from nanoshell.errors import DataError, MissingDataError, NanoshellError, UsageError, nearest
 from nanoshell.session import Session
 from nanoshell.spelling import spelled_with
 
@@ -123,7 +123,8 @@ def file_lines(path: Path) -> Iterator[ScriptLine]:
         with path.open("rb") as file:
             yield from with_blocks(_decoded(file, str(path)))
     except OSError as error:
-        raise DataError(f"cannot read the script {path}: {error.strerror}") from None
+        kind = MissingDataError if isinstance(error, FileNotFoundError) else DataError
+        raise kind(f"cannot read the script {path}: {error.strerror}") from None
 
 
 def stdin_lines() -> Iterator[ScriptLine]:

@@ -9,7 +9,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from nanoshell import DataError, Document, SourceInfo, nearest, open_tokens, read_documents
+from nanoshell import (
+    DataError,
+    Document,
+    MissingDataError,
+    SourceInfo,
+    nearest,
+    open_tokens,
+    read_documents,
+)
 from nanoshell_data.selection import SUFFIXES, TOKEN_SUFFIX, WHAT_IS_READ, select, suffix_of, unknown_suffix
 
 _HASHED_BYTES = 16 << 20
@@ -91,7 +99,7 @@ def open_path(rest: str) -> FileSource:
     raise missing(path)
 
 
-def missing(path: Path) -> DataError:
+def missing(path: Path) -> MissingDataError:
     """Return the error for a ``path`` that does not exist, with the nearest name beside it."""
     absent, folder = path, path.parent
     while not folder.is_dir() and folder != folder.parent:
@@ -102,7 +110,7 @@ def missing(path: Path) -> DataError:
     suggestion = f"; did you mean '{folder / match}'?" if match else ""
     data = [name for name in siblings if suffix_of(name) in SUFFIXES and not name.startswith(".")]
     listed = ", ".join(data[:8]) + (" …" if len(data) > 8 else "")
-    return DataError(
+    return MissingDataError(
         f"no such file or folder: {path}{reason}{suggestion}",
         hint=f"{folder.resolve()} holds {listed or 'no data files'}",
     )
@@ -122,7 +130,7 @@ def _open_file(spec: str, rest: str, path: Path) -> FileSource:
 def _open_glob(spec: str, pattern: str) -> FileSource:
     matches = sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207 - Path.glob takes no absolute one
     if not matches:
-        raise DataError(f"no file matches {pattern}", hint=f"nanoshell reads {WHAT_IS_READ}")
+        raise MissingDataError(f"no file matches {pattern}", hint=f"nanoshell reads {WHAT_IS_READ}")
     names: list[str] = []
     for match in matches:
         names += _walk(Path(match)) if Path(match).is_dir() else [match]
