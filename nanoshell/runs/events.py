@@ -207,7 +207,10 @@ def number(event: Event, name: str) -> float | None:
     """Return the number ``name`` of ``event``, NaN and infinities restored; None where there is none."""
     value = event.get(name)
     if isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError:
+            return None
     spelled = event.get("not_finite")
     if value is None and isinstance(spelled, dict) and name in spelled:
         try:
@@ -221,7 +224,7 @@ def parse_line(line: bytes) -> Event | None:
     """Return the JSON object on ``line``, or None where it holds none (cut by a crash, damaged)."""
     try:
         event = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return event if isinstance(event, dict) else None
 
@@ -282,7 +285,7 @@ def effective_events(events: Iterable[Event]) -> list[Event]:
     limit = math.inf
     for event in reversed(list(events)):
         step = number(event, "step")
-        if _is_of_a_course(event) and step is not None and step > limit:
+        if is_of_a_course(event) and step is not None and step > limit:
             continue
         kept.append(event)
         if event.get("type") == "resume":
@@ -291,7 +294,8 @@ def effective_events(events: Iterable[Event]) -> list[Event]:
     return kept
 
 
-def _is_of_a_course(event: Event) -> bool:
+def is_of_a_course(event: Event) -> bool:
+    """Whether ``event`` counts no longer once a resume has gone back to a step below its own."""
     if event.get("type") == "control":
         return bool(event.get("ok")) and event.get("action") in _CHANGES
     return event.get("type") in _MEASUREMENTS
