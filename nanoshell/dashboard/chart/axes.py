@@ -81,7 +81,7 @@ def y_labels(scale: Scale, rows: int) -> list[tuple[int, str]]:
 
 
 def gutter_for(labels: Sequence[tuple[int, str]], width: int, before: int = 0) -> int:
-    """Return how many cells labels and line of the y axis take; never fewer than ``before``, so that it is stable."""
+    """Return how many cells labels and line of the y axis take, never fewer than ``before``: it is stable."""
     if width < 16:
         return 0
     needed = max((len(text) for _, text in labels), default=0) + 1
@@ -89,7 +89,7 @@ def gutter_for(labels: Sequence[tuple[int, str]], width: int, before: int = 0) -
 
 
 def x_labels(scale: Scale, columns: int, axis: Axis) -> list[tuple[int, int, str]]:
-    """Return the labels of the x axis: the column of the tick, the one where the text begins, and the text."""
+    """Return the labels of the x axis: the column of the tick, where the text begins, and the text."""
     for most in range(min(20, columns // 5 + 1), 0, -1):
         values = ticks(scale, most, whole=axis != "time", time=axis == "time" and not scale.log)
         step = tick_step(values)
@@ -131,10 +131,10 @@ def column_of(scale: Scale, columns: int, value: float) -> int:
 
 
 def draw_axes(
-    picture: Picture, layout: Layout, x: Scale, labels: Sequence[tuple[int, str]], axis: Axis, ascii: bool
+    picture: Picture, layout: Layout, x: Scale, labels: Sequence[tuple[int, str]], axis: Axis, plain: bool
 ) -> None:
-    """Draw the lines of both axes, their ticks and ``labels`` (of the y axis) into ``picture``."""
-    side, tick, corner, floor, below = "|++-+" if ascii else "│┤└─┬"
+    """Draw the lines of both axes, their ticks and ``labels`` (of the y axis); ``plain`` in ASCII."""
+    side, tick, corner, floor, below = "|++-+" if plain else "│┤└─┬"
     if layout.gutter:
         for row in range(layout.rows):
             picture.put(layout.gutter - 1, layout.top + row, side, QUIET)
@@ -150,17 +150,17 @@ def draw_axes(
 
 
 def draw_marks(
-    picture: Picture, layout: Layout, x: Scale, marks: Sequence[Mark], axis: Axis, ascii: bool
+    picture: Picture, layout: Layout, x: Scale, marks: Sequence[Mark], axis: Axis, plain: bool
 ) -> None:
     """Draw ``marks`` on the line of the x axis, and a faint line where there is an alert."""
     places = [(column_of(x, layout.columns, mark.along(axis)), mark.kind) for mark in marks]
     for column, kind in sorted(places, key=lambda pair: _RANK[pair[1]]):
         if not 0 <= column < layout.columns:
             continue
-        glyph = MARK_GLYPHS[kind][ascii]
+        glyph = MARK_GLYPHS[kind][plain]
         picture.put(layout.gutter + column, layout.axis_row, glyph, WARNING if kind == "alert" else HEADING)
         if kind == "alert":
             plot = slice(layout.top, layout.top + layout.rows)
             blank = np.flatnonzero(picture.codes[plot, layout.gutter + column] == 32) + layout.top
-            picture.codes[blank, layout.gutter + column] = ord(":" if ascii else "┊")
+            picture.codes[blank, layout.gutter + column] = ord(":" if plain else "┊")
             picture.styles[blank, layout.gutter + column] = QUIET

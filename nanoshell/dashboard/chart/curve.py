@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from nanoshell.dashboard.chart.blocks import Blocks
 from nanoshell.dashboard.chart.smooth import Growing, Smoothing
 
 if TYPE_CHECKING:
@@ -20,9 +21,10 @@ Bad = Literal["nan", "high", "low"]
 class ChartSeries:
     """One line of a chart: its values ``y`` (n,) over ``x`` (n,), as a rule rising.
 
-    ``colour`` is the number of its run's colour. ``points`` draws markers rather than a line, for figures that
-    are sparse, such as validation. ``focused`` is drawn over the others and stepped along by the crosshair. The
-    arrays are never changed after they have been handed over; longer ones that begin alike cost only what is new.
+    ``colour`` is the number of its run's colour. ``points`` draws markers rather than a line, for figures
+    that are sparse, such as validation. ``focused`` is drawn over the others and stepped along by the
+    crosshair. The arrays are never changed after they have been handed over; longer ones that begin alike
+    cost only what is new.
     """
 
     name: str
@@ -36,8 +38,9 @@ class ChartSeries:
 class Curve:
     """The points of one series: those that can be drawn, those that can only be marked, and the average.
 
-    ``all_x`` and ``all_y`` (n,) are all by rising x; ``x``, ``y`` those that have a height, and ``breaks`` how many of the
-    others come before each (None where there are none). ``bad_x`` and ``bad_kind`` are the others: 0 NaN, 1 above, -1 below.
+    ``all_x`` and ``all_y`` (n,) are all by rising x; ``x``, ``y`` and ``breaks`` (m,) are about those that
+    have a height, ``bad_x`` and ``bad_kind`` (n - m,) about the others. ``log`` is of the y axis.
+    ``blocks`` are those of ``y``, ``smoothed_blocks`` those of what `smoothed` returned last.
     """
 
     def __init__(self, log: bool = False) -> None:
@@ -51,6 +54,8 @@ class Curve:
         self._sifted: tuple[Growing, Growing, Growing] | None = None
         self._bad = (Growing(), Growing())
         self._smoothing: Smoothing | None = None
+        self.blocks = Blocks()
+        self.smoothed_blocks = Blocks()
         self._logs = Growing()
 
     def feed(self, x: Column, y: Column) -> bool:
@@ -78,6 +83,7 @@ class Curve:
             x, y, known = x[order], y[order], 0
         self.all_x, self.all_y = x, y
         self._sift(known)
+        self.blocks.extend(self.y)
         return True
 
     def _sift(self, known: int) -> None:
@@ -128,13 +134,17 @@ class Curve:
         return self._bad[1].values
 
     def smoothed(self, weight: float) -> Column:
-        """Return the average (m,) at each point that has a height; of the logarithms to base 10 on a log axis."""
+        """Return the average (m,) at each point that has a height; on a log axis of logarithms to base 10."""
         if self._smoothing is None or self._smoothing.weight != weight:
             self._smoothing = Smoothing(weight)
-        if not self.log:
-            return self._smoothing.upto(self.y)
-        self._logs.extend(np.log10(self.y[len(self._logs) :]))
-        return self._smoothing.upto(self._logs.values)
+            self.smoothed_blocks = Blocks()
+        values = self.y
+        if self.log:
+            self._logs.extend(np.log10(values[len(self._logs) :]))
+            values = self._logs.values
+        found = self._smoothing.upto(values)
+        self.smoothed_blocks.extend(found)
+        return found
 
     def nearest(self, x: float) -> int | None:
         """Return which of all points stands nearest to ``x``, the latest of equals; None without points."""

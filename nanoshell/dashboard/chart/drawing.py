@@ -52,7 +52,7 @@ class Frame:
 
 
 def glyphs_for(look: Look, drawn: Sequence[Drawn]) -> bool:
-    """Return whether lines are drawn as one glyph for each colour: in ASCII, and where there are no colours."""
+    """Return whether lines are drawn as a glyph for each colour: in ASCII, and where there are no colours."""
     return look.ascii or (look.depth == "mono" and len({series.colour for series, _ in drawn}) > 1)
 
 
@@ -77,7 +77,7 @@ def draw(
     log_y: bool = False,
     gutter: int = 0,
 ) -> Frame:
-    """Return the chart of ``drawn`` in a ``size`` (width, height), as ``sight`` shows data that spans ``span``.
+    """Return the chart of ``drawn`` in a ``size`` (width, height), as ``sight`` shows data of ``span``.
 
     ``gutter`` is the least that the labels of the y axis take.
     """
@@ -156,7 +156,7 @@ def _draw_points(plot: Picture, layer: Layer, y: Scale, glyphs: bool) -> None:
         plot.styles[where, columns] = bright(layer.series.colour)
 
 
-def _draw_bad(plot: Picture, layer: Layer, x: Scale, ascii: bool) -> None:
+def _draw_bad(plot: Picture, layer: Layer, x: Scale, plain: bool) -> None:
     """Mark what has no height: NaN and Inf at the top edge, the others at the bottom edge."""
     rows, columns = plot.codes.shape
     places, kinds = layer.curve.bad_x, layer.curve.bad_kind
@@ -167,5 +167,5 @@ def _draw_bad(plot: Picture, layer: Layer, x: Scale, ascii: bool) -> None:
         of_kind = places[begin:end][kinds[begin:end] == kind]
         filled, _, _ = starts(of_kind, x, columns)
         row = rows - 1 if kind < 0 else 0
-        plot.codes[row, filled] = ord(BAD_GLYPHS[kind][ascii])
+        plot.codes[row, filled] = ord(BAD_GLYPHS[kind][plain])
         plot.styles[row, filled] = WARNING

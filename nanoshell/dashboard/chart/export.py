@@ -27,7 +27,7 @@ _LEFT, _TOP, _RIGHT, _BOTTOM = 70, 56, 16, 44
 
 
 def csv_text(drawn: Sequence[Drawn], sight: Sight, span: Span) -> str:
-    """Return the points that are visible, one line each: series, place, value, and average ('' where none is)."""
+    """Return the visible points, one line each: series, place, value, and average ('' without one)."""
     x = seen(sight, span)
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
@@ -65,15 +65,15 @@ def svg(
     log_y: bool,
     size: tuple[int, int],
 ) -> str:
-    """Return the chart as an SVG document of ``size``: two extremes for each unit of width, and all texts as text."""
+    """Return the chart as an SVG document of ``size``: extremes for each unit of width, all texts as text."""
     width, height = size
     columns, rows = max(1, width - _LEFT - _RIGHT), max(1, height - _TOP - _BOTTOM)
     x = seen(sight, span)
     found = layers(drawn, x, columns, columns, sight.smoothing)
     y = y_scale(found, log_y)
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}"'
-        ' font-family="sans-serif" font-size="12">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}"'
+        f' viewBox="0 0 {width} {height}" font-family="sans-serif" font-size="12">',
         f'<rect width="{width}" height="{height}" fill="#ffffff"/>',
         _text(_LEFT, 20, f"{title} ({unit})" if unit else title, size=15),
         *_legend(drawn),
@@ -91,7 +91,8 @@ def svg(
 def _text(
     x: float, y: float, text: str, *, anchor: str = "start", size: int = 12, fill: str = "#333333"
 ) -> str:
-    return f'<text x="{x:g}" y="{y:g}" text-anchor="{anchor}" font-size="{size}" fill="{fill}">{escape(text)}</text>'
+    look = f'text-anchor="{anchor}" font-size="{size}" fill="{fill}"'
+    return f'<text x="{x:g}" y="{y:g}" {look}>{escape(text)}</text>'
 
 
 def _legend(drawn: Sequence[Drawn]) -> list[str]:
@@ -196,8 +197,9 @@ def _marks(marks: Sequence[Mark], x: Scale, columns: int, rows: int, sight: Sigh
         if 0 <= place <= 1:
             at = _LEFT + place * columns
             top = _TOP if mark.kind == "alert" else _TOP + rows - 6
+            look = f'stroke="{fills[mark.kind]}" stroke-dasharray="2 2"'
             parts.append(
-                f'<path d="M{at:.1f} {top}V{_TOP + rows + 4}" stroke="{fills[mark.kind]}" stroke-dasharray="2 2">'
+                f'<path d="M{at:.1f} {top}V{_TOP + rows + 4}" {look}>'
                 f"<title>{escape(f'{mark.kind}: {mark.text}')}</title></path>"
             )
     return parts

@@ -32,7 +32,7 @@ class Layer:
     logs: bool = False
 
     def raw_heights(self, scale: Scale, columns: int) -> tuple[Column, Column]:
-        """Return from where to where (columns,) the raw line goes in each column; 0 is the bottom, 1 the top."""
+        """Return from where to where (columns,) the raw line goes in each column; 0 is the bottom."""
         return _heights(self.raw, scale.place, columns)
 
     def average_heights(self, scale: Scale, columns: int) -> tuple[Column, Column]:
@@ -49,16 +49,17 @@ def _heights(buckets: Buckets, place: Callable[[Column], Column], columns: int) 
 
 
 def layers(drawn: Sequence[Drawn], x: Scale, dots: int, cells: int, smoothing: float) -> list[Layer]:
-    """Return a layer of each series, the focused ones last, over ``dots`` columns (points: over ``cells``)."""
+    """Return a layer of each series, the focused ones last, over ``dots`` columns; points over ``cells``."""
     found = []
     for series, curve in sorted(drawn, key=lambda pair: (pair[0].points, pair[0].focused)):
         if series.points:
-            found.append(Layer(series, curve, reduce(curve.x, curve.y, x, cells)))
+            found.append(Layer(series, curve, reduce(curve.x, curve.y, x, cells, blocks=curve.blocks)))
             continue
-        raw = reduce(curve.x, curve.y, x, dots, curve.breaks)
+        raw = reduce(curve.x, curve.y, x, dots, curve.breaks, blocks=curve.blocks)
         average = None
         if smoothing > 0:
-            average = reduce(curve.x, curve.smoothed(smoothing), x, dots, curve.breaks, mean=True)
+            smooth, blocks = curve.smoothed(smoothing), curve.smoothed_blocks
+            average = reduce(curve.x, smooth, x, dots, curve.breaks, mean=True, blocks=blocks)
         found.append(Layer(series, curve, raw, average, logs=curve.log))
     return found
 
@@ -74,6 +75,7 @@ def y_scale(found: Sequence[Layer], log: bool) -> Scale:
             if layer.average is not None:
                 values = layer.average.low[layer.average.inside if inside else slice(None)]
                 values = 10**values if layer.logs else values
+                values = values[np.isfinite(values)]  # a sum of huge values may not be
                 lows.append(values)
                 highs.append(values)
         low = min((float(np.min(values)) for values in lows if len(values)), default=None)

@@ -36,10 +36,10 @@ def seen(sight: Sight, span: Span) -> Scale:
 
 
 def zoomed(sight: Sight, span: Span, factor: float, around: float | None = None) -> Sight:
-    """Return ``sight`` with ``factor`` times as much seen, ``around`` a place (0 to 1) that stays where it is.
+    """Return ``sight`` with ``factor`` times as much seen; the place ``around`` (0 to 1) stays where it is.
 
-    Without ``around`` that is the right edge while following, and the middle otherwise. Zooming out beyond all
-    data shows all.
+    Without ``around`` that is the right edge while following, and the middle otherwise. Zooming out beyond
+    all data shows all.
     """
     scale = seen(sight, span)
     if around is None:
@@ -84,7 +84,7 @@ def whole(sight: Sight) -> Sight:
 
 
 def following(sight: Sight, span: Span) -> Sight:
-    """Return ``sight`` following the newest point with the width it has, or staying where it is if it did follow."""
+    """Return ``sight`` following the newest point with the width it has; if it did follow, no longer."""
     scale = seen(sight, span)
     if sight.follow:
         return replace(sight, left=scale.low, right=scale.high, follow=False)

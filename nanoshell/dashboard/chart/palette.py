@@ -74,7 +74,7 @@ def styles(look: Look, base: Style, ground: str = "") -> list[Style]:
             found += [base + colour, base + colour + Style(dim=True)]
         else:
             name = hex_colour(number, light=look.light)
-            found += [base + Style(color=name), base + Style(color=blend(name, ground, 0.55))]
+            found += [base + Style(color=name), base + Style(color=blend(name, ground, 0.6))]
     return found
 
 

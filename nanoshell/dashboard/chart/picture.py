@@ -28,15 +28,16 @@ _REACH = np.array(
 def braille(top: Column, bottom: Column, rows: int) -> Cells:
     """Return the bits (rows, columns / 2) of braille cells in which columns of dots are lit.
 
-    ``top`` and ``bottom`` (columns,) are heights, 1 at the top of ``rows`` cells and 0 at their bottom; columns of
-    NaN stay dark, and so does what is beyond.
+    ``top`` and ``bottom`` (columns,) are heights, 1 at the top of ``rows`` cells and 0 at their bottom;
+    columns of NaN stay dark, and so does what is beyond.
     """
     first, after = _lit(top, bottom, 4 * rows)
     cell = 4 * np.arange(rows)[:, None]
     begin = np.clip(first[None, :] - cell, 0, 4)
     end = np.clip(after[None, :] - cell, 0, 4)
     left: Cells = _REACH[0][begin[:, 0::2], end[:, 0::2]]
-    return left | _REACH[1][begin[:, 1::2], end[:, 1::2]]
+    right: Cells = _REACH[1][begin[:, 1::2], end[:, 1::2]]
+    return left | right
 
 
 def blocks(top: Column, bottom: Column, rows: int) -> Cells:
@@ -68,7 +69,7 @@ class Picture:
         self.styles: Cells = np.zeros((height, width), dtype=np.int64)
 
     def put(self, column: int, row: int, text: str, style: int) -> None:
-        """Write ``text`` (characters one cell wide) from ``column`` on; what is beyond the edges is left out."""
+        """Write ``text`` (characters one cell wide) from ``column`` on, but for what is beyond the edges."""
         height, width = self.codes.shape
         if not 0 <= row < height:
             return

@@ -1,4 +1,4 @@
-"""Reduction: what of a series stands in each column of dots, its extremes included, so that no spike is lost."""
+"""Reduction: what of a series stands in each column of dots, with its extremes, so that no spike is lost."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from nanoshell.dashboard.chart.blocks import Blocks
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -20,10 +22,10 @@ if TYPE_CHECKING:
 class Buckets:
     """The visible points of a series by column of dots; only columns in which there are points.
 
-    ``place`` (k,) is where a bucket stands, in columns: a whole number, or beyond the edges (below -0.5, or above the
-    last by more than 0.5) for the neighbours outside, which lines lead to. ``first``, ``last``, ``low``, ``high``
-    (k,) are values in it; ``joined`` (k - 1,) whether a line leads to the next bucket. ``inside`` is the
-    slice of those that are visible.
+    ``place`` (k,) is where a bucket stands, in columns: a whole number, or beyond the edges for the
+    neighbours outside, which lines lead to. ``first``, ``last``, ``low``, ``high`` (k,) are values in it;
+    ``joined`` (k - 1,) whether a line leads to the next bucket. ``inside`` is the slice of the
+    visible ones.
     """
 
     place: Column
@@ -41,7 +43,7 @@ def visible(x: Column, scale: Scale) -> tuple[int, int]:
 
 
 def starts(x: Column, scale: Scale, columns: int) -> tuple[Places, Places, int]:
-    """Return the columns (k,) in which points stand, where in ``x`` each begins (k,), and where the last ends."""
+    """Return the columns (k,) in which points stand, where in ``x`` each begins (k,), where the last ends."""
     begin, end = visible(x, scale)
     cuts = np.searchsorted(x[begin:end], scale.edges(columns)[1:-1], "left") + begin
     bounds = np.concatenate(([begin], cuts, [end]))
@@ -50,24 +52,30 @@ def starts(x: Column, scale: Scale, columns: int) -> tuple[Places, Places, int]:
 
 
 def reduce(
-    x: Column, y: Column, scale: Scale, columns: int, breaks: Column | None = None, *, mean: bool = False
+    x: Column,
+    y: Column,
+    scale: Scale,
+    columns: int,
+    breaks: Column | None = None,
+    *,
+    mean: bool = False,
+    blocks: Blocks | None = None,
 ) -> Buckets:
     """Return the points (``x``, ``y``) (n,) that ``scale`` shows, by column.
 
     ``x`` rises and ``y`` is finite. Between two points of different ``breaks`` (n,) no line is drawn.
-    With ``mean`` a bucket holds the mean of its points instead of their extremes.
+    With ``mean`` a bucket holds the mean of its points instead of their extremes. ``blocks`` are those of
+    ``y``, all of it, and make it faster where it is long.
     """
+    blocks = blocks or Blocks()
     filled, begins, end = starts(x, scale, columns)
     ends = np.append(begins[1:], end) if len(begins) else begins
     if not len(begins):
         first = last = low = high = np.empty(0)
     elif mean:
-        low = np.add.reduceat(y[:end], begins) / (ends - begins)
-        first = last = high = low
-    elif len(begins) == end - begins[0]:
-        first = last = low = high = y[begins[0] : end]
+        first = last = low = high = blocks.means(y, begins, ends)
     else:
-        low, high = np.minimum.reduceat(y[:end], begins), np.maximum.reduceat(y[:end], begins)
+        low, high = blocks.extremes(y, begins, ends)
         first, last = y[begins], y[ends - 1]
     return _with_neighbours(x, y, scale, columns, breaks, (filled, begins, ends), (first, last, low, high))
 
@@ -115,7 +123,7 @@ def spans(
     joined: NDArray[np.bool_],
     columns: int,
 ) -> tuple[Column, Column]:
-    """Return what the line through buckets covers in each column: from (columns,) to (columns,), NaN where nothing.
+    """Return what the line through buckets covers in each column: from and to (columns,), NaN where nothing.
 
     The arguments are those of `Buckets`, of values of any kind (heights, as a rule).
     """

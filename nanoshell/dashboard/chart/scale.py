@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -91,7 +92,7 @@ def ticks(scale: Scale, most: int, *, whole: bool = False, time: bool = False) -
 
 def tick_step(values: list[float]) -> float:
     """Return the distance of neighbouring ticks, the smallest; 0 where there are not two."""
-    return min((b - a for a, b in zip(values, values[1:], strict=False)), default=0.0)
+    return min((b - a for a, b in itertools.pairwise(values)), default=0.0)
 
 
 def _multiples(scale: Scale, step: float) -> list[float]:
@@ -103,7 +104,7 @@ def _multiples(scale: Scale, step: float) -> list[float]:
 
 def _step(least: float, *, whole: bool, time: bool) -> float:
     """Return the smallest round distance that is at least ``least``."""
-    if time and 1 <= least * 1.000001 and least <= _TIME_STEPS[-1]:
+    if time and least * 1.000001 >= 1 and least <= _TIME_STEPS[-1]:
         return float(next(step for step in _TIME_STEPS if step >= least * 0.999999))
     unit = 86400.0 if time and least > 86400 else 1.0
     least = max(least / unit, 5e-324)

@@ -41,7 +41,7 @@ def value_words(curve: Curve, sight: Sight, index: int, points: bool) -> Words:
 
 
 def _index_shown(curve: Curve, frame: Frame, sight: Sight) -> int | None:
-    """Return which point the title tells of: the nearest to the crosshair, else the newest; None where none is."""
+    """Return the point that the title tells of: the nearest to the crosshair, or the newest."""
     if not len(curve.all_x):
         return None
     if sight.cursor is None:

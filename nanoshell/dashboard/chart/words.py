@@ -8,7 +8,7 @@ _PREFIXES = ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3
 
 
 def short(value: float, digits: int = 4) -> str:
-    """Return ``value`` with ``digits`` significant digits: ``2.314``, ``12.35k``, ``1.2M``, ``3e-4``, ``nan``."""
+    """Return ``value`` with ``digits`` significant digits: ``2.314``, ``12.35k``, ``3e-4``, ``nan``."""
     if not math.isfinite(value):
         return "nan" if math.isnan(value) else "inf" if value > 0 else "-inf"
     rounded = float(f"{value:.{digits - 1}e}")
@@ -29,7 +29,7 @@ def _power(value: float, decimals: int) -> str:
 
 
 def duration(seconds: float, step: float = 1.0) -> str:
-    """Return ``1h05m``, ``2m30s``, ``45s``, ``3d04h``: as exact as ticks that are ``step`` seconds apart need."""
+    """Return ``1h05m``, ``2m30s``, ``45s``, ``3d04h``: as exact as ticks ``step`` seconds apart need."""
     if not math.isfinite(seconds):
         return short(seconds)
     if seconds < 0:

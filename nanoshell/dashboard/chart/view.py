@@ -1,0 +1,266 @@
+"""The view: the part of the chart that draws, a Textual widget that shows series and is told how to look."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from rich.segment import Segment
+from rich.style import Style
+from textual.geometry import Region, Size
+from textual.strip import Strip
+from textual.widget import Widget
+
+from nanoshell.dashboard.chart import export, navigate
+from nanoshell.dashboard.chart.curve import ChartSeries, Curve
+from nanoshell.dashboard.chart.drawing import Frame, draw
+from nanoshell.dashboard.chart.palette import QUIET, Depth, Look, styles
+from nanoshell.dashboard.chart.title import Words, mark_words, title_words
+from nanoshell.dashboard.course import Sight
+
+if TYPE_CHECKING:
+    from nanoshell.dashboard.course import Mark
+
+
+class ChartView(Widget):
+    """A chart that shows series, marks and a crosshair as it is told; `LineChart` adds what the user does."""
+
+    def __init__(
+        self,
+        title: str = "",
+        unit: str = "",
+        log_y: bool = False,
+        ascii: bool = False,  # noqa: A002
+        *,
+        depth: Depth | None = None,
+        name: str | None = None,
+        id: str | None = None,  # noqa: A002
+        classes: str | None = None,
+    ) -> None:
+        """Make an empty chart. ``depth`` says what colours there are; by default the app is asked."""
+        super().__init__(name=name, id=id, classes=classes)
+        self.title = title
+        self.unit = unit
+        self.ascii = ascii
+        self._depth = depth
+        self._log_y = log_y
+        self._sight = Sight()
+        self._drawn: list[tuple[ChartSeries, Curve]] = []
+        self._marks: tuple[Mark, ...] = ()
+        self._given_span: navigate.Span | None = None
+        self._gutter = 0
+        self._frame: Frame | None = None
+        self._basis: tuple[Look, Style, str, Size] | None = None
+        self._strips: list[Strip] = []
+        self._palette: list[Style] = []
+        self._overlay: dict[int, Strip] = {}
+        self.frames = 0
+
+    @property
+    def sight(self) -> Sight:
+        """How the chart looks at its series."""
+        return self._sight
+
+    @property
+    def log_y(self) -> bool:
+        """Whether the y axis is logarithmic: by the chart's own wish or by the shared view's."""
+        return self._log_y or self._sight.log_y
+
+    @log_y.setter
+    def log_y(self, log: bool) -> None:
+        if log != self._log_y:
+            self._log_y = log
+            self._rescale()
+
+    @property
+    def series(self) -> list[ChartSeries]:
+        """The series as they were handed over."""
+        return [series for series, _ in self._drawn]
+
+    @property
+    def span(self) -> navigate.Span:
+        """Where the data begins and ends on the x axis (above 0 where it is logarithmic)."""
+        extents = []
+        for _, curve in self._drawn:
+            begin = int(np.searchsorted(curve.all_x, 0, "right")) if self._sight.log_x else 0
+            if begin < len(curve.all_x):
+                extents.append((float(curve.all_x[begin]), float(curve.all_x[-1])))
+        own = (min(a for a, _ in extents), max(b for _, b in extents)) if extents else (0.0, 1.0)
+        if self._given_span is None:
+            return own if not self._sight.log_x or own[0] > 0 else (0.1, 1.0)
+        first, last = self._given_span
+        if self._sight.log_x and first <= 0:
+            first = own[0] if extents else 0.1
+        return (first, max(first, last))
+
+    def set_series(self, series: Sequence[ChartSeries], *, span: tuple[float, float] | None = None) -> None:
+        """Show ``series`` instead of those before.
+
+        Arrays that begin as the ones before did cost only what is new, and nothing is redrawn where
+        nothing has changed. ``span`` is where the x axis of all charts begins and ends, so that sparse series
+        stand under dense ones; without it, that of the series. Raises `ValueError` where x and y differ in
+        length.
+        """
+        known = {(one.name, one.points): curve for one, curve in self._drawn}
+        before = [(one.name, one.colour, one.points, one.focused) for one in self.series]
+        changed = span != self._given_span
+        drawn = []
+        for one in series:
+            curve = known.pop((one.name, one.points), None) or Curve(self.log_y)
+            changed |= curve.feed(np.asarray(one.x, np.float64), np.asarray(one.y, np.float64))
+            drawn.append((one, curve))
+        self._drawn, self._given_span = drawn, span
+        changed |= before != [(one.name, one.colour, one.points, one.focused) for one in self.series]
+        if changed:
+            self._redraw()
+
+    def set_marks(self, marks: Sequence[Mark]) -> None:
+        """Show ``marks`` on the x axis instead of those before."""
+        if tuple(marks) != self._marks:
+            self._marks = tuple(marks)
+            self._redraw()
+
+    def look(self, sight: Sight) -> None:
+        """Look at the series as ``sight`` says. A crosshair that moves redraws nothing but itself."""
+        if sight == self._sight:
+            return
+        before, log = self._sight, self.log_y
+        self._sight = sight
+        if log != self.log_y:
+            self._rescale()
+        elif replace(sight, cursor=before.cursor) != before:
+            self._redraw()
+        else:
+            self._move_crosshair(before.cursor)
+
+    def to_svg(self, width: int = 960, height: int = 540) -> str:
+        """Return what is visible as an SVG document of ``width`` x ``height`` units: lines and texts."""
+        return export.svg(
+            self.title,
+            self.unit,
+            self._drawn,
+            self._marks,
+            self._sight,
+            self.span,
+            self.log_y,
+            (width, height),
+        )
+
+    def to_csv(self) -> str:
+        """Return the visible points as CSV: series, place on the x axis, value, average."""
+        return export.csv_text(self._drawn, self._sight, self.span)
+
+    def _rescale(self) -> None:
+        given = [(one, np.asarray(one.x, np.float64), np.asarray(one.y, np.float64)) for one in self.series]
+        self._drawn = [(one, Curve(self.log_y)) for one, _, _ in given]
+        for (_, curve), (_, x, y) in zip(self._drawn, given, strict=True):
+            curve.feed(x, y)
+        self._gutter = 0
+        self._redraw()
+
+    def _redraw(self) -> None:
+        self._frame = None
+        self.refresh()
+
+    def on_resize(self) -> None:
+        """Draw anew in the new size, with labels as wide as they are there."""
+        self._gutter = 0
+        self._redraw()
+
+    def _look(self) -> tuple[Look, Style, str]:
+        theme = self.app.current_theme
+        ground = self.background_colors[1]
+        depth = self._depth
+        if depth is None:
+            system = self.app.console.color_system
+            plain = self.app.no_color or system is None
+            few = system in ("standard", "windows") or self.app.native_ansi_color
+            depth = "mono" if plain else "ansi" if few else "true"
+        name = ground.hex6.lower() if ground.ansi is None and ground.a == 1 else ""
+        light = not theme.dark if not name else ground.brightness > 0.5
+        base = Style.from_color(self.rich_style.color, self.rich_style.bgcolor)
+        return Look(depth, light, self.ascii), base, name
+
+    def _ready(self) -> Frame:
+        """Return the chart as it is now, drawn anew where something has changed."""
+        if self._frame is not None:
+            return self._frame
+        if self._basis is None or self._basis[3] != self.size:
+            self._basis = (*self._look(), self.size)
+        look, base, ground, (width, height) = self._basis
+        self._frame = draw(
+            self._drawn,
+            self._marks,
+            self._sight,
+            self.span,
+            look,
+            (width, height),
+            log_y=self.log_y,
+            gutter=self._gutter if width >= 16 else 0,
+        )
+        self._gutter = self._frame.layout.gutter
+        self._palette = styles(look, base, ground)
+        self._strips = self._frame.picture.strips(self._palette)
+        self._overlay = {}
+        self.frames += 1
+        return self._frame
+
+    def render_lines(self, crop: Region) -> list[Strip]:
+        """Return the rows that ``crop`` shows, in the colours of the app as they are now."""
+        basis = (*self._look(), self.size)
+        if basis != self._basis:
+            self._basis, self._frame = basis, None
+        return super().render_lines(crop)
+
+    def render_line(self, y: int) -> Strip:
+        """Return the row ``y`` of the chart."""
+        width, height = self.size
+        if not 0 <= y < height or width < 1:
+            return Strip.blank(width, self.rich_style)
+        frame = self._ready()
+        if y not in self._overlay:
+            self._overlay[y] = self._over(y, frame)
+        return self._overlay[y]
+
+    def _over(self, y: int, frame: Frame) -> Strip:
+        """Return the row ``y`` with what the crosshair and the title put over it."""
+        layout = frame.layout
+        look = self._basis[0] if self._basis is not None else Look()
+        if y < layout.top:
+            found = title_words(self.title, self.unit, self._drawn, frame, self._sight, look, layout.width)
+            return self._strip(found)
+        if y == layout.label_row:
+            said = mark_words(self._marks, frame, self._sight, look)
+            return self._strip(said) if said else self._strips[y]
+        column = self._column(self._sight.cursor)
+        if column is None or y >= layout.axis_row:
+            return self._strips[y]
+        code = int(frame.picture.codes[y, column])
+        if code in (32, ord("┊"), ord(":")):
+            cell = Segment("|" if look.ascii else "│", self._palette[QUIET])
+        else:
+            cell = Segment(chr(code), self._palette[frame.picture.styles[y, column]] + Style(reverse=True))
+        strip = self._strips[y]
+        return Strip.join([strip.crop(0, column), Strip([cell], 1), strip.crop(column + 1)])
+
+    def _strip(self, words: Words) -> Strip:
+        strip = Strip([Segment(text, self._palette[style]) for text, style in words])
+        return strip.adjust_cell_length(self.size.width, self._palette[0])
+
+    def _column(self, x: float | None) -> int | None:
+        """Return the column of the widget in which ``x`` stands; None where it is not shown."""
+        if x is None or self._frame is None:
+            return None
+        layout, place = self._frame.layout, self._frame.x.place_of(x)
+        if not -1e-9 <= place <= 1 + 1e-9:
+            return None
+        return layout.gutter + min(layout.columns - 1, max(0, int(place * layout.columns)))
+
+    def _move_crosshair(self, before: float | None) -> None:
+        self._overlay = {}
+        width, height = self.size
+        columns = {self._column(before), self._column(self._sight.cursor)} - {None}
+        rows = [Region(0, 0, width, 1), Region(0, max(0, height - 1), width, 1)]
+        self.refresh(*rows, *(Region(column, 0, 1, height) for column in columns if column is not None))
