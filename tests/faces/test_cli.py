@@ -88,7 +88,7 @@ def test_a_raw_command_takes_the_words_as_one_text(program: Program) -> None:
         (("sysexit", "7"), 7, []),
         (("sysexit", "farewell"), 1, ["farewell"]),
         (("-c", ":hello", "hello"), 2, ["do not go together with a command"]),
-        (("-f", "nowhere.txt"), 1, ["cannot read the script nowhere.txt"]),
+        (("-f", "nowhere.txt"), 2, ["cannot read the script nowhere.txt"]),
     ],
 )
 def test_a_failure_is_one_message_with_a_code(
@@ -124,6 +124,14 @@ def test_no_is_an_answer_and_no_interruption(process: Program) -> None:
     assert (declined.code, declined.err) == (1, "nothing was done: the answer was no\n")
     at_prompt = process("-c", ":ask", stdin="n\n")
     assert (at_prompt.code, "the answer was no" in at_prompt.err) == (1, True)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("data", "use", "no.txt"), ("data", "use", "no*.txt"), ("chat", "import", "no.jsonl"), ("-f", "no.ns")],
+)
+def test_a_file_that_is_not_there_is_a_mistake_of_usage(program: Program, words: tuple[str, ...]) -> None:
+    assert program(*words).code == 2
 
 
 def test_json_never_waits_for_an_answer_on_a_terminal(plugins_dir: Path) -> None:
