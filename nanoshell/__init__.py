@@ -76,9 +76,13 @@ if TYPE_CHECKING:
     from nanoshell.dashboard.opening import open_dashboard as open_dashboard
     from nanoshell.dashboard.panel import Panel as Panel
     from nanoshell.dashboard.panels.alerts import AlertsPanel as AlertsPanel
+    from nanoshell.dashboard.panels.charts import ChartPanel as ChartPanel, chart_panel as chart_panel
+    from nanoshell.dashboard.panels.chat import ChatPanel as ChatPanel
+    from nanoshell.dashboard.panels.figures import Figure as Figure
     from nanoshell.dashboard.panels.log import LogPanel as LogPanel
     from nanoshell.dashboard.panels.overview import OverviewPanel as OverviewPanel
     from nanoshell.dashboard.panels.runs import RunsPanel as RunsPanel
+    from nanoshell.dashboard.panels.samples import SamplesPanel as SamplesPanel
     from nanoshell.dashboard.panels.system import SystemPanel as SystemPanel
     from nanoshell.data.corpus import Corpus as Corpus, prepare_corpus as prepare_corpus, tokenize as tokenize
     from nanoshell.data.download import (

@@ -135,10 +135,10 @@ class ChartView(Widget):
         else:
             self._move_crosshair(before.cursor)
 
-    def to_svg(self, width: int = 960, height: int = 540) -> str:
+    def to_svg(self, width: int = 960, height: int = 540, *, title: str = "") -> str:
         """Return what is visible as an SVG document of ``width`` x ``height`` units: lines and texts."""
         return export.svg(
-            self.title,
+            title or self.title,
             self.unit,
             self._drawn,
             self._marks,
@@ -147,6 +147,16 @@ class ChartView(Widget):
             self.log_y,
             (width, height),
         )
+
+    def read_off(self) -> list[tuple[ChartSeries, float, float]]:
+        """Return each series with place and value of its point at the crosshair, else of its newest."""
+        cursor = np.inf if self._sight.cursor is None else self._sight.cursor
+        found = []
+        for series, curve in self._drawn:
+            at = curve.nearest(cursor)
+            if at is not None:
+                found.append((series, float(curve.all_x[at]), float(curve.all_y[at])))
+        return found
 
     def to_csv(self) -> str:
         """Return the visible points as CSV: series, place on the x axis, value, average."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
 from textual.app import ComposeResult
@@ -27,6 +27,26 @@ _PROMPT, _CHANGED, _QUIET = "bold", "bold underline", "dim"
 _ENDS = {"length": "", "context": "context is full", "interrupted": "interrupted"}
 _HERE = "here"
 _LAST_WORD_SECONDS = 2.0
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A prompt that the worker was asked to continue; what there was of it by then."""
+
+    prompt: str
+    newest: tuple[int, str] | None
+    count: int
+    complete: bool
+
+    @classmethod
+    def of(cls, prompt: str, course: Course) -> _Asked:
+        here = [sample for sample in course.samples if sample.prompt == prompt]
+        return cls(prompt, (here[-1].step, here[-1].text) if here else None, len(here), course.complete)
+
+    def answered(self, course: Course) -> bool:
+        """Return whether ``course`` has a newer text; older ones may have been read meanwhile, too."""
+        now = _Asked.of(self.prompt, course)
+        return now.newest != self.newest or (self.complete and now.count > self.count)
 
 
 class SamplesPanel(Panel):
@@ -79,7 +99,7 @@ class SamplesPanel(Panel):
         self._course: Course | None = None
         self._samples: tuple[SampleText, ...] = ()
         self._tried: dict[str, list[SampleText]] = {}
-        self._asked: dict[str, SampleText] = {}
+        self._asked: dict[str, _Asked] = {}
         self._moved: float | None = None
         self._writing: Writing | None = None
         self._writes_for = ""
@@ -145,7 +165,7 @@ class SamplesPanel(Panel):
         name = self._course.run.name if self._course else ""
         self.book = SampleBook([*self._samples, *self._tried.get(name, ())])
         asked = self._asked.get(name)
-        if asked is not None and any(_answers(sample, asked) for sample in self.book.of(asked.prompt)):
+        if asked is not None and self._course is not None and asked.answered(self._course):
             del self._asked[name]
             self.prompt, self.position, self.pinned = asked.prompt, None, None
             self._say("")
@@ -323,9 +343,7 @@ class SamplesPanel(Panel):
         if course is None:
             self.desk.tell("no run is shown that could be asked", severity="warning")
         elif not course.status.ended:
-            newest = course.samples[-1].time if course.samples else -1.0
-            step = course.status.step or 0
-            self._asked[course.run.name] = SampleText(step, 0, prompt, "", 0, "", newest)
+            self._asked[course.run.name] = _Asked.of(prompt, course)
             self._say("asked; the text comes when the worker has done its step")
             self.desk.ask_run("sample", prompts=[prompt])
             event.input.value = ""
@@ -379,11 +397,6 @@ class SamplesPanel(Panel):
             self._pulse.pause()
         if not writing.wait(_LAST_WORD_SECONDS) and self.desk.session is not None:
             self.desk.session.abandon_model()
-
-
-def _answers(sample: SampleText, asked: SampleText) -> bool:
-    """Return whether ``sample`` came after it was asked for."""
-    return sample.time > asked.time and sample.stop != _HERE
 
 
 def _newest_time(course: Course, tried: list[SampleText]) -> float:

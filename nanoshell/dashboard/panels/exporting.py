@@ -1,0 +1,65 @@
+"""Files that a panel writes for its user: never over another file, and where there is room for them."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nanoshell import paths
+from nanoshell.errors import NanoshellError
+from nanoshell.files import write_text
+
+if TYPE_CHECKING:
+    from textual.app import App
+
+COPIED = "copied.txt"
+"""The file beside the user's data that holds what was copied last."""
+
+
+def export(app: App[None], stem: str, contents: Mapping[str, str]) -> str:
+    """Write ``contents``, by the ending of the file, as files named ``stem``, and return where they are.
+
+    They go to the current folder, or to ``exports`` beside the user's data where that cannot be written; in a
+    browser they are downloads. Raises `StorageError`.
+    """
+    stem = re.sub(r"[^\w.-]+", "-", stem).strip("-.") or "chart"
+    if app.is_web:
+        for ending, text in contents.items():
+            app.deliver_text(io.StringIO(text), save_filename=f"{stem}.{ending}")
+        return "your downloads"
+    folder = Path.cwd()
+    if not os.access(folder, os.W_OK):
+        folder = paths.private_folder(paths.data_dir() / "exports")
+    free = _free(folder, stem, contents)
+    for ending, text in contents.items():
+        write_text(folder / f"{free}.{ending}", text)
+    return f"{folder / free}." + ", .".join(contents)
+
+
+def _free(folder: Path, stem: str, endings: Mapping[str, str]) -> str:
+    """Return ``stem``, with a number where there is such a file already."""
+    found, number = stem, 1
+    while any((folder / f"{found}.{ending}").exists() for ending in endings):
+        number += 1
+        found = f"{stem}-{number}"
+    return found
+
+
+def copy(app: App[None], text: str) -> str:
+    """Copy ``text`` to the terminal's clipboard, and return the file that holds it, too; '' without one.
+
+    No terminal says whether it has taken the text (OSC 52), so that the file is written each time.
+    """
+    app.copy_to_clipboard(text)
+    if app.is_web:
+        return ""
+    try:
+        path = paths.private_folder(paths.data_dir()) / COPIED
+        write_text(path, text, private=True)
+    except (NanoshellError, OSError):
+        return ""
+    return str(path)
