@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 from pathlib import Path
 
 from nanoshell.command.interrupt import left_to_program
@@ -47,6 +48,8 @@ def run_editor(path: Path) -> None:
     Ctrl-C is the editor's meanwhile. Where stdout is no terminal, it draws on stderr: stdout is data.
     Raises `UsageError` where there is no editor, and where it cannot be started or fails.
     """
+    if threading.current_thread() is not threading.main_thread():  # the dashboard has the terminal
+        raise UsageError("no editor can be opened from here", hint="do it at the prompt")
     words = find_editor()
     screen = sys.__stdout__ is not None and sys.__stdout__.isatty()
     output = None if screen or sys.__stderr__ is None else sys.__stderr__.fileno()

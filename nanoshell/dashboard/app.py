@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from textual import events
-from textual.app import App, ComposeResult
+from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Container
 from textual.message import Message
@@ -23,7 +23,7 @@ from nanoshell.dashboard.header import AlertLine, Headline
 from nanoshell.dashboard.isolation import DeskScreen, place_of, slot_of
 from nanoshell.dashboard.keys import bindings, find, written
 from nanoshell.dashboard.layout import Layout, keep_layout, load_layout
-from nanoshell.dashboard.panel import Panel
+from nanoshell.dashboard.menus import Menus
 from nanoshell.dashboard.questions import AskLine, Confirm
 from nanoshell.dashboard.steering import Steering
 from nanoshell.dashboard.table import ACTIONS
@@ -64,7 +64,7 @@ class Feed(Protocol):
         """Show the run ``name``, or no longer."""
 
 
-class DashboardApp(Steering, App[None], inherit_bindings=False):
+class DashboardApp(Steering, Menus, inherit_bindings=False):
     """The program that `nanoshell dashboard` runs: it is the `Desk` of its panels.
 
     ``runs_dir`` is the folder of the runs, ``runs`` names those that are shown; without any it is the newest.
@@ -122,7 +122,7 @@ class DashboardApp(Steering, App[None], inherit_bindings=False):
         self._sight = self._layout_kept.sight
         self._kept = dict(self._layout_kept.kept)
         self._feed = feed or _watcher(runs_dir, runs)
-        self._requests = Requests(self._session, self._say_aside)
+        self._requests = Requests(self._session, self.say)
         self._meter = CpuMeter()
         self._spread_at = 0.0
         self._spread_due = False
@@ -283,7 +283,8 @@ class DashboardApp(Steering, App[None], inherit_bindings=False):
         if self.log_file is not None:
             self.log_file.write(event.text)
 
-    def _say_aside(self, text: str, severity: str) -> None:
+    def say(self, text: str, severity: str = "information") -> None:
+        """Say ``text`` as `tell` does, from any thread."""
         self.post_message(self.Said(text, severity))
 
     def _arrive_aside(self, snapshot: Snapshot) -> None:
@@ -350,25 +351,15 @@ class DashboardApp(Steering, App[None], inherit_bindings=False):
         self.query_one(TabBar).choose(self.chosen, f"PgUp PgDn {page}/{pages}" if pages > 1 else "")
 
     def _show_keys(self) -> None:
-        shown = [
-            (written(action.keys[0]), action.title)
-            for action in ACTIONS
-            if action.footer and action.keys and not (action.writes and self._read_only)
-        ]
-        panel = self.focused_panel
-        own = [
-            (written(action.keys[0]), action.title)
-            for action in (panel.actions if panel else ())
-            if action.footer and action.keys and not (action.writes and self._read_only)
-        ]
-        self.query_one(KeyFooter).show([*own, *shown])
+        possible = [action for _owner, action in self.possible_actions() if action.footer and action.keys]
+        own = [action for action in possible if action not in ACTIONS]
+        ours = [action for action in possible if action in ACTIONS]
+        shown = [*ours[:1], *own, *ours[1:]]
+        self.query_one(KeyFooter).show([(written(action.keys[0]), action.title) for action in shown])
 
-    @property
-    def focused_panel(self) -> Panel | None:
-        """The panel that has the keys."""
-        widget = self.screen.focused
-        above = widget.ancestors_with_self if widget else ()
-        return next((node for node in above if isinstance(node, Panel)), None)
+    def on_descendant_focus(self) -> None:
+        if self.screen is self.screen_stack[0]:
+            self._show_keys()
 
     def _tell_share(self) -> None:
         self.query_one(KeyFooter).tell_share(self._meter.share())

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ from nanoshell import paths
 from nanoshell.dashboard.app import DashboardApp
 from nanoshell.dashboard.handover import TerminalHandover, check_terminal
 from nanoshell.errors import UsageError
+from nanoshell.narrator import Advance
 from nanoshell.runs.directory import find_run
 
 if TYPE_CHECKING:
@@ -33,9 +35,30 @@ def open_dashboard(
     app = build_app(session, words, read_only=read_only, ascii=ascii)
     handover = TerminalHandover(paths.private_folder(paths.data_dir()) / "dashboard.log")
     app.log_file = handover.log
-    handover.run(app.run_async, app.leave)
+    narrator, session.narrator = session.narrator, DeskNarrator(app.say)
+    try:
+        handover.run(app.run_async, app.leave)
+    finally:
+        session.narrator = narrator
     if app.failure is not None:
         raise app.failure
+
+
+class DeskNarrator:
+    """What the session has to say while the dashboard is open is said there."""
+
+    def __init__(self, say: Callable[[str, str], None]) -> None:
+        self._say = say
+
+    def note(self, text: str) -> None:
+        """Say one line."""
+        self._say(text, "information")
+
+    @contextlib.contextmanager
+    def progress(self, label: str, total: int | None, unit: str = "") -> Iterator[Advance]:
+        """Say what is begun."""
+        self._say(f"{label} …", "information")
+        yield lambda amount: None
 
 
 def build_app(

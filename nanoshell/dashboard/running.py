@@ -1,0 +1,139 @@
+"""A line of the palette, carried out aside: the same commands as at the prompt, their output caught."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import io
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, cast
+
+from click.shell_completion import ShellComplete
+
+from nanoshell.command import words
+from nanoshell.command.group import CommandGroup, dress, find_entry
+from nanoshell.command.invoke import fail, perform
+from nanoshell.command.render import TerminalScreen
+from nanoshell.errors import NanoshellError
+
+if TYPE_CHECKING:
+    from typing import TextIO
+
+    import click
+
+    from nanoshell.plugin.registry import Entry
+    from nanoshell.session import Session
+
+Tell = Callable[[str], None]
+
+
+def palette_commands(session: Session) -> list[Entry[click.Command]]:
+    """Return the commands that the palette offers."""
+    return [entry for entry in session.plugins.commands if "palette" in entry.options["faces"]]
+
+
+def completions(session: Session, line: str) -> list[tuple[str, str]]:
+    """Return what ``line``, without its colon, may go on with: whole lines, each with a word about it."""
+    complete, word, start = words.open_word(line)
+    with contextlib.suppress(Exception):  # no names are better than an error in the middle of a line
+        asked = ShellComplete(_group(session), {"obj": session}, "", "").get_completions(complete, word)
+        return [
+            (line[:start] + _quoted(str(item.value)), item.help or "")
+            for item in asked
+            if item.type == "plain" and str(item.value) != word
+        ]
+    return []
+
+
+class LineRun:
+    """One line under way in a thread; ``tell`` gets its output as it comes, ``done`` its exit code."""
+
+    def __init__(self, session: Session, line: str, tell: Tell, done: Callable[[int], None]) -> None:
+        self._session = session
+        self._line = line
+        self._output = _Output(tell)
+        self._done = done
+        self._thread = threading.Thread(target=self._run, name="palette", daemon=True)
+
+    def start(self) -> None:
+        """Begin to carry the line out."""
+        self._thread.start()
+
+    @property
+    def running(self) -> bool:
+        """Whether the line is still under way."""
+        return self._thread.is_alive()
+
+    def stop(self) -> None:
+        """Interrupt the line as Ctrl-C would, at its next step in Python."""
+        if self._thread.ident is not None and self.running:
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(
+                ctypes.c_ulong(self._thread.ident), ctypes.py_object(KeyboardInterrupt)
+            )
+
+    def _run(self) -> None:
+        code = 1
+        try:
+            with _caught(self._output):
+                code = run_line(self._session, self._line)
+        except KeyboardInterrupt:  # it came between two lines of ours
+            code = 130
+        finally:
+            self._done(code)
+
+
+def run_line(session: Session, line: str) -> int:
+    """Carry out ``line``, a command without its colon, and return its exit code. No exception leaves it."""
+    try:
+        parsed = words.parse_line(f":{line.strip().removeprefix(':')}")
+        if not isinstance(parsed, words.CommandLine):
+            return 0
+        found = find_entry(session.plugins.commands, parsed.name)
+        raw = found is not None and found.options["raw"]
+        args = words.split_raw(dress(found.value), parsed.rest) if found and raw else words.split(parsed.rest)
+        return perform(_group(session), "", [parsed.name, *args], TerminalScreen(), obj=session).code
+    except NanoshellError as error:
+        return fail(error)
+
+
+def _group(session: Session) -> CommandGroup:
+    return CommandGroup("palette", lambda _ctx: session, name="", add_help_option=True)
+
+
+def _quoted(value: str) -> str:
+    import shlex
+
+    return value if value.endswith("=") else shlex.quote(value)
+
+
+class _Output(io.TextIOBase):
+    """A stream that hands on what is written to it."""
+
+    def __init__(self, tell: Tell) -> None:
+        self._tell = tell
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        return "utf-8"
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, text: str) -> int:
+        self._tell(text)
+        return len(text)
+
+
+@contextlib.contextmanager
+def _caught(output: _Output) -> Iterator[None]:
+    """Let stdout and stderr be ``output``, and nothing come from stdin, in the block."""
+    before = sys.stdin, sys.stdout, sys.stderr
+    stream = cast("TextIO", output)
+    try:
+        sys.stdin, sys.stdout, sys.stderr = io.StringIO(), stream, stream
+        yield
+    finally:
+        if sys.stdout is stream:  # else the terminal has been given back meanwhile
+            sys.stdin, sys.stdout, sys.stderr = before
