@@ -129,7 +129,7 @@ def test_a_run_records_the_words_of_its_own_command_alone(
         (("--config", "missing.yaml", "--data", "nano-start"), 2, "missing.yaml"),
         (("--config", "tiny.yaml"), 2, "no data is chosen"),
         (("--config", "tiny.yaml", "--data", "nano-strat"), 2, "did you mean 'nano-start'"),
-        (("--config", "tiny.yaml", "--data", "missing.txt"), 1, "missing.txt"),
+        (("--config", "tiny.yaml", "--data", "missing.txt"), 2, "missing.txt"),
         (("--config", "tiny.yaml", "--data", "nano-start", "--device", "cud"), 2, "did you mean 'cuda'"),
         (("--config", "tiny.yaml", "--data", "nano-start", "--batch-size", "x"), 2, "batch-size"),
         (
