@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
-from nanoshell_commands.details import best_evaluation, changes
+from nanoshell import setting_differences, setting_text
+from nanoshell_commands.details import best_evaluation
 from nanoshell_commands.layout import cell, figure, human_bytes, human_count, human_seconds
 from nanoshell_commands.progress import Event
 
@@ -15,11 +16,6 @@ if TYPE_CHECKING:
 
     from nanoshell import RunDirectory
 
-_SECTIONS = ("model", "trainer", "corpus")
-_PLAN = ("source", "chat_template", "horizon", "stop_at", "softmax", "initial_checkpoint")
-_NUMERICS = ("device", "dtype", "threads")
-_BESIDE = frozenset({("corpus", "path"), ("corpus", "num_bytes")})
-"""Where the tokens lie says nothing about what was learnt from them."""
 _GAP = "  "
 _NARROWEST = 6
 """Columns that a value is given at least; a table of very many runs is wider than the terminal."""
@@ -62,7 +58,7 @@ class Comparison:
     config: dict[str, list[ConfigValue]]
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        differing = [(key, [_written(value) for value in row]) for key, row in self.config.items()]
+        differing = [(key, [setting_text(value) for value in row]) for key, row in self.config.items()]
         results = [(name, [show(run) for run in self.runs]) for name, show in _results(self.runs)]
         came = [(name, row) for name, row in results if any(row)]
         heads = [run.name for run in self.runs]
@@ -128,49 +124,6 @@ def _bits(run: Result) -> str:
     return figure(run.bits_per_byte) + (" (training data)" if run.bits_split == "train" else "")
 
 
-def _written(value: Any) -> str:
-    match value:
-        case None:
-            return "-"
-        case bool():
-            return "yes" if value else "no"
-        case float():
-            return f"{value:g}"
-        case Mapping():
-            return ", ".join(f"{key} {_written(member)}" for key, member in value.items()) or "-"
-        case list() | tuple():
-            return ", ".join(map(_written, value)) or "-"
-    return str(value)
-
-
-def differences(settings: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
-    """Return the keys whose values differ among ``settings``, each with its value in all of them."""
-    keys = dict.fromkeys(key for mapping in settings for key in mapping)
-    rows = {key: [mapping.get(key) for mapping in settings] for key in keys}
-    return {key: row for key, row in rows.items() if any(value != row[0] for value in row)}
-
-
-def settings_of(record: Mapping[str, Any], events: Sequence[Event]) -> dict[str, Any]:
-    """Return what a run was given by dotted key: config, data, plan, numerics, changes on the way."""
-    found = {
-        f"{section}.{key}": value
-        for section in _SECTIONS
-        for key, value in dict(record.get(section) or {}).items()
-        if (section, key) not in _BESIDE
-    }
-    found |= {key: record[key] for key in _PLAN if key in record}
-    began = [event for event in events if event.get("state") == "running" and "threads" in event]
-    found |= {f"numerics.{key}": began[-1][key] for key in _NUMERICS if began and key in began[-1]}
-    for made in changes(events):
-        same = made.values.get("total_steps") == made.values.get("horizon")
-        found |= {
-            f"changed.{key}": value
-            for key, value in made.values.items()
-            if not (same and key == "total_steps")
-        }
-    return found
-
-
 def result(run: RunDirectory, events: Sequence[Event], common: int | None) -> Result:
     """Return what came of ``run``, whose events but the steps are ``events``."""
     from nanoshell import step_event
@@ -228,12 +181,13 @@ def _parameters(model: Any) -> int | None:
 
 def comparison(runs: Sequence[RunDirectory]) -> Comparison:
     """Return how ``runs`` differ, and what came of each."""
-    from nanoshell import effective_events, rare_events
+    from nanoshell import effective_events, rare_events, run_settings
 
     events = [effective_events(rare_events(run.events_path)) for run in runs]
     steps = [status.step for run in runs if (status := run.status()).step]
     common = min(steps) if len(steps) == len(runs) else None
-    settings = [settings_of(run.record(), told) for run, told in zip(runs, events, strict=True)]
+    settings = [run_settings(run.record(), told) for run, told in zip(runs, events, strict=True)]
     return Comparison(
-        [result(run, told, common) for run, told in zip(runs, events, strict=True)], differences(settings)
+        [result(run, told, common) for run, told in zip(runs, events, strict=True)],
+        setting_differences(settings),
     )

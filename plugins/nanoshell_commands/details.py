@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
+from nanoshell import Change
 from nanoshell_commands.layout import figure, human_bytes, human_count, human_seconds, moment, pairs
 from nanoshell_commands.progress import Event
 from nanoshell_commands.sections import Section, read_sections
@@ -47,15 +48,6 @@ class Evaluation:
     loss: float | None
     perplexity: float | None
     bits_per_byte: float | None
-
-
-@dataclass(frozen=True)
-class Change:
-    """What was done to a run while it trained: settings that were given anew, or a longer course."""
-
-    step: int | None
-    text: str
-    values: Annotated[dict[str, Any], "what was set, by key"]
 
 
 @dataclass(frozen=True)
@@ -166,7 +158,7 @@ def whole_details(session: Session, run: RunDirectory) -> RunDetails:
 
 def details(run: RunDirectory, kind: type[RunDetails] = RunDetails) -> RunDetails:
     """Return all that is known of ``run`` as a ``kind``. Raises `RunError` where its record is damaged."""
-    from nanoshell import effective_events, rare_events
+    from nanoshell import effective_events, rare_events, run_changes
 
     status, record = run.status(), run.record()
     events = effective_events(rare_events(run.events_path))
@@ -201,7 +193,7 @@ def details(run: RunDirectory, kind: type[RunDetails] = RunDetails) -> RunDetail
         evaluation=evaluation(evaluations[-1]) if evaluations else None,
         best=evaluation(best) if best else None,
         alert=next((event for event in reversed(events) if event.get("type") == "alert"), None),
-        changes=changes(events),
+        changes=run_changes(events),
     )
 
 
@@ -221,22 +213,6 @@ def best_evaluation(events: Sequence[Event]) -> Event | None:
     from nanoshell import comparable_evaluations
 
     return min(comparable_evaluations(events), key=lambda event: float(event["val_loss"]), default=None)
-
-
-def changes(events: Sequence[Event]) -> list[Change]:
-    """Return what was changed on request among ``events``, in their order."""
-    from nanoshell import tell_changes
-
-    found = []
-    for event in events:
-        if event.get("type") != "control" or not event.get("ok"):
-            continue
-        if event.get("action") == "set" and event.get("values"):
-            found.append(Change(event.get("step"), tell_changes(event), dict(event["values"])))
-        elif event.get("action") == "extend" and event.get("total_steps"):
-            values: dict[str, Any] = {key: event[key] for key in ("horizon", "total_steps") if key in event}
-            found.append(Change(event.get("step"), f"extended to {event['total_steps']:,} steps", values))
-    return found
 
 
 def _evaluated(found: Evaluation | None) -> str | None:

@@ -9,10 +9,11 @@ import threading
 import pytest
 from rich.console import Console
 
+from nanoshell import setting_differences
 from nanoshell.repl import toolbar
 from nanoshell.repl.news import RunWatch
 from nanoshell.session import Session
-from nanoshell_commands.compare import Comparison, Result, differences, worked
+from nanoshell_commands.compare import Comparison, Result, worked
 from nanoshell_commands.watch import Watch
 
 
@@ -103,7 +104,7 @@ def test_compare_wants_two_runs(nanoshell, fake_run, names, told: str) -> None:
 
 
 def test_differences_keep_the_order_of_keys_and_show_what_is_missing() -> None:
-    assert differences([{"b": 1, "a": [1]}, {"a": [1], "c": 0, "b": 2}, {"b": 1, "a": [1]}]) == {
+    assert setting_differences([{"b": 1, "a": [1]}, {"a": [1], "c": 0, "b": 2}, {"b": 1, "a": [1]}]) == {
         "b": [1, 2, 1],
         "c": [None, 0, None],
     }

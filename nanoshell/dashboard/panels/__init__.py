@@ -1,0 +1,1 @@
+"""The panels that nanoshell brings; the plugin nanoshell_panels registers them."""

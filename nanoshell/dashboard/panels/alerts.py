@@ -1,0 +1,202 @@
+"""The panel of alerts: what was found to be wrong with the runs, told once and kept in a list."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from textual.app import ComposeResult
+
+from nanoshell.dashboard.actions import Action
+from nanoshell.dashboard.panel import Panel
+from nanoshell.dashboard.panels.lines import Line, TextLines, span, wrapped
+from nanoshell.runs.events import number
+
+if TYPE_CHECKING:
+    from nanoshell.dashboard.course import Course, Snapshot
+
+LOOK_SECONDS = 0.25
+
+Event = Mapping[str, Any]
+
+_KEY = "alerts.silent"
+_SEVERE = frozenset({"divergence", "storage", "stalled", "dead"})
+"""Alerts on which a run fails, waits or learns nothing more; the others are advice."""
+
+
+class AlertWatch:
+    """Says which alerts are new: those that came while it looked, each once."""
+
+    def __init__(self) -> None:
+        self._last: dict[str, Event | None] = {}
+        self._since: dict[str, float] = {}
+
+    def new(self, courses: Iterable[Course]) -> list[tuple[str, Event]]:
+        """Return the alerts since the last call, with the name of their run; none of a run seen first now."""
+        found: list[tuple[str, Event]] = []
+        for course in courses:
+            name = course.run.name
+            if name in self._last:
+                found += [(name, alert) for alert in self._after(name, course.alerts)]
+            else:
+                self._since[name] = _known_until(course)
+            self._last[name] = course.alerts[-1] if course.alerts else self._last.get(name)
+        return found
+
+    def _after(self, name: str, alerts: Sequence[Event]) -> Iterator[Event]:
+        """Yield what stands after the last alert that was seen; older parts of a log may come before it."""
+        last = self._last[name]
+        if last is not None and last in alerts:
+            place = len(alerts) - 1 - list(reversed(alerts)).index(last)
+            yield from alerts[place + 1 :]
+        else:
+            yield from (alert for alert in alerts if (number(dict(alert), "t") or 0.0) > self._since[name])
+
+
+def _known_until(course: Course) -> float:
+    """Return the time, by the clock of the run, up to which what has happened is old."""
+    times = [number(dict(alert), "t") or 0.0 for alert in course.alerts]
+    return max([course.status.updated or 0.0, *times])
+
+
+@dataclass(frozen=True)
+class Alert:
+    """One alert of a run; ``over`` is the time at which it was taken back, None while it stands."""
+
+    run: str
+    event: Event
+    over: float | None = None
+
+
+def paired(run: str, events: Sequence[Event]) -> list[Alert]:
+    """Return the alerts among ``events``, oldest first; each that is over knows when."""
+    found: list[Alert] = []
+    for event in events:
+        if not event.get("cleared"):
+            found.append(Alert(run, event))
+            continue
+        for index in range(len(found) - 1, -1, -1):
+            if found[index].event.get("kind") == event.get("kind") and found[index].over is None:
+                found[index] = Alert(run, found[index].event, number(dict(event), "t") or 0.0)
+                break
+    return found
+
+
+class AlertsPanel(Panel):
+    """All alerts of the runs that are shown, the newest first; a new one is told at once, with a bell."""
+
+    panel_id = "alerts"
+    title = "Alerts"
+    about = (
+        "What was found to be wrong with the runs that are shown: a loss that is no number, a disk that "
+        "is full, a loss that stands still, overfitting. Each says what to do. A new alert appears on the "
+        "screen and rings the bell once, in whichever view you are; b silences the bell. What is over "
+        "stays in the list, and says so."
+    )
+    actions: ClassVar[tuple[Action, ...]] = (
+        Action("silence", "Bell on or off", ("b",), "Alerts", footer=True),
+        Action("scroll_by(-1)", "Up", ("up", "k"), "Alerts"),
+        Action("scroll_by(1)", "Down", ("down", "j"), "Alerts"),
+        Action("scroll_by(-10)", "Further up", ("pageup",), "Alerts"),
+        Action("scroll_by(10)", "Further down", ("pagedown",), "Alerts"),
+    )
+    DEFAULT_CSS = """
+    AlertsPanel { layout: vertical; }
+    AlertsPanel > #alerts-head { height: 1; }
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.silent = False
+        self._watch = AlertWatch()
+        self._seen: Snapshot | None = None
+
+    def compose(self) -> ComposeResult:
+        yield TextLines(id="alerts-head")
+        yield TextLines(id="alerts-lines")
+
+    def on_mount(self) -> None:
+        self.silent = self.desk.recall(_KEY) is True
+        self.set_interval(LOOK_SECONDS, self._look)
+
+    def update(self, snapshot: Snapshot) -> None:
+        """List the alerts of the runs that are shown."""
+        self._look()
+        self._draw()
+
+    def _look(self) -> None:
+        """Tell what is new, whether or not the panel is on the screen."""
+        snapshot = self.desk.snapshot
+        if snapshot is self._seen:
+            return
+        self._seen = snapshot
+        new = self._watch.new(snapshot.courses)
+        for run, event in new:
+            self.desk.tell(f"{run}: {told(event)}", severity=severity(event))
+        if any(not event.get("cleared") for _, event in new) and not self.silent:
+            self.app.bell()
+
+    def _draw(self) -> None:
+        if not self.is_mounted:
+            return
+        courses = self.desk.snapshot.courses
+        alerts = [alert for course in courses for alert in paired(course.run.name, course.alerts)]
+        alerts.sort(key=lambda alert: number(dict(alert.event), "t") or 0.0, reverse=True)
+        standing = sum(alert.over is None for alert in alerts)
+        bell = "without a bell (b)" if self.silent else "with a bell (b)"
+        many = "alert" if len(alerts) == 1 else "alerts"
+        head = f"{len(alerts)} {many}, {standing} not over; new ones are told {bell}"
+        self.query_one("#alerts-head", TextLines).show([span(head, "quiet")])
+        width = max(20, self.size.width - 1)
+        lines = [line for alert in alerts for line in alert_lines(alert, several=len(courses) > 1)]
+        shown = self.query_one("#alerts-lines", TextLines)
+        shown.show(wrapped(lines, width, 10) or [span("nothing was found to be wrong", "good")])
+
+    def on_resize(self) -> None:
+        self._draw()
+
+    def action_silence(self) -> None:
+        """Let new alerts ring the bell, or no longer."""
+        self.silent = not self.silent
+        self.desk.remember(_KEY, self.silent)
+        self._draw()
+
+    def action_scroll_by(self, by: int) -> None:
+        """Scroll by so many lines."""
+        self.query_one("#alerts-lines", TextLines).move(by)
+
+
+def told(event: Event) -> str:
+    """Return the words of an alert: its kind and its message."""
+    kind, message = (" ".join(str(event.get(name) or "").split()) for name in ("kind", "message"))
+    over = " (over)" if event.get("cleared") else ""
+    return (": ".join(part for part in (kind, message) if part) or "alert") + over
+
+
+def severity(event: Event) -> str:
+    """Return how loudly the dashboard tells an alert."""
+    if event.get("cleared"):
+        return "information"
+    return "error" if event.get("kind") in _SEVERE else "warning"
+
+
+def alert_lines(alert: Alert, *, several: bool) -> list[Line]:
+    """Return the lines of an alert; its run is named where ``several`` are shown."""
+    event = alert.event
+    role = "quiet" if alert.over is not None else {"error": "error", "warning": "warning"}[severity(event)]
+    moment = number(dict(event), "t")
+    step = event.get("step")
+    head = [
+        ((time.strftime("%H:%M:%S", time.localtime(moment)) if moment else " " * 8) + "  ", "quiet"),
+        (f"step {step:,}  " if isinstance(step, int) else "", ""),
+        (f"{alert.run}  " if several else "", "heading"),
+        (told(event), role),
+    ]
+    if alert.over is not None:
+        head.append((f"  over at {time.strftime('%H:%M:%S', time.localtime(alert.over))}", "good"))
+    lines: list[Line] = [tuple(part for part in head if part[0])]
+    if event.get("hint"):
+        lines.append(((" " * 10, ""), (" ".join(str(event["hint"]).split()), "accent")))
+    return lines

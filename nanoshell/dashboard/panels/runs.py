@@ -1,0 +1,404 @@
+"""The panel of runs: all of the folder, filtered and sorted; what is known of one, and how two differ."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding
+from textual.message import Message
+from textual.widgets import Input
+
+from nanoshell.dashboard.actions import Action
+from nanoshell.dashboard.panel import Panel
+from nanoshell.dashboard.panels.aside import Aside
+from nanoshell.dashboard.panels.difference import read_difference
+from nanoshell.dashboard.panels.filter import FIGURES, Term, fulfils, parse_filter
+from nanoshell.dashboard.panels.lines import STATE_ROLES, Line, TextLines, span, wrapped
+from nanoshell.dashboard.panels.runlist import RunList, RunReader, RunRow
+from nanoshell.dashboard.panels.runtable import (
+    COLUMNS,
+    STARTED,
+    Look,
+    column_at,
+    fitting,
+    head_line,
+    ordered,
+    row_line,
+)
+from nanoshell.dashboard.panels.sections import section_lines
+from nanoshell.dashboard.panels.words import clock, count, figure, size, span_of
+from nanoshell.errors import UsageError
+
+if TYPE_CHECKING:
+    from textual.binding import BindingType
+    from textual.timer import Timer
+
+    from nanoshell.dashboard.course import Snapshot
+
+READ_SECONDS = 2.0
+"""The folder is looked through so often while the panel is on the screen."""
+
+
+class FilterField(Input):
+    """The field of the filter; Esc leaves it and takes the filter away."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "leave", show=False),
+        Binding("down", "done", show=False),
+    ]
+
+    class Left(Message):
+        """The field was left."""
+
+    def action_leave(self) -> None:
+        self.value = ""
+        self.post_message(self.Left())
+
+    def action_done(self) -> None:
+        self.post_message(self.Left())
+
+
+class RunsPanel(Panel):
+    """All runs of the folder in a table, and below it what there is to say of the one that is chosen."""
+
+    panel_id = "runs"
+    title = "Runs"
+    place = "runs"
+    about = (
+        "Every run of the folder. A dot in its colour says that a run is in the charts; > has the focus, "
+        "which is the run that you steer. Below the table: why it is in its state, where it lies, and "
+        "what plugins (notes) say of it.\n\n"
+        "The filter takes conditions, all of which must hold: lr>1e-3 val_loss<2 name~nano "
+        "state=finished. The signs are < <= > >= = != and ~ !~ (a regular expression within). A word "
+        "alone is part of a name. Beside the figures "
+        f"({', '.join(FIGURES)}) every key of a config can be asked: "
+        "model.hidden_size=64, batch_size>=8.\n\n"
+        "d compares the configs of two runs: the one that you marked with m (else the one in focus) and "
+        "the chosen one."
+    )
+    actions: ClassVar[tuple[Action, ...]] = (
+        Action("take", "Focus the run", ("enter",), "Runs", footer=True),
+        Action("show_hide", "Show in charts, or hide", ("space",), "Runs"),
+        Action("filter", "Filter", ("slash", "f"), "Runs", footer=True),
+        Action("sort", "Sort by the next column", ("o",), "Runs", footer=True),
+        Action("reverse", "Sort the other way round", ("r",), "Runs"),
+        Action("mark", "Mark for comparing", ("m",), "Runs"),
+        Action("difference", "Compare configs, or back", ("d",), "Runs", footer=True),
+        Action("choose(-1)", "The run above", ("up", "k"), "Runs"),
+        Action("choose(1)", "The run below", ("down", "j"), "Runs"),
+        Action("choose(-10)", "Ten runs up", ("pageup",), "Runs"),
+        Action("choose(10)", "Ten runs down", ("pagedown",), "Runs"),
+        Action("choose(-100000)", "The first run", ("home",), "Runs"),
+        Action("choose(100000)", "The last run", ("end",), "Runs"),
+        Action("turn(-3)", "Text below: up", ("left_square_bracket",), "Runs"),
+        Action("turn(3)", "Text below: down", ("right_square_bracket",), "Runs"),
+    )
+    DEFAULT_CSS = """
+    RunsPanel { layout: vertical; }
+    RunsPanel > FilterField { display: none; height: 1; border: none; padding: 0 1; }
+    RunsPanel > FilterField.-open { display: block; }
+    RunsPanel > #runs-wrong { display: none; height: 1; }
+    RunsPanel > #runs-wrong.-open { display: block; }
+    RunsPanel > #runs-table { height: 3fr; }
+    RunsPanel > #runs-about { height: 2fr; min-height: 4; border-top: solid $foreground 30%; }
+    .-ascii RunsPanel > #runs-about { border-top: ascii $foreground 30%; }
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.chosen = ""
+        self.marked = ""
+        self.terms: tuple[Term, ...] = ()
+        self._sort = STARTED
+        self._backwards = False
+        self._comparing = False
+        self._found = RunList()
+        self._was_read = False
+        self._reader = RunReader()
+        self._list: Aside[RunList] = Aside(self, self._take_list, self._fail)
+        self._facts: Aside[tuple[str, list[Line]]] = Aside(self, self._take_facts, self._fail)
+        self._told: tuple[str, list[Line]] = ("", [])
+        self._wrong = ""
+        self._ticking: Timer | None = None
+
+    def compose(self) -> ComposeResult:
+        yield FilterField(
+            placeholder="lr>1e-3 val_loss<2 name~nano state=finished", id="runs-filter", compact=True
+        )
+        yield TextLines(id="runs-wrong")
+        yield TextLines(id="runs-table")
+        yield TextLines(id="runs-about")
+
+    def on_mount(self) -> None:
+        self._ticking = self.set_interval(READ_SECONDS, self._read)
+        self._read()
+
+    def update(self, snapshot: Snapshot) -> None:
+        """Show the runs as they stand; those of ``snapshot`` are newer than what was read of the folder."""
+        if any(course.run.name not in self._names() for course in snapshot.courses):
+            self._read(force=True)
+        self._draw()
+
+    # Reading
+
+    def _names(self) -> set[str]:
+        return {row.run.name for row in self._found.rows}
+
+    def _read(self, *, force: bool = False) -> None:
+        if self._was_read and not force and not self.is_on_screen:
+            return
+        if self._list.busy:
+            return
+        folder = self.desk.runs_dir
+        beside = [course.run for course in self.desk.snapshot.courses]
+        wanted = bool(self.terms) or self.query_one(FilterField).has_class("-open")
+        self._list.ask(partial(self._reader.read, folder, beside, configs=wanted))
+
+    def _take_list(self, found: RunList) -> None:
+        first = not self._was_read
+        self._found, self._was_read = found, True
+        if self.query_one(FilterField).has_class("-open"):
+            self._apply()
+        if first and not self.chosen:
+            focused = self.desk.snapshot.focused
+            self.chosen = focused.run.name if focused else ""
+        self._draw()
+        self._ask_facts()
+
+    def _fail(self, error: Exception) -> None:
+        self.desk.tell(f"cannot read the runs: {error}", severity="warning")
+
+    # Drawing
+
+    @property
+    def rows(self) -> list[RunRow]:
+        """The runs that the filter lets through, in the order of the table."""
+        courses = {course.run.path: course for course in self.desk.snapshot.courses}
+        rows = [
+            replace(row, status=courses[row.run.path].status) if row.run.path in courses else row
+            for row in self._found.rows
+        ]
+        return ordered(
+            [row for row in rows if fulfils(row.values(), self.terms)], self._sort, self._backwards
+        )
+
+    def _row(self, name: str) -> RunRow | None:
+        return next((row for row in self.rows if row.run.name == name), None)
+
+    def _draw(self) -> None:
+        if not self.is_mounted:
+            return
+        snapshot, rows = self.desk.snapshot, self.rows
+        shown = {course.run.name: snapshot.colours.get(course.run.name, 0) for course in snapshot.courses}
+        focused = snapshot.focused.run.name if snapshot.focused else ""
+        if rows and all(row.run.name != self.chosen for row in rows):
+            self.chosen = focused if any(row.run.name == focused for row in rows) else rows[0].run.name
+            self._ask_facts()
+        look = Look(shown, focused, self.marked, self._sort, self._backwards, self.desk.ascii, snapshot.now)
+        table = self.query_one("#runs-table", TextLines)
+        width = max(20, table.size.width - 1)
+        columns = fitting(width)
+        lines = [row_line(row, columns, width, look) for row in rows]
+        chosen = next((index for index, row in enumerate(rows) if row.run.name == self.chosen), None)
+        table.show(lines or [self._empty()], head=head_line(columns, width, look), chosen=chosen)
+        self.query_one("#runs-about", TextLines).show(self._about_lines())
+
+    def _empty(self) -> Line:
+        if not self._was_read:
+            return span("   reading the runs …", "quiet")
+        if self._found.rows:
+            return span(f"   none of the {len(self._found.rows)} runs fulfils the filter", "quiet")
+        return span(f"   there are no runs in {self.desk.runs_dir} yet", "quiet")
+
+    def _about_lines(self) -> list[Line]:
+        row = self._row(self.chosen)
+        if row is None:
+            return []
+        width = max(20, self.query_one("#runs-about", TextLines).size.width - 1)
+        name, told = self._told
+        if self._comparing:
+            return told if name == self._key() else [span("comparing …", "quiet")]
+        lines = wrapped(about_run(row), width, 2)
+        return lines + (told if name == self._key() else [])
+
+    def on_resize(self) -> None:
+        self._draw()
+        self._ask_facts()
+
+    # What is read of the chosen run
+
+    def _key(self) -> str:
+        return f"{self._other()} {self.chosen}" if self._comparing else self.chosen
+
+    def _other(self) -> str:
+        focused = self.desk.snapshot.focused
+        return self.marked or (focused.run.name if focused else "")
+
+    def _ask_facts(self) -> None:
+        row = self._row(self.chosen)
+        if row is None or not self.is_mounted:
+            return
+        width = max(20, self.query_one("#runs-about", TextLines).size.width - 1)
+        key = self._key()
+        if not self._comparing:
+            sections = self.desk.run_sections
+            self._facts.ask(lambda: (key, wrapped(section_lines(row.run, sections, width), width)))
+            return
+        other = next((each.run for each in self._found.rows if each.run.name == self._other()), None)
+        if other is None or other.name == self.chosen:
+            self._take_facts((key, [_two_wanted(self.chosen)]))
+            return
+        self._facts.ask(lambda: (key, read_difference(other, row.run, width)))
+
+    def _take_facts(self, told: tuple[str, list[Line]]) -> None:
+        self._told = told
+        if self.is_mounted:
+            self.query_one("#runs-about", TextLines).show(self._about_lines())
+
+    # Actions
+
+    def action_choose(self, by: int) -> None:
+        """Choose the run that is ``by`` lines further down."""
+        rows = self.rows
+        if not rows:
+            return
+        now = next((index for index, row in enumerate(rows) if row.run.name == self.chosen), 0)
+        self._choose(rows[max(0, min(now + by, len(rows) - 1))].run.name)
+
+    def _choose(self, name: str) -> None:
+        self.chosen = name
+        self._draw()
+        self._ask_facts()
+
+    def action_turn(self, by: int) -> None:
+        """Scroll the text below the table."""
+        self.query_one("#runs-about", TextLines).move(by)
+
+    def action_take(self) -> None:
+        """Give the chosen run the focus."""
+        if self._row(self.chosen) is not None:
+            self.desk.focus_run(self.chosen)
+
+    def action_show_hide(self) -> None:
+        """Show the chosen run in the charts, or no longer."""
+        if self._row(self.chosen) is not None:
+            shown = {course.run.name for course in self.desk.snapshot.courses}
+            self.desk.show_run(self.chosen, self.chosen not in shown)
+
+    def action_mark(self) -> None:
+        """Mark the chosen run, or no longer, as the one with which others are compared."""
+        self.marked = "" if self.marked == self.chosen else self.chosen
+        self._draw()
+        self._ask_facts()
+
+    def action_difference(self) -> None:
+        """Show in what the chosen run differs from the marked one, or what is known of it."""
+        self._comparing = not self._comparing
+        self._draw()
+        self._ask_facts()
+
+    def action_sort(self) -> None:
+        """Sort by the next column of those that are seen."""
+        columns = fitting(max(20, self.query_one("#runs-table", TextLines).size.width - 1))
+        now = columns.index(self._sort) if self._sort in columns else -1
+        self._sort_by(columns[(now + 1) % len(columns)].title)
+
+    def _sort_by(self, title: str) -> None:
+        self._sort = next(column for column in COLUMNS if column.title == title)
+        self._backwards = False
+        self._draw()
+
+    def action_reverse(self) -> None:
+        """Turn the order round."""
+        self._backwards = not self._backwards
+        self._draw()
+
+    def action_filter(self) -> None:
+        """Open the field of the filter."""
+        field = self.query_one(FilterField)
+        field.add_class("-open")
+        field.focus()
+        self._read(force=True)
+
+    @on(Input.Changed, "#runs-filter")
+    def _typed(self) -> None:
+        self._apply()
+        self._draw()
+        self._read(force=True)
+
+    @on(Input.Submitted, "#runs-filter")
+    def _submitted(self) -> None:
+        self._close_field()
+
+    @on(FilterField.Left)
+    def _left(self) -> None:
+        self._close_field()
+
+    def _close_field(self) -> None:
+        """Give the keys back to the table; the field stays in sight while it holds a filter."""
+        field = self.query_one(FilterField)
+        field.set_class(bool(field.value.strip()), "-open")
+        self._apply()
+        self._draw()
+        self.focus()
+
+    def _apply(self) -> None:
+        """Take the filter as far as it is typed; what is wrong stands below it, and the last holds."""
+        try:
+            self.terms = parse_filter(self.query_one(FilterField).value, self._found.keys)
+            self._wrong = ""
+        except UsageError as error:
+            self._wrong = f"{error.message}; {error.hint}" if error.hint else error.message
+        wrong = self.query_one("#runs-wrong", TextLines)
+        wrong.set_class(bool(self._wrong), "-open")
+        wrong.show([span(f" {self._wrong}", "error")])
+
+    @on(TextLines.Pressed, "#runs-table")
+    def _pressed(self, message: TextLines.Pressed) -> None:
+        rows = self.rows
+        width = max(20, message.lines.size.width - 1)
+        if message.line >= 0 and message.line < len(rows):
+            self._choose(rows[message.line].run.name)
+        elif message.line < 0 and (column := column_at(message.x, fitting(width), width)) is not None:
+            if column is self._sort:
+                self.action_reverse()
+            else:
+                self._sort_by(column.title)
+
+
+def about_run(row: RunRow) -> list[Line]:
+    """Return what the table has no room for: the reason of the state first."""
+    status = row.status
+    role = STATE_ROLES.get(status.state, "")
+    lines: list[Line] = [
+        ((row.run.name, "heading"), ("  ", ""), (status.state, role), *_because(status.reason, role))
+    ]
+    if status.hint:
+        lines.append(span(status.hint, "accent"))
+    best = figure(status.best_val_loss)
+    at = f" at step {count(status.best_step)}" if status.best_step is not None else ""
+    parts = [
+        ("best", best + at if best else ""),
+        ("epoch", figure(status.epoch, 3)),
+        ("learning rate", figure(status.learning_rate, 3)),
+        ("left", span_of(status.eta_seconds)),
+        ("started", clock(row.created or status.started)),
+        ("size", size(row.num_bytes)),
+        ("process", f"{status.pid} on {status.host}" if status.pid is not None else ""),
+    ]
+    figures = [span for name, text in parts if text for span in ((f"{name} ", "quiet"), (f"{text}  ", ""))]
+    lines.append(tuple(figures))
+    lines.append((("folder ", "quiet"), (str(row.run.path), "")))
+    return lines
+
+
+def _because(reason: str, role: str) -> Line:
+    return ((": ", ""), (reason, role)) if reason else ()
+
+
+def _two_wanted(chosen: str) -> Line:
+    return span(f"choose another run to compare it with {chosen}; m marks the one to compare with", "quiet")

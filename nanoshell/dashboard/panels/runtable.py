@@ -1,0 +1,165 @@
+"""The table of runs: its columns, which of them have room, and in what order the runs stand."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rich.cells import cell_len, set_cell_size
+
+from nanoshell.dashboard.panels.lines import STATE_ROLES, Line, run_role
+from nanoshell.dashboard.panels.runlist import RunRow
+from nanoshell.dashboard.panels.words import figure, since, size
+
+_MARKS = 3
+_GAP = 1
+_NAME_LEAST, _NAME_MOST = 14, 40
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column: its heading, its width, what it shows of a row at a time, and by what it sorts.
+
+    Where there is no room, those of the highest ``rank`` go first.
+    """
+
+    title: str
+    width: int
+    show: Callable[[RunRow, float], str]
+    order: Callable[[RunRow], Any]
+    rank: int = 0
+    right: bool = True
+
+
+def _steps(row: RunRow, now: float) -> str:
+    status = row.status
+    if status.step is None:
+        return ""
+    whole = f"{status.step:,}/{status.total_steps:,}" if status.total_steps else f"{status.step:,}"
+    if len(whole) <= _STEP_WIDTH:
+        return whole
+    return f"{figure(status.step, 3)}/{figure(status.total_steps, 3)}"
+
+
+_STEP_WIDTH = 13
+NAME = Column("run", _NAME_LEAST, lambda row, now: row.run.name, lambda row: row.run.name, right=False)
+STARTED = Column(
+    "started",
+    7,
+    lambda row, now: since(row.created or row.status.started, now),
+    lambda row: -(row.created or 0),
+    3,
+)
+COLUMNS = (
+    NAME,
+    Column("state", 8, lambda row, now: row.status.state, lambda row: row.status.state, right=False),
+    Column("step/total", _STEP_WIDTH, _steps, lambda row: -(row.status.step or 0), 5),
+    Column("loss", 6, lambda row, now: figure(row.status.loss), lambda row: _number(row.status.loss)),
+    Column(
+        "val", 6, lambda row, now: figure(row.status.val_loss), lambda row: _number(row.status.val_loss), 1
+    ),
+    Column(
+        "best",
+        6,
+        lambda row, now: figure(row.status.best_val_loss),
+        lambda row: _number(row.status.best_val_loss),
+        2,
+    ),
+    Column(
+        "tok/s",
+        6,
+        lambda row, now: figure(row.status.tokens_per_second, 3),
+        lambda row: -(row.status.tokens_per_second or 0),
+        4,
+    ),
+    STARTED,
+    Column("size", 7, lambda row, now: size(row.num_bytes), lambda row: -(row.num_bytes or 0), 6),
+)
+"""The columns in their order; figures sort from good to bad: the lowest loss, the highest speed first."""
+
+
+def _number(value: float | None) -> float:
+    return math.inf if value is None or math.isnan(value) else value
+
+
+def fitting(width: int) -> list[Column]:
+    """Return the columns that have room in ``width``, which is given to the name as far as it helps."""
+    kept = list(COLUMNS)
+    while len(kept) > 2 and _used(kept) > width:
+        kept.remove(max(kept, key=lambda column: column.rank))
+    return kept
+
+
+def _used(columns: Sequence[Column]) -> int:
+    return _MARKS + sum(column.width + _GAP for column in columns)
+
+
+@dataclass(frozen=True)
+class Look:
+    """How the table is to look: the shown runs' numbers of colour, who has the focus, who is marked."""
+
+    colours: Mapping[str, int]
+    focus: str
+    marked: str
+    sort: Column
+    backwards: bool
+    ascii: bool
+    now: float
+
+
+def ordered(rows: Sequence[RunRow], sort: Column, backwards: bool) -> list[RunRow]:
+    """Return ``rows`` by the column ``sort``; runs that are equal there stay newest first."""
+    newest = sorted(rows, key=STARTED.order)
+    return sorted(newest, key=sort.order, reverse=backwards)
+
+
+def head_line(columns: Sequence[Column], width: int, look: Look) -> Line:
+    """Return the headings; that of the column by which the runs are sorted has an arrow."""
+    down, up = ("v", "^") if look.ascii else ("▾", "▴")
+    cells = [" " * _MARKS]
+    for column, room in zip(columns, widths(columns, width), strict=True):
+        arrow = (up if look.backwards else down) if column is look.sort else ""
+        cells.append(_cell(column.title + arrow, room, column.right))
+    return ((" ".join([cells[0] + cells[1], *cells[2:]]), "head"),)
+
+
+def row_line(row: RunRow, columns: Sequence[Column], width: int, look: Look) -> Line:
+    """Return the line of ``row``, with its colour where it is shown in the charts."""
+    name = row.run.name
+    number = look.colours.get(name)
+    dot = (("o" if look.ascii else "●"), run_role(number)) if number is not None else (" ", "")
+    mark = "=" if name == look.marked else ">" if name == look.focus else " "
+    line = [dot, (f"{mark} ", "accent")]
+    for index, (column, room) in enumerate(zip(columns, widths(columns, width), strict=True)):
+        role = STATE_ROLES.get(row.status.state, "") if column.title == "state" else ""
+        if column is NAME and name == look.focus:
+            role = "heading"
+        if column.title == "loss" and row.status.loss is not None and not math.isfinite(row.status.loss):
+            role = "error"
+        line.append((" " * bool(index) + _cell(column.show(row, look.now), room, column.right), role))
+    return tuple(line)
+
+
+def widths(columns: Sequence[Column], width: int) -> list[int]:
+    """Return how wide each of ``columns`` is; the name has what is left."""
+    name = max(_NAME_LEAST, min(_NAME_MOST, width - _used(columns) + NAME.width))
+    return [name if column is NAME else column.width for column in columns]
+
+
+def column_at(x: int, columns: Sequence[Column], width: int) -> Column | None:
+    """Return the column whose heading stands at ``x``."""
+    end = _MARKS
+    for column, room in zip(columns, widths(columns, width), strict=True):
+        end += room + _GAP
+        if x < end:
+            return column
+    return None
+
+
+def _cell(text: str, width: int, right: bool) -> str:
+    if cell_len(text) > width:
+        return set_cell_size(text, width - 1) + "…" if width > 1 else set_cell_size(text, width)
+    space = " " * (width - cell_len(text))
+    return space + text if right else text + space

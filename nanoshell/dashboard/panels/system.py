@@ -1,0 +1,204 @@
+"""The panel of the machine: what the worker of the run in focus takes of it, over time."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from textual.app import ComposeResult
+
+from nanoshell.dashboard.actions import Action
+from nanoshell.dashboard.panel import Panel
+from nanoshell.dashboard.panels.aside import Aside
+from nanoshell.dashboard.panels.bars import bars, highest, newest
+from nanoshell.dashboard.panels.lines import Line, TextLines, span
+from nanoshell.dashboard.panels.words import figure, size
+
+if TYPE_CHECKING:
+    from nanoshell.dashboard.course import Course, Snapshot
+
+READ_SECONDS = 2.0
+
+_NAME = 12
+_SMALL_DISK = 2e9
+"""Bytes below which what is free is told as a warning: a checkpoint may need as many."""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """This machine and the disk of the run, in bytes, cores and shares; None where that is not known."""
+
+    host: str
+    cores: int
+    memory: float
+    used: float
+    busy: float
+    free: float | None = None
+    disk: float | None = None
+
+
+def read_machine(folder: Path) -> Machine:
+    """Return how the machine stands, and the disk on which ``folder`` lies."""
+    import psutil
+
+    memory = psutil.virtual_memory()
+    free = disk = None
+    try:
+        usage = shutil.disk_usage(folder)
+        free, disk = float(usage.free), float(usage.total)
+    except OSError:
+        pass
+    busy = psutil.cpu_percent(None) / 100
+    cores = os.cpu_count() or 1
+    return Machine(
+        socket.gethostname(), cores, memory.total, memory.total - memory.available, busy, free, disk
+    )
+
+
+@dataclass(frozen=True)
+class Gauge:
+    """A row: a series of the course, how its values are written, and what its top is on this machine."""
+
+    series: str
+    title: str
+    write: Callable[[float], str]
+    top: Callable[[Machine], float] | None = None
+    of: str = ""
+
+
+GAUGES = (
+    Gauge("cpu", "processor", lambda value: f"{value:.1f}", lambda machine: float(machine.cores), "cores"),
+    Gauge("memory", "memory", size, lambda machine: machine.memory),
+    Gauge("gpu", "GPU", lambda value: f"{value:.0%}", lambda machine: 1.0),
+    Gauge("gpu_memory", "GPU memory", size),
+    Gauge("tokens/s", "tokens/s", lambda value: figure(value, 3)),
+    Gauge("it/s", "steps/s", lambda value: figure(value, 3)),
+)
+
+
+class SystemPanel(Panel):
+    """Processor, memory, GPU and speed of the run in focus over time, and what the machine has."""
+
+    panel_id = "system"
+    title = "System"
+    place = "run"
+    about = (
+        "What the worker of the run in focus takes: cores of the processor, memory, GPU, and how fast it "
+        "trains. Each row of letters is the run from its beginning to now, each letter the highest value "
+        "of its time; where a total is known, the full height is that total. Below: the machine as a "
+        "whole, where it is this one, and the disk on which the run lies. Logs of older versions hold no "
+        "processor and no memory: not recorded."
+    )
+    actions: ClassVar[tuple[Action, ...]] = (
+        Action("scroll_by(-1)", "Up", ("up", "k"), "System"),
+        Action("scroll_by(1)", "Down", ("down", "j"), "System"),
+    )
+    DEFAULT_CSS = "SystemPanel { layout: vertical; }"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._course: Course | None = None
+        self._machine: Machine | None = None
+        self._aside: Aside[Machine] = Aside(self, self._take, self._fail)
+
+    def compose(self) -> ComposeResult:
+        yield TextLines(id="system-lines")
+
+    def on_mount(self) -> None:
+        self.set_interval(READ_SECONDS, self._read)
+
+    @property
+    def _lines(self) -> TextLines:
+        return self.query_one("#system-lines", TextLines)
+
+    def update(self, snapshot: Snapshot) -> None:
+        """Show the figures of the run that has the focus."""
+        self._course = snapshot.focused
+        if self._machine is None:
+            self._read(force=True)
+        self._draw()
+
+    def _read(self, *, force: bool = False) -> None:
+        if self._course is not None and not self._aside.busy and (force or self.is_on_screen):
+            folder = self._course.run.path
+            self._aside.ask(lambda: read_machine(folder))
+
+    def _take(self, machine: Machine) -> None:
+        self._machine = machine
+        self._draw()
+
+    def _fail(self, error: Exception) -> None:
+        self.desk.tell(f"cannot read the machine: {error}", severity="warning")
+
+    def on_resize(self) -> None:
+        self._draw()
+
+    def _draw(self) -> None:
+        if not self.is_mounted:
+            return
+        if self._course is None:
+            self._lines.show([span("no run is shown", "quiet")])
+            return
+        width = max(30, self.size.width - 1)
+        self._lines.show(system_lines(self._course, self._machine, width, ascii=self.desk.ascii))
+
+    def action_scroll_by(self, by: int) -> None:
+        """Scroll by so many lines."""
+        self._lines.move(by)
+
+
+def system_lines(
+    course: Course,
+    machine: Machine | None,
+    width: int,
+    *,
+    ascii: bool = False,  # noqa: A002
+) -> list[Line]:
+    """Return a line for each gauge, and those of the machine."""
+    host = course.status.host
+    here = machine if machine is not None and host in (None, machine.host) else None
+    lines = [_gauge_line(gauge, course, here, width, ascii) for gauge in GAUGES]
+    if machine is None:
+        return lines
+    if here is not None:
+        told = f"{here.busy:.0%} of {here.cores} cores busy, {size(here.used)} of {size(here.memory)} in use"
+        lines.append((("machine".ljust(_NAME), "quiet"), (told, "")))
+    else:
+        lines.append(
+            (("machine".ljust(_NAME), "quiet"), (f"it trains on {host}, which cannot be seen from here", ""))
+        )
+    if machine.free is None:
+        disk: Line = (("the folder is gone", "error"),)
+    else:
+        role = "warning" if machine.free < _SMALL_DISK else ""
+        disk = ((f"{size(machine.free)} free of {size(machine.disk)}", role),)
+    lines.append((("disk".ljust(_NAME), "quiet"), *disk))
+    return lines
+
+
+def _gauge_line(gauge: Gauge, course: Course, machine: Machine | None, width: int, ascii_only: bool) -> Line:
+    series = course.series.get(gauge.series)
+    now = newest(series)
+    name = (gauge.title.ljust(_NAME), "quiet")
+    if series is None or now is None:
+        return (name, ("not recorded", "quiet"))
+    top = gauge.top(machine) if gauge.top is not None and machine is not None else None
+    total = f" of {gauge.write(top)}" if top is not None and gauge.series != "gpu" else ""
+    if gauge.of:
+        total = f" of {top:.0f} {gauge.of}" if top is not None else f" {gauge.of}"
+    most = highest(series)
+    value = f"{gauge.write(now)}{total}"
+    peak = f"  at most {gauge.write(most)}" if most is not None else ""
+    room = max(8, width - _NAME - len(value) - len(peak) - 2)
+    role = "warning" if top is not None and gauge.series == "memory" and now > 0.9 * top else ""
+    return (
+        name,
+        (bars(series, room, top, ascii=ascii_only), "accent"),
+        ("  " + value, role),
+        (peak, "quiet"),
+    )
