@@ -16,6 +16,7 @@ from textual.containers import Container
 from textual.message import Message
 
 from nanoshell.dashboard.actions import Action
+from nanoshell.dashboard.asciionly import AsciiOnly
 from nanoshell.dashboard.asking import Requests
 from nanoshell.dashboard.course import Sight, Snapshot
 from nanoshell.dashboard.footer import CpuMeter, KeyFooter
@@ -109,6 +110,8 @@ class DashboardApp(Steering, Menus, inherit_bindings=False):
     ) -> None:
         super().__init__()
         self.theme = textual_theme(theme, few=self.console.color_system not in ("truecolor", "256"))
+        if ascii:
+            self._filters.append(AsciiOnly())
         self.failure: BaseException | None = None
         self.log_file: LogFile | None = None
         self.run_sections = tuple(sections)
@@ -354,7 +357,7 @@ class DashboardApp(Steering, Menus, inherit_bindings=False):
         possible = [action for _owner, action in self.possible_actions() if action.footer and action.keys]
         own = [action for action in possible if action not in ACTIONS]
         ours = [action for action in possible if action in ACTIONS]
-        shown = [*ours[:1], *own, *ours[1:]]
+        shown = [*ours[:3], *own, *ours[3:]]
         self.query_one(KeyFooter).show([(written(action.keys[0]), action.title) for action in shown])
 
     def on_descendant_focus(self) -> None:

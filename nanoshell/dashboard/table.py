@@ -12,6 +12,7 @@ DESK = "Dashboard"
 RUN = "Run"
 
 ACTIONS = (
+    Action("leave", "Quit", ("q", "ctrl+c"), DESK, footer=True),
     Action("help", "Keys", ("question_mark",), DESK, footer=True),
     Action("explain", "Explain this panel", ("f1",), DESK),
     Action("palette", "Commands", ("ctrl+p",), DESK, footer=True),
@@ -21,7 +22,6 @@ ACTIONS = (
     Action("next_run", "Focus the next run", ("N",), DESK),
     Action("step_out", "Step out", ("escape",), DESK),
     Action("suspend", "Suspend, fg comes back", ("ctrl+z",), DESK),
-    Action("leave", "Quit", ("q", "ctrl+c"), DESK, footer=True),
     Action("pause", "Pause", ("P",), RUN, writes=True, footer=True),
     Action("resume", "Resume", ("R",), RUN, writes=True),
     Action("stop", "Stop and save", ("S",), RUN, writes=True, question="Save {run} and stop it?"),
