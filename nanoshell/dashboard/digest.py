@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -25,7 +27,7 @@ SILENCE_SECONDS = 60.0
 that the machine slept, or that its clock was set. It counts as so much: no chart along time is all gap.
 """
 
-_NOTED = frozenset({"control", "checkpoint", "alert", "resume", "sample"})
+_NOTED = ("control", "checkpoint", "alert", "resume", "sample")
 _UNMARKED = ("snapshot", "sample")
 _PLAIN = frozenset({float, int})
 _LATEST = 2.0**52
@@ -89,7 +91,7 @@ def parse_lines(block: bytes) -> list[Event]:
         except (ValueError, RecursionError):
             pass
         else:
-            if len(found) == count and all(type(event) is dict for event in found):
+            if len(found) == count and set(map(type, found)) == {dict}:
                 return found  # type: ignore[no-any-return]
     return [event for line in block.split(b"\n") if line and (event := parse_line(line)) is not None]
 
@@ -105,25 +107,25 @@ def digest(events: Sequence[Event], limit: float = math.inf) -> Part:
 
     Events without a time are left out, but for resumes, and so are measurements without a step.
     """
-    limits, lowest = _limits(events, limit)
-    times, timed = _numbers(events, "t")
-    timed = np.isfinite(times) & (np.abs(times) < _LATEST / MICROSECONDS)
+    kinds = np.array([kind if isinstance(kind := event.get("type"), str) else "" for event in events], str)
+    limits, lowest = _limits(events, kinds, limit)
+    times, there = _numbers(events, "t")
+    timed = there & (np.abs(times) < _LATEST / MICROSECONDS)
     if not timed.all():
-        events = [event for event, kept in zip(events, timed, strict=True) if kept]
-        times, limits = times[timed], limits[timed]
+        events = _where(events, timed)
+        kinds, times, limits = kinds[timed], times[timed], limits[timed]
     part = Part(limit=lowest)
-    if not len(events):
+    if not events:
         return part
     absolute = np.rint(times * MICROSECONDS).astype(np.int64)
     since = np.concatenate(([0], np.cumsum(counted(np.diff(absolute)))))
     part.first, part.last, part.length = int(absolute[0]), int(absolute[-1]), int(since[-1])
-    kinds = [kind if isinstance(kind := event.get("type"), str) else "" for event in events]
     measured = _Measured(events, kinds, since, limits)
     part.steps = measured.rows("step", STEP_FIGURES)
     part.evals = measured.rows("eval", EVAL_FIGURES)
     part.beats = measured.rows("heartbeat", SYSTEM_FIGURES)
-    for index in [index for index, kind in enumerate(kinds) if kind in _NOTED]:
-        _note(part, events[index], kinds[index], int(since[index]), float(limits[index]))
+    for index in np.flatnonzero(np.isin(kinds, _NOTED)).tolist():
+        _note(part, events[index], str(kinds[index]), int(since[index]), float(limits[index]))
     return part
 
 
@@ -140,10 +142,10 @@ def between(earlier: int, later: int) -> int:
     return max(0, min(later - earlier, _SILENCE))
 
 
-def _limits(events: Sequence[Event], limit: float) -> tuple[Numbers, float]:
+def _limits(events: Sequence[Event], kinds: Numbers, limit: float) -> tuple[Numbers, float]:
     """Return for each event (n,) the lowest step that a later resume went back to, and the lowest of all."""
     limits = np.full(len(events), limit)
-    for index in [index for index, event in enumerate(events) if event.get("type") == "resume"][::-1]:
+    for index in np.flatnonzero(kinds == "resume")[::-1].tolist():
         limit = min(limit, number(events[index], "from_step") or 0.0)
         limits[:index] = np.minimum(limits[:index], limit)
     return limits, limit
@@ -152,7 +154,7 @@ def _limits(events: Sequence[Event], limit: float) -> tuple[Numbers, float]:
 class _Measured:
     """The events of a piece of log, of which rows are made kind by kind."""
 
-    def __init__(self, events: Sequence[Event], kinds: list[str], since: Numbers, limits: Numbers) -> None:
+    def __init__(self, events: Sequence[Event], kinds: Numbers, since: Numbers, limits: Numbers) -> None:
         self._events = events
         self._kinds = kinds
         self._since = since
@@ -160,15 +162,15 @@ class _Measured:
 
     def rows(self, kind: str, names: Sequence[str]) -> Rows:
         """Return the events of ``kind`` that count as rows, with those of ``names`` that they have."""
-        chosen = np.fromiter((found == kind for found in self._kinds), bool, len(self._kinds))
+        chosen = self._kinds == kind
         if not chosen.any():
             return _no_rows()
-        events = self._where(self._events, chosen)
+        events = _where(self._events, chosen)
         since, limits = self._since[chosen], self._limits[chosen]
         step, there = _numbers(events, "step")
         counts = there & np.isfinite(step) & (step <= limits)
         if not counts.all():
-            events, step, since = self._where(events, counts), step[counts], since[counts]
+            events, step, since = _where(events, counts), step[counts], since[counts]
         rows = Rows(step, since, np.full(len(events), np.nan))
         if not events:
             return rows
@@ -180,11 +182,9 @@ class _Measured:
             _add(rows, name, *_numbers(events, name))
         return rows
 
-    @staticmethod
-    def _where(events: Sequence[Event], chosen: Numbers) -> Sequence[Event]:
-        if chosen.all():
-            return events
-        return [event for event, kept in zip(events, chosen, strict=True) if kept]
+
+def _where(events: Sequence[Event], chosen: Numbers) -> Sequence[Event]:
+    return events if chosen.all() else [events[index] for index in np.flatnonzero(chosen).tolist()]
 
 
 def _add(rows: Rows, name: str, values: Numbers, present: Numbers) -> None:
@@ -196,12 +196,16 @@ def _add(rows: Rows, name: str, values: Numbers, present: Numbers) -> None:
 
 def _numbers(events: Sequence[Event], name: str) -> tuple[Numbers, Numbers]:
     """Return the number ``name`` of each event (n,), NaN and infinities restored, and whether it has one."""
-    found = [event.get(name) for event in events]
-    if _PLAIN.issuperset(map(type, found)):
-        try:
+    try:
+        found: list[Any] = list(map(itemgetter(name), events))
+    except KeyError:
+        found = [event.get(name) for event in events]
+    types = set(map(type, found))
+    if types <= _PLAIN:
+        with contextlib.suppress(OverflowError):
             return np.array(found, float), np.ones(len(found), bool)
-        except OverflowError:
-            pass
+    if types == {type(None)} and not any("not_finite" in event for event in events):
+        return np.full(len(found), np.nan), np.zeros(len(found), bool)
     values = [number(event, name) for event in events]
     present = np.fromiter((value is not None for value in values), bool, len(values))
     return np.array([np.nan if value is None else value for value in values], float), present

@@ -50,11 +50,11 @@ class RunFeed:
     """
 
     def __init__(
-        self, run: RunDirectory, *, newest_bytes: int = NEWEST_BYTES, block_bytes: int = BLOCK_BYTES
+        self, run: RunDirectory, *, newest_bytes: int | None = None, block_bytes: int | None = None
     ) -> None:
         self.run = run
-        self._newest_bytes = newest_bytes
-        self._block_bytes = block_bytes
+        self._newest_bytes = newest_bytes or NEWEST_BYTES
+        self._block_bytes = block_bytes or BLOCK_BYTES
         self._course: Course | None = None
         self._revision = 0
         self._problem = ""

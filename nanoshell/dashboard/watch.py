@@ -1,0 +1,227 @@
+"""The watcher: a thread that reads the runs which are shown, and hands over what has changed."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from nanoshell.dashboard.course import Course, Snapshot
+from nanoshell.dashboard.feed import RunFeed
+from nanoshell.runs.directory import RunDirectory, find_run, list_runs
+from nanoshell.runs.live import live_runs_here
+from nanoshell.runs.status import RunStatus
+
+POLL_SECONDS = 0.25
+REST_SECONDS = 2.0
+"""So often it looks while nobody does: the app is suspended, or another program has the terminal."""
+
+LIVENESS_SECONDS = 2.0
+"""So often it is asked whether a run that says nothing new still lives, and what runs there are."""
+
+OLDER_SHARE = 0.2
+"""Of one core, for the older parts of a long log while a run trains on this machine."""
+
+OLDER_SHARE_ALONE = 0.6
+STATUS_SHARE = 0.05
+"""Of one core, for how the runs stand: of a log without heartbeats that takes a quarter of a second."""
+
+Deliver = Callable[[Snapshot], None]
+
+
+class Standing:
+    """How ``run`` stands, read no more often than it changes, and no more often than it is worth."""
+
+    def __init__(self, run: RunDirectory) -> None:
+        self._run = run
+        self._signs: tuple[tuple[int, int] | None, ...] = ()
+        self._read_at = self._next = 0.0
+        self._status: RunStatus | None = None
+
+    def look(self) -> RunStatus:
+        """Return the status as it was when it was read last: now, where that is due."""
+        now = time.monotonic()
+        if self._status is not None and now < self._next:
+            return self._status
+        signs = (_sign(self._run.events_path), _sign(self._run.process_path))
+        due = not (self._status and self._status.ended) and now - self._read_at >= LIVENESS_SECONDS
+        if self._status is None or due or signs != self._signs:
+            self._signs, self._read_at = signs, now
+            self._status = self._run.status()
+            after = time.monotonic()
+            self._next = after + (after - now) / STATUS_SHARE
+        return self._status
+
+
+def _sign(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_size, found.st_mtime_ns
+
+
+class _Watched:
+    """A run that is shown: its feed, and how it stands."""
+
+    def __init__(self, run: RunDirectory) -> None:
+        self.feed = RunFeed(run)
+        self.course: Course | None = None
+        self._standing = Standing(run)
+
+    def read(self) -> None:
+        """Read what is new."""
+        self.feed.poll()
+        self.course = self.feed.course(self._standing.look())
+
+
+class Watcher:
+    """Watches runs of ``runs_dir``: those that ``runs`` name or are, else the newest, once there is one.
+
+    The first of them has the focus. Raises `UnknownNameError` and `RunError` for a name that means no run;
+    what cannot be read later is told in `Course.problem`. Every method may be called in any thread.
+    """
+
+    def __init__(self, runs_dir: Path, runs: Sequence[str | RunDirectory] = ()) -> None:
+        self._runs_dir = runs_dir
+        found = [run if isinstance(run, RunDirectory) else find_run(runs_dir, run) for run in runs]
+        self._known = {run.name: run for run in found}
+        self._shown: dict[str, _Watched] = {run.name: _Watched(run) for run in found}
+        self._focus = next(iter(self._shown), "")
+        self._colours = {name: number for number, name in enumerate(self._shown)}
+        self._lock = threading.Lock()
+        self._wake = threading.Event()
+        self._resting = False
+        self._thread: threading.Thread | None = None
+        self._ended = threading.Event()
+        self._told: Snapshot | None = None
+        self._looked_around = -LIVENESS_SECONDS
+        self._seen_folder: int | None = None
+        self._training_here = True
+
+    def start(self, deliver: Deliver) -> None:
+        """Begin to watch in a thread, which calls ``deliver`` whenever something has changed."""
+        self._ended.clear()
+        self._told = None
+        self._thread = threading.Thread(target=self._watch, args=(deliver,), name="watcher", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Read and deliver nothing any more."""
+        self._ended.set()
+        self._wake.set()
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join()
+        self._thread = None
+
+    def show(self, name: str, shown: bool = True) -> None:
+        """Show the run ``name`` beside the others, or no longer."""
+        with self._lock:
+            if shown:
+                self._add(name)
+            elif self._shown.pop(name, None) is not None and self._focus == name:
+                self._focus = next(iter(self._shown), "")
+        self._wake.set()
+
+    def focus(self, name: str) -> None:
+        """Give the run ``name`` the focus, and show it where it is not shown."""
+        with self._lock:
+            self._add(name)
+            self._focus = name
+        self._wake.set()
+
+    def rest(self, resting: bool) -> None:
+        """Look less often, or as often as before."""
+        self._resting = resting
+        self._wake.set()
+
+    def _add(self, name: str) -> None:
+        if name not in self._shown:
+            self._shown[name] = _Watched(self._known.get(name) or RunDirectory(self._runs_dir / name))
+            self._colours = {**self._colours, name: self._colours.get(name, len(self._colours))}
+            self._focus = self._focus or name
+
+    # In the thread
+
+    def _watch(self, deliver: Deliver) -> None:
+        while not self._ended.is_set():
+            begun = time.monotonic()
+            self._wake.clear()
+            self._look(deliver)
+            pause = REST_SECONDS if self._resting else POLL_SECONDS
+            self._wake.wait(max(0.01, pause - (time.monotonic() - begun)))
+
+    def _look(self, deliver: Deliver) -> None:
+        self._look_around()
+        for watched in self._watched():
+            first = watched.course is None
+            watched.read()
+            if first:  # a long log has its first part on the screen before the next run is opened
+                self._tell(deliver)
+            if self._ended.is_set():
+                return
+        self._tell(deliver)
+        if not self._resting:
+            self._read_older()
+
+    def _watched(self) -> list[_Watched]:
+        """Return what is shown, the run with the focus first."""
+        with self._lock:
+            return sorted(self._shown.values(), key=lambda watched: watched.feed.run.name != self._focus)
+
+    def _look_around(self) -> None:
+        """See what runs there are, where that is due: show the newest where none is."""
+        now = time.monotonic()
+        if now - self._looked_around < LIVENESS_SECONDS and self._shown:
+            return
+        if any(not watched.feed.complete for watched in self._watched()):
+            self._training_here = bool(live_runs_here(self._runs_dir))
+        self._looked_around = now
+        folder = _changed(self._runs_dir)
+        if not self._shown and folder is not None and folder != self._seen_folder:
+            runs = list_runs(self._runs_dir)
+            with self._lock:
+                if runs and not self._shown:
+                    self._add(runs[0].name)
+            # A run without its record yet is seen when that is there, which changes the run's folder alone.
+            self._seen_folder = folder if runs else None
+
+    def _read_older(self) -> None:
+        """Read older parts for as long as it may take of this turn, those of the run with the focus first."""
+        left = POLL_SECONDS * (OLDER_SHARE if self._training_here else OLDER_SHARE_ALONE)
+        for watched in self._watched():
+            begun = time.monotonic()
+            if left <= 0 or self._ended.is_set():
+                return
+            if not watched.feed.complete:
+                watched.feed.read_older(left)
+                left -= time.monotonic() - begun
+
+    def _tell(self, deliver: Deliver) -> None:
+        """Hand over what is known, where that is not what was handed over before."""
+        with self._lock:
+            read = {
+                name: watched.course for name, watched in self._shown.items() if watched.course is not None
+            }
+            colours, focus = self._colours, self._focus
+        names = list(read)
+        courses = tuple(read.values())
+        at = names.index(focus) if focus in read else 0
+        told = self._told
+        if self._ended.is_set() or (
+            told is not None
+            and (told.focus, told.colours) == (at, colours)
+            and len(told.courses) == len(courses)
+            and all(one is other for one, other in zip(told.courses, courses, strict=True))
+        ):
+            return
+        self._told = Snapshot(courses, at, colours, time.time())
+        deliver(self._told)
+
+
+def _changed(folder: Path) -> int | None:
+    try:
+        return folder.stat().st_mtime_ns
+    except OSError:
+        return None
