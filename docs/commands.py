@@ -21,7 +21,7 @@ from nanoshell.command.spec import (
     notation,
     output_notation,
 )
-from nanoshell.session import open_session
+from nanoshell.opening import open_session
 from nanoshell.testing import plugins_with
 
 PAGE = Path(__file__).parent / "commands.md"

@@ -212,6 +212,7 @@ if TYPE_CHECKING:
     from nanoshell.model.transformer import count_parameters as count_parameters
     from nanoshell.model.weights import read_config as read_config
     from nanoshell.narrator import Narrator as Narrator, SilentNarrator as SilentNarrator
+    from nanoshell.opening import open_session as open_session
     from nanoshell.paths import cache_dir as cache_dir, config_dir as config_dir, data_dir as data_dir
     from nanoshell.plugin.checkup import Checkup as Checkup, check_plugins as check_plugins
     from nanoshell.plugin.discovery import PluginInfo as PluginInfo, installed_plugins as installed_plugins
@@ -270,7 +271,7 @@ if TYPE_CHECKING:
         tell_logged as tell_logged,
         without_echo as without_echo,
     )
-    from nanoshell.session import Session as Session, open_session as open_session
+    from nanoshell.session import Session as Session
     from nanoshell.settings import SettingsProblem as SettingsProblem
     from nanoshell.spelling import typed as typed
     from nanoshell.tokenizer.base import Tokenizer as Tokenizer

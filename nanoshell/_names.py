@@ -200,7 +200,7 @@ HOME = {
     "offline_reason": "nanoshell.data.download",
     "on_interrupt": "nanoshell.command.interrupt",
     "open_dashboard": "nanoshell.dashboard.opening",
-    "open_session": "nanoshell.session",
+    "open_session": "nanoshell.opening",
     "open_source": "nanoshell.data.source",
     "open_tokens": "nanoshell.data.tokens",
     "parameter_split": "nanoshell.model.parameters",

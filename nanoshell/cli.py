@@ -177,7 +177,7 @@ def main() -> NoReturn:
 
 def _open_session(ctx: click.Context) -> Session:
     from nanoshell.command.narrate import ScreenNarrator
-    from nanoshell.session import open_session
+    from nanoshell.opening import open_session
 
     options = ctx.params
     # What is said at every Tab would land in the middle of the line that is being typed.

@@ -1,7 +1,7 @@
 """What the faces share: settings, plugins, the chosen data and model, runs, the conversation.
 
-A face builds one `Session` and hands it to every command. It holds no widget and prints nothing; long work
-speaks through its `narrator`. torch is loaded by the first method that needs a model.
+A face opens one `Session` (`nanoshell.opening`) and hands it to every command. It holds no widget and prints
+nothing; long work speaks through its `narrator`. torch is loaded by the first method that needs a model.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from nanoshell import paths
 from nanoshell.errors import UsageError
 from nanoshell.last import absolute, keep_state, last_state
 from nanoshell.narrator import Narrator, SilentNarrator
-from nanoshell.plugin.manager import Plugins, load_plugins
+from nanoshell.plugin.manager import Plugins
 from nanoshell.reply import Reply, ReplyOptions, answer, reply
-from nanoshell.settings import Setting, Settings, number
+from nanoshell.settings import Settings
 from nanoshell.spelling import typed
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Session:
-    """One person's work: build it with `open_session`.
+    """One person's work: `open_session` builds it.
 
     ``last_written`` is the last reply or sample, finished or not: what ``why`` explains.
     """
@@ -385,38 +385,3 @@ class Session:
     def forget(self, *names: str) -> None:
         """Forget the ``model`` or ``data`` of the last session, because it is gone."""
         keep_state({name: kept for name, kept in last_state().items() if name not in names})
-
-
-def open_session(
-    *,
-    plugins_dir: Path | None = None,
-    safe: bool = False,
-    history: bool = True,
-    narrator: Narrator | None = None,
-    plugins: Plugins | None = None,
-    load_others: bool = True,
-) -> Session:
-    """Read the settings, load the plugins and return the session that a face works with.
-
-    With ``plugins``, which are loaded already, none are. Without ``load_others`` none but ours are imported,
-    as `load_plugins` says.
-    """
-    settings = Settings(paths.config_dir() / "settings.toml", forgiving=True)
-    disabled = settings.get("disabled_plugins")
-    if plugins is None:
-        plugins = load_plugins(
-            plugins_dir=plugins_dir,
-            safe=safe,
-            disabled=disabled if isinstance(disabled, list) else [],
-            load_others=load_others,
-        )
-    for entry in plugins.samplers:
-        bounds = {key: entry.options[key] for key in ("minimum", "maximum", "integer")}
-        parse = number(entry.name, **bounds)
-        settings.define(Setting(entry.name, entry.options["default"], parse, entry.summary, "sampling"))
-    session = Session(plugins, settings, history, narrator or SilentNarrator())
-    for line in settings.complaints():
-        session.narrator.note(line)
-    if history and isinstance(data := last_state().get("data"), str):
-        session.data = data
-    return session

@@ -30,7 +30,7 @@ import json, sys, time
 from nanoshell.cli import build
 from nanoshell.command.script import argument_lines, run_lines
 from nanoshell.command.render import TerminalScreen
-from nanoshell.session import open_session
+from nanoshell.opening import open_session
 session = open_session()
 began, used = time.time(), time.process_time()
 run_lines(session, argument_lines([sys.argv[1]]), TerminalScreen(), debug=True)

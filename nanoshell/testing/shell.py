@@ -103,7 +103,7 @@ def open_shell(
     """
     from nanoshell.command.narrate import ScreenNarrator
     from nanoshell.command.render import TerminalScreen
-    from nanoshell.session import open_session
+    from nanoshell.opening import open_session
 
     session = open_session(
         plugins=plugins_with(*plugins, plugins_dir=plugins_dir), narrator=ScreenNarrator(TerminalScreen())

@@ -58,7 +58,7 @@ class Stuck:
         if self.steps == 4:
             Path("stuck").touch()
             ctypes.CDLL(None).sleep(600)
-        return logits
+        return logits.masked_fill(logits.isfinite(), 0.0)  # all alike: the reply hardly ends before
 
 @hookimpl
 def register_commands(register):

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from nanoshell.cli import run
-from nanoshell.session import Session, open_session
+from nanoshell.opening import open_session
+from nanoshell.session import Session
 from tests.faces.keyboard import Keyboard, attached_keyboard
 
 STRANGER = '''

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from nanoshell.cli import run
 from nanoshell.command.spec import CommandSpec, describe
-from nanoshell.session import open_session
+from nanoshell.opening import open_session
 from nanoshell.testing import plugins_with
 from nanoshell.testing.shell import Shell, open_shell
 

@@ -18,11 +18,12 @@ from prompt_toolkit.document import Document
 from nanoshell.command import complete
 from nanoshell.command.script import prompt_group
 from nanoshell.model.config import ModelConfig
+from nanoshell.opening import open_session
 from nanoshell.repl.completer import CommandCompleter
 from nanoshell.repl.patient import PatientCompleter
 from nanoshell.repl.ranking import ranked
 from nanoshell.runs.directory import create_run
-from nanoshell.session import Session, open_session
+from nanoshell.session import Session
 from nanoshell.training.config import ScheduleName, TrainerConfig
 from nanoshell.training.keys import config_keys
 from nanoshell.training.presets import list_presets

@@ -13,7 +13,8 @@ import pexpect
 import pytest
 
 from nanoshell.command.spec import describe
-from nanoshell.session import Session, open_session
+from nanoshell.opening import open_session
+from nanoshell.session import Session
 from nanoshell.testing import plugins_with
 from tests.faces.conftest import environment
 

@@ -18,7 +18,7 @@ from prompt_toolkit.application import create_app_session
 from prompt_toolkit.input import create_pipe_input
 from prompt_toolkit.output import DummyOutput
 from nanoshell.repl.loop import run_prompt
-from nanoshell.session import open_session
+from nanoshell.opening import open_session
 with create_pipe_input() as pipe, create_app_session(input=pipe, output=DummyOutput()):
     pipe.send_text(":help\\rhello\\r:he\\t\\x03\\x04")
     run_prompt(open_session())

@@ -17,10 +17,11 @@ import pytest
 from nanoshell import paths
 from nanoshell.command.render import TerminalScreen
 from nanoshell.command.script import run_line
+from nanoshell.opening import open_session
 from nanoshell.runs.directory import RunDirectory, create_run
 from nanoshell.runs.events import EventLog
 from nanoshell.runs.process import hold_lock, write_process
-from nanoshell.session import Session, open_session
+from nanoshell.session import Session
 from tests.faces.keyboard import CTRL_C, CTRL_D, Keyboard
 
 

@@ -17,9 +17,10 @@ from prompt_toolkit.application.current import get_app_session
 from nanoshell.command.editor import find_editor
 from nanoshell.command.invoke import Outcome
 from nanoshell.errors import UsageError
+from nanoshell.opening import open_session
 from nanoshell.repl import loop
 from nanoshell.repl.history import MOST_BYTES, PrivateHistory
-from nanoshell.session import Session, open_session
+from nanoshell.session import Session
 from tests.faces.keyboard import CTRL_D, Keyboard
 
 ALT_ENTER = "\x1b\r"

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 from prompt_toolkit.document import Document
 
+from nanoshell.opening import open_session
 from nanoshell.repl.lexer import CommandLexer
 from nanoshell.repl.style import prompt_style, translated
-from nanoshell.session import Session, open_session
+from nanoshell.session import Session
 from nanoshell.theme import ROLES, THEMES
 
 PLUGIN = '''

@@ -17,7 +17,7 @@ from nanoshell import hookimpl
 from nanoshell.command.encode import dump
 from nanoshell.command.schema import TEXT, Schemas, imprecise, printed
 from nanoshell.command.spec import describe, notation
-from nanoshell.session import open_session
+from nanoshell.opening import open_session
 from nanoshell.testing import plugins_with
 
 Program = Callable[..., Any]

@@ -15,8 +15,8 @@ import pytest
 
 from nanoshell import check_plugins, cli
 from nanoshell.errors import NanoshellError
+from nanoshell.opening import open_session
 from nanoshell.plugin.discovery import PluginInfo
-from nanoshell.session import open_session
 from nanoshell_commands.asked import as_path, asked_for
 from nanoshell_commands.installing import Installer, find_installer, held_versions
 

@@ -16,10 +16,11 @@ from prompt_toolkit.output.vt100 import Vt100_Output
 from prompt_toolkit.utils import get_cwidth
 
 from nanoshell.chat.template import Message, Origin
+from nanoshell.opening import open_session
 from nanoshell.repl import news, toolbar
 from nanoshell.repl.news import Seen
 from nanoshell.runs.directory import RunDirectory, RunStatus
-from nanoshell.session import Session, open_session
+from nanoshell.session import Session
 
 RUN = RunDirectory(Path("runs/tiny-1"))
 

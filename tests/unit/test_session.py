@@ -13,8 +13,9 @@ from nanoshell import paths
 from nanoshell.errors import CheckpointError, DeviceError, UsageError
 from nanoshell.last import last_state
 from nanoshell.model.config import ModelConfig
+from nanoshell.opening import open_session
 from nanoshell.runs.directory import create_run
-from nanoshell.session import Session, open_session
+from nanoshell.session import Session
 from nanoshell.settings import Settings
 
 

@@ -15,7 +15,7 @@ from rich.style import Style
 
 from nanoshell import theme
 from nanoshell.command.render import TerminalScreen
-from nanoshell.session import open_session
+from nanoshell.opening import open_session
 from nanoshell.theme import ROLES, THEMES, rich_styles, sgr
 from tests.unit.test_command_render import FakeTerminal
 

@@ -13,10 +13,11 @@ import pytest
 
 from nanoshell import cli
 from nanoshell.model.config import ModelConfig
+from nanoshell.opening import open_session
 from nanoshell.runs.directory import RunDirectory, create_run
 from nanoshell.runs.events import EventLog
 from nanoshell.runs.process import write_process
-from nanoshell.session import Session, open_session
+from nanoshell.session import Session
 
 
 @dataclass(frozen=True)

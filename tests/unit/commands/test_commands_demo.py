@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from nanoshell.session import open_session
+from nanoshell.opening import open_session
 from nanoshell_commands.demo import finished_demo
 from nanoshell_commands.lesson import tasks
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from nanoshell.model.config import ModelConfig
+from nanoshell.opening import open_session
 from nanoshell.runs.directory import create_run
 from nanoshell.runs.events import EventLog
-from nanoshell.session import open_session
 from tests.unit.commands.conftest import Program
 
 

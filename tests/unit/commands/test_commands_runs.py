@@ -15,9 +15,10 @@ import yaml
 from rich.console import Console
 
 from nanoshell.errors import Interrupted, RunError
+from nanoshell.opening import open_session
 from nanoshell.runs.control import ControlInbox
 from nanoshell.runs.directory import RunDirectory, RunStatus
-from nanoshell.session import Session, open_session
+from nanoshell.session import Session
 from nanoshell_commands.demo import losses
 from nanoshell_commands.layout import human_bytes, human_seconds
 from nanoshell_commands.progress import STEP_FIELDS

@@ -10,7 +10,7 @@ from typing import Any
 import click
 import pytest
 
-from nanoshell.session import open_session
+from nanoshell.opening import open_session
 
 PUSH = """
 from nanoshell import hookimpl
