@@ -48,8 +48,9 @@ class Aside(Generic[T]):
                 except Exception as error:
                     if self._fail is None:
                         raise
-                    self._fail(error)
+                    self._owner.call_later(self._fail, error)
                 else:
-                    self._deliver(found)
+                    # In the panel's own turn: what goes wrong there is the panel's.
+                    self._owner.call_later(self._deliver, found)
         finally:
             self._busy = False

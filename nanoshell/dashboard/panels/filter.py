@@ -126,7 +126,7 @@ def _term(word: str, keys: frozenset[str]) -> Term:
 
 def _checked(term: Term) -> Term:
     if not term.value:
-        raise UsageError(f"{term.name}{term.sign} lacks a value", hint=f"{term.name}{term.sign}VALUE")
+        raise UsageError(f"{term.name}{term.sign} lacks a value")
     if term.sign in _COMPARED and number_of(term.value) is None:
         raise UsageError(
             f"'{term.value}' is no number", hint=f"for example: {term.name}{term.sign}1e-3, 10k, 2M"

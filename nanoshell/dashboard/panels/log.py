@@ -7,20 +7,17 @@ from typing import TYPE_CHECKING, ClassVar
 
 from textual import on
 from textual.app import ComposeResult
-from textual.binding import Binding
-from textual.message import Message
 from textual.widgets import Input
 
 from nanoshell.dashboard.actions import Action
 from nanoshell.dashboard.panel import Panel
 from nanoshell.dashboard.panels.aside import Aside
+from nanoshell.dashboard.panels.fields import LineField
 from nanoshell.dashboard.panels.lines import Line, TextLines, span, wrapped
 from nanoshell.dashboard.panels.plain import plain
-from nanoshell.dashboard.panels.tail import Tail, event_line, log_line
+from nanoshell.dashboard.panels.tail import MOST_LINES, Tail, event_line, log_line
 
 if TYPE_CHECKING:
-    from textual.binding import BindingType
-
     from nanoshell.dashboard.course import Snapshot
     from nanoshell.runs.directory import RunDirectory
 
@@ -28,22 +25,6 @@ READ_SECONDS = 0.5
 
 KINDS = ("worker.log", "events", "events and steps")
 """What can be shown, in the order in which `e` goes through it."""
-
-_WRAPPED_LINES = 1000
-"""So many lines are folded at most, the last ones: folding is work for every line."""
-
-
-class SearchField(Input):
-    """The field of the search; Esc leaves it and takes the search away."""
-
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "leave", show=False)]
-
-    class Left(Message):
-        """The field was left, without a search."""
-
-    def action_leave(self) -> None:
-        self.value = ""
-        self.post_message(self.Left())
 
 
 class LogPanel(Panel):
@@ -73,8 +54,6 @@ class LogPanel(Panel):
     )
     DEFAULT_CSS = """
     LogPanel { layout: vertical; }
-    LogPanel > SearchField { display: none; height: 1; border: none; padding: 0 1; }
-    LogPanel > SearchField.-open { display: block; }
     LogPanel > #log-head { height: 1; }
     """
 
@@ -89,12 +68,15 @@ class LogPanel(Panel):
         self._shown: tuple[object, ...] = ()
         self._kept: list[tuple[str, str]] = []
         self._lines_of: list[Line] = []
+        self._first_rows: list[int] = []
+        self._made: dict[tuple[str, str], list[Line]] = {}
+        self._made_for: tuple[object, ...] = ()
         self._aside: Aside[tuple[Tail, bool, list[tuple[str, str]]]] = Aside(self, self._take, self._fail)
 
     def compose(self) -> ComposeResult:
         yield TextLines(id="log-head")
         yield TextLines(id="log-lines")
-        yield SearchField(placeholder="search", id="log-search", compact=True)
+        yield LineField("search", id="log-search")
 
     def on_mount(self) -> None:
         self.set_interval(READ_SECONDS, self._poll)
@@ -105,7 +87,7 @@ class LogPanel(Panel):
 
     @property
     def _term(self) -> str:
-        return self.query_one(SearchField).value.casefold()
+        return self.query_one(LineField).value.casefold()
 
     def update(self, snapshot: Snapshot) -> None:
         """Follow the run that has the focus."""
@@ -173,7 +155,7 @@ class LogPanel(Panel):
             (f"{place}{cut}{len(self._kept):,} lines  {following}", "quiet"),
         )
         self.query_one("#log-head", TextLines).show([head])
-        self._lines_of = self._folded(width) if self.folds else [self._marked(line) for line in self._kept]
+        self._lines_of = self._rows(width)
         self._lines.show(self._lines_of or [self._empty()])
         if self.following:
             self._lines.to_end()
@@ -188,14 +170,23 @@ class LogPanel(Panel):
             f"there is no {name} (yet)" if self._run.path.is_dir() else f"{self._run.path} is gone", "quiet"
         )
 
-    def _folded(self, width: int) -> list[Line]:
-        """Return the lines folded; `_first_rows` then knows at which row each begins."""
+    def _rows(self, width: int) -> list[Line]:
+        """Return what is drawn of the lines that are kept; `_first_rows` knows at which row each begins.
+
+        Most lines were there the last time, and are taken from then: a log of many lines costs what is new.
+        """
+        looks = (width, self.folds, self._term)
+        if looks != self._made_for or len(self._made) > 2 * MOST_LINES:
+            self._made, self._made_for = {}, looks
         rows: list[Line] = []
-        self._first_rows: list[int] = []
-        whole = len(self._kept) - _WRAPPED_LINES
-        for index, line in enumerate(self._kept):
+        self._first_rows = []
+        for line in self._kept:
+            made = self._made.get(line)
+            if made is None:
+                marked = self._marked(line)
+                made = self._made[line] = wrapped([marked], width, 2) if self.folds else [marked]
             self._first_rows.append(len(rows))
-            rows += wrapped([self._marked(line)], width, 2) if index >= whole else [self._marked(line)]
+            rows += made
         return rows
 
     def _marked(self, line: tuple[str, str]) -> Line:
@@ -217,9 +208,6 @@ class LogPanel(Panel):
         self._draw()
 
     # Actions
-
-    def _row_of(self, line: int) -> int:
-        return self._first_rows[line] if self.folds else line
 
     def action_go(self, by: int) -> None:
         """Scroll by so many lines; at the end the newest is followed."""
@@ -254,9 +242,7 @@ class LogPanel(Panel):
 
     def action_search(self) -> None:
         """Open the field of the search."""
-        field = self.query_one(SearchField)
-        field.add_class("-open")
-        field.focus()
+        self.query_one(LineField).open()
 
     def action_find(self, by: int) -> None:
         """Go to the next place of the search, or to the one before; from the end it begins anew."""
@@ -277,7 +263,7 @@ class LogPanel(Panel):
             self.found = again[0] if by > 0 else again[-1]
         self.following = False
         self._draw()
-        self._lines.bring(self._row_of(self.found))
+        self._lines.bring(self._first_rows[self.found])
 
     @on(Input.Changed, "#log-search")
     def _typed(self) -> None:
@@ -286,11 +272,12 @@ class LogPanel(Panel):
 
     @on(Input.Submitted, "#log-search")
     def _submitted(self) -> None:
+        self.query_one(LineField).settle()
         self.focus()
         if self._term:
             self.action_find(-1)
 
-    @on(SearchField.Left)
+    @on(LineField.Left)
     def _left(self) -> None:
-        self.query_one(SearchField).remove_class("-open")
+        self.query_one(LineField).settle()
         self.focus()

@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 from textual import on
 from textual.app import ComposeResult
-from textual.binding import Binding
-from textual.message import Message
 from textual.widgets import Input
 
 from nanoshell.dashboard.actions import Action
 from nanoshell.dashboard.panel import Panel
 from nanoshell.dashboard.panels.aside import Aside
 from nanoshell.dashboard.panels.difference import read_difference
-from nanoshell.dashboard.panels.filter import FIGURES, Term, fulfils, parse_filter
-from nanoshell.dashboard.panels.lines import STATE_ROLES, Line, TextLines, span, wrapped
+from nanoshell.dashboard.panels.fields import LineField
+from nanoshell.dashboard.panels.filter import FIGURES, Term, fulfils, needs_config, parse_filter
+from nanoshell.dashboard.panels.lines import Line, TextLines, span, wrapped
 from nanoshell.dashboard.panels.runlist import RunList, RunReader, RunRow
 from nanoshell.dashboard.panels.runtable import (
     COLUMNS,
     STARTED,
     Look,
+    about_run,
     column_at,
     fitting,
     head_line,
@@ -30,36 +31,13 @@ from nanoshell.dashboard.panels.runtable import (
     row_line,
 )
 from nanoshell.dashboard.panels.sections import section_lines
-from nanoshell.dashboard.panels.words import clock, count, figure, size, span_of
 from nanoshell.errors import UsageError
 
 if TYPE_CHECKING:
-    from textual.binding import BindingType
-    from textual.timer import Timer
-
     from nanoshell.dashboard.course import Snapshot
 
 READ_SECONDS = 2.0
 """The folder is looked through so often while the panel is on the screen."""
-
-
-class FilterField(Input):
-    """The field of the filter; Esc leaves it and takes the filter away."""
-
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "leave", show=False),
-        Binding("down", "done", show=False),
-    ]
-
-    class Left(Message):
-        """The field was left."""
-
-    def action_leave(self) -> None:
-        self.value = ""
-        self.post_message(self.Left())
-
-    def action_done(self) -> None:
-        self.post_message(self.Left())
 
 
 class RunsPanel(Panel):
@@ -99,8 +77,6 @@ class RunsPanel(Panel):
     )
     DEFAULT_CSS = """
     RunsPanel { layout: vertical; }
-    RunsPanel > FilterField { display: none; height: 1; border: none; padding: 0 1; }
-    RunsPanel > FilterField.-open { display: block; }
     RunsPanel > #runs-wrong { display: none; height: 1; }
     RunsPanel > #runs-wrong.-open { display: block; }
     RunsPanel > #runs-table { height: 3fr; }
@@ -123,49 +99,43 @@ class RunsPanel(Panel):
         self._facts: Aside[tuple[str, list[Line]]] = Aside(self, self._take_facts, self._fail)
         self._told: tuple[str, list[Line]] = ("", [])
         self._wrong = ""
-        self._ticking: Timer | None = None
+        self._moved = False
+        self._sought: set[str] = set()
 
     def compose(self) -> ComposeResult:
-        yield FilterField(
-            placeholder="lr>1e-3 val_loss<2 name~nano state=finished", id="runs-filter", compact=True
-        )
+        yield LineField("lr>1e-3 val_loss<2 name~nano state=finished", id="runs-filter")
         yield TextLines(id="runs-wrong")
         yield TextLines(id="runs-table")
         yield TextLines(id="runs-about")
 
     def on_mount(self) -> None:
-        self._ticking = self.set_interval(READ_SECONDS, self._read)
+        self.set_interval(READ_SECONDS, self._read)
         self._read()
 
     def update(self, snapshot: Snapshot) -> None:
         """Show the runs as they stand; those of ``snapshot`` are newer than what was read of the folder."""
-        if any(course.run.name not in self._names() for course in snapshot.courses):
+        unknown = {course.run.name for course in snapshot.courses} - self._sought
+        self._sought |= unknown
+        if unknown:
             self._read(force=True)
+        if not self._moved and snapshot.focused is not None:
+            self.chosen = snapshot.focused.run.name
         self._draw()
 
     # Reading
 
-    def _names(self) -> set[str]:
-        return {row.run.name for row in self._found.rows}
-
     def _read(self, *, force: bool = False) -> None:
-        if self._was_read and not force and not self.is_on_screen:
-            return
-        if self._list.busy:
+        if not force and (self._list.busy or (self._was_read and not self.is_on_screen)):
             return
         folder = self.desk.runs_dir
         beside = [course.run for course in self.desk.snapshot.courses]
-        wanted = bool(self.terms) or self.query_one(FilterField).has_class("-open")
+        wanted = needs_config(self.terms) or self.query_one(LineField).is_open
         self._list.ask(partial(self._reader.read, folder, beside, configs=wanted))
 
     def _take_list(self, found: RunList) -> None:
-        first = not self._was_read
         self._found, self._was_read = found, True
-        if self.query_one(FilterField).has_class("-open"):
+        if self.query_one(LineField).is_open:
             self._apply()
-        if first and not self.chosen:
-            focused = self.desk.snapshot.focused
-            self.chosen = focused.run.name if focused else ""
         self._draw()
         self._ask_facts()
 
@@ -177,17 +147,17 @@ class RunsPanel(Panel):
     @property
     def rows(self) -> list[RunRow]:
         """The runs that the filter lets through, in the order of the table."""
-        courses = {course.run.path: course for course in self.desk.snapshot.courses}
-        rows = [
-            replace(row, status=courses[row.run.path].status) if row.run.path in courses else row
-            for row in self._found.rows
-        ]
-        return ordered(
-            [row for row in rows if fulfils(row.values(), self.terms)], self._sort, self._backwards
-        )
+        rows = [self._newest(row) for row in self._found.rows]
+        through = [row for row in rows if not self.terms or fulfils(row.values(), self.terms)]
+        return ordered(through, self._sort, self._backwards)
+
+    def _newest(self, row: RunRow) -> RunRow:
+        """Return ``row`` with the status of its course, which is newer, where the run is shown."""
+        courses = (course for course in self.desk.snapshot.courses if course.run.path == row.run.path)
+        return next((replace(row, status=course.status) for course in courses), row)
 
     def _row(self, name: str) -> RunRow | None:
-        return next((row for row in self.rows if row.run.name == name), None)
+        return next((self._newest(row) for row in self._found.rows if row.run.name == name), None)
 
     def _draw(self) -> None:
         if not self.is_mounted:
@@ -210,6 +180,8 @@ class RunsPanel(Panel):
     def _empty(self) -> Line:
         if not self._was_read:
             return span("   reading the runs …", "quiet")
+        if needs_config(self.terms) and any(row.config is None for row in self._found.rows):
+            return span("   reading the configs …", "quiet")
         if self._found.rows:
             return span(f"   none of the {len(self._found.rows)} runs fulfils the filter", "quiet")
         return span(f"   there are no runs in {self.desk.runs_dir} yet", "quiet")
@@ -270,7 +242,7 @@ class RunsPanel(Panel):
         self._choose(rows[max(0, min(now + by, len(rows) - 1))].run.name)
 
     def _choose(self, name: str) -> None:
-        self.chosen = name
+        self.chosen, self._moved = name, True
         self._draw()
         self._ask_facts()
 
@@ -319,9 +291,7 @@ class RunsPanel(Panel):
 
     def action_filter(self) -> None:
         """Open the field of the filter."""
-        field = self.query_one(FilterField)
-        field.add_class("-open")
-        field.focus()
+        self.query_one(LineField).open()
         self._read(force=True)
 
     @on(Input.Changed, "#runs-filter")
@@ -334,25 +304,27 @@ class RunsPanel(Panel):
     def _submitted(self) -> None:
         self._close_field()
 
-    @on(FilterField.Left)
+    @on(LineField.Left)
     def _left(self) -> None:
         self._close_field()
 
     def _close_field(self) -> None:
         """Give the keys back to the table; the field stays in sight while it holds a filter."""
-        field = self.query_one(FilterField)
-        field.set_class(bool(field.value.strip()), "-open")
+        self.query_one(LineField).settle()
         self._apply()
         self._draw()
         self.focus()
 
     def _apply(self) -> None:
-        """Take the filter as far as it is typed; what is wrong stands below it, and the last holds."""
+        """Take the filter as far as it is typed; what is wrong with it stands below."""
+        text, keys = self.query_one(LineField).value, self._found.keys
+        self._wrong = ""
         try:
-            self.terms = parse_filter(self.query_one(FilterField).value, self._found.keys)
-            self._wrong = ""
+            self.terms = parse_filter(text, keys)
         except UsageError as error:
             self._wrong = f"{error.message}; {error.hint}" if error.hint else error.message
+            with contextlib.suppress(UsageError):  # the word that is being typed is wrong until it is whole
+                self.terms = parse_filter(text.rpartition(" ")[0], keys)
         wrong = self.query_one("#runs-wrong", TextLines)
         wrong.set_class(bool(self._wrong), "-open")
         wrong.show([span(f" {self._wrong}", "error")])
@@ -368,36 +340,6 @@ class RunsPanel(Panel):
                 self.action_reverse()
             else:
                 self._sort_by(column.title)
-
-
-def about_run(row: RunRow) -> list[Line]:
-    """Return what the table has no room for: the reason of the state first."""
-    status = row.status
-    role = STATE_ROLES.get(status.state, "")
-    lines: list[Line] = [
-        ((row.run.name, "heading"), ("  ", ""), (status.state, role), *_because(status.reason, role))
-    ]
-    if status.hint:
-        lines.append(span(status.hint, "accent"))
-    best = figure(status.best_val_loss)
-    at = f" at step {count(status.best_step)}" if status.best_step is not None else ""
-    parts = [
-        ("best", best + at if best else ""),
-        ("epoch", figure(status.epoch, 3)),
-        ("learning rate", figure(status.learning_rate, 3)),
-        ("left", span_of(status.eta_seconds)),
-        ("started", clock(row.created or status.started)),
-        ("size", size(row.num_bytes)),
-        ("process", f"{status.pid} on {status.host}" if status.pid is not None else ""),
-    ]
-    figures = [span for name, text in parts if text for span in ((f"{name} ", "quiet"), (f"{text}  ", ""))]
-    lines.append(tuple(figures))
-    lines.append((("folder ", "quiet"), (str(row.run.path), "")))
-    return lines
-
-
-def _because(reason: str, role: str) -> Line:
-    return ((": ", ""), (reason, role)) if reason else ()
 
 
 def _two_wanted(chosen: str) -> Line:

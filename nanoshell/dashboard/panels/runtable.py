@@ -9,9 +9,9 @@ from typing import Any
 
 from rich.cells import cell_len, set_cell_size
 
-from nanoshell.dashboard.panels.lines import STATE_ROLES, Line, run_role
+from nanoshell.dashboard.panels.lines import STATE_ROLES, Line, run_role, span
 from nanoshell.dashboard.panels.runlist import RunRow
-from nanoshell.dashboard.panels.words import figure, since, size
+from nanoshell.dashboard.panels.words import clock, count, figure, since, size, span_of
 
 _MARKS = 3
 _GAP = 1
@@ -47,7 +47,7 @@ _STEP_WIDTH = 13
 NAME = Column("run", _NAME_LEAST, lambda row, now: row.run.name, lambda row: row.run.name, right=False)
 STARTED = Column(
     "started",
-    7,
+    8,
     lambda row, now: since(row.created or row.status.started, now),
     lambda row: -(row.created or 0),
     3,
@@ -163,3 +163,33 @@ def _cell(text: str, width: int, right: bool) -> str:
         return set_cell_size(text, width - 1) + "…" if width > 1 else set_cell_size(text, width)
     space = " " * (width - cell_len(text))
     return space + text if right else text + space
+
+
+def about_run(row: RunRow) -> list[Line]:
+    """Return what the table has no room for: the reason of the state first."""
+    status = row.status
+    role = STATE_ROLES.get(status.state, "")
+    lines: list[Line] = [
+        ((row.run.name, "heading"), ("  ", ""), (status.state, role), *_because(status.reason, role))
+    ]
+    if status.hint:
+        lines.append(span(status.hint, "accent"))
+    best = figure(status.best_val_loss)
+    at = f" at step {count(status.best_step)}" if status.best_step is not None else ""
+    parts = [
+        ("best", best + at if best else ""),
+        ("epoch", figure(status.epoch, 3)),
+        ("learning rate", figure(status.learning_rate, 3)),
+        ("left", span_of(status.eta_seconds)),
+        ("started", clock(row.created or status.started)),
+        ("size", size(row.num_bytes)),
+        ("process", f"{status.pid} on {status.host}" if status.pid is not None else ""),
+    ]
+    figures = [span for name, text in parts if text for span in ((f"{name} ", "quiet"), (f"{text}  ", ""))]
+    lines.append(tuple(figures))
+    lines.append((("folder ", "quiet"), (str(row.run.path), "")))
+    return lines
+
+
+def _because(reason: str, role: str) -> Line:
+    return ((": ", ""), (reason, role)) if reason else ()
