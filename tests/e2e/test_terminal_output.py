@@ -67,7 +67,7 @@ def register_commands(register):
 
 @hookimpl
 def register_samplers(register):
-    register("stuck", Stuck, order=99, default=0, neutral=0, minimum=0, maximum=1)
+    register("stuck", Stuck, order=1, default=0, neutral=0, minimum=0, maximum=1)
 """
 
 
