@@ -96,8 +96,8 @@ def x_labels(scale: Scale, columns: int, axis: Axis) -> list[tuple[int, int, str
         even = not scale.log or len(values) < 3 or step * 1.5 > values[-1] - values[-2]
         if axis == "time":
             texts = [words.duration(value, step if even and step else 1e-3) for value in values]
-            if scale.log:
-                texts = [words.duration(value, 1 if value >= 1 else 0.1) for value in values]
+            if not even:
+                texts = [words.duration(value, 1 if value >= 1 else value) for value in values]
         else:
             texts = words.labels(values, step) if even else words.log_labels(values)
         found = _fitting(scale, columns, values, texts)
@@ -113,7 +113,7 @@ def _fitting(
     found: list[tuple[int, int, str]] = []
     free = 0
     for value, text in zip(values, texts, strict=True):
-        column = column_of(scale, columns, value)
+        column = max(0, min(columns - 1, column_of(scale, columns, value)))
         begin = max(0, min(columns - len(text), column - len(text) // 2))
         if len(text) > columns or begin < free:
             return None

@@ -82,14 +82,15 @@ class LineChart(ChartView, can_focus=True):
         if curve is None:
             return
         scale = navigate.seen(self._sight, self.span)
-        x = curve.all_x
-        if self._sight.cursor is None:
-            at = int(np.searchsorted(x, scale.high, "right")) - 1
-        else:
+        x, cursor = curve.all_x, self._sight.cursor
+        at = int(np.searchsorted(x, scale.high, "right")) - 1
+        if cursor is None and towards < 0:
+            cursor = float(x[max(0, at)])  # the newest values are told of already
+        if cursor is not None:
             cells = self._frame.layout.columns if self._frame is not None else 1
-            least = scale.at(scale.place_of(self._sight.cursor) + towards * columns / cells)
+            least = scale.at(scale.place_of(cursor) + towards * columns / cells)
             if not columns or not np.isfinite(least):
-                least = self._sight.cursor
+                least, columns = cursor, 0
             if towards > 0:
                 at = int(np.searchsorted(x, least, "left" if columns else "right"))
             else:

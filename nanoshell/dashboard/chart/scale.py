@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 _TIME_STEPS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400)
 
 
+_FAR = 1e9
+"""Places further out are not told apart: lines that lead there are upright or flat."""
+
+
 @dataclass(frozen=True)
 class Scale:
     """An axis from ``low`` to ``high`` (``low < high``; both above 0 where it is logarithmic)."""
@@ -29,7 +33,9 @@ class Scale:
             with np.errstate(divide="ignore", invalid="ignore"):
                 return self.place_logs(np.log10(values))
         # Halves, because the difference of two large numbers may be infinite.
-        return (values * 0.5 - self.low * 0.5) / (self.high * 0.5 - self.low * 0.5)
+        with np.errstate(over="ignore"):
+            found = (values * 0.5 - self.low * 0.5) / (self.high * 0.5 - self.low * 0.5)
+        return np.clip(found, -_FAR, _FAR)
 
     def place_logs(self, logs: Column) -> Column:
         """Return where values stand of which the logarithms to base 10 are given."""
@@ -65,8 +71,9 @@ def spread(low: float, high: float, log: bool = False) -> Scale:
         if math.log10(high) - math.log10(low) < 1e-9:
             low, high = max(low * 0.9, 5e-324), min(high * 1.1, 1.7e308)
         return Scale(low, high, log=True) if low < high else Scale(1e-320, 1.0, log=True)
-    if high * 0.5 - low * 0.5 <= 1e-12 * max(abs(low), abs(high)):
-        room = 0.05 * max(abs(low), abs(high)) or 0.5
+    largest = max(abs(low), abs(high))
+    if high * 0.5 - low * 0.5 <= max(1e-12 * largest, 1e-290):
+        room = 0.05 * largest if largest > 1e-280 else 0.5
         low, high = max(low - room, -1.7e308), min(high + room, 1.7e308)
     return Scale(low, high) if low < high else Scale(-0.5, 0.5)
 
@@ -116,7 +123,7 @@ def _step(least: float, *, whole: bool, time: bool) -> float:
 def _log_ticks(scale: Scale, most: int) -> list[float]:
     low, high = math.log10(scale.low), math.log10(scale.high)
     first, last = math.ceil(low - 1e-9), math.floor(high + 1e-9)
-    for factors in ((1, 2, 5), (1, 3), (1,)):
+    for factors in (range(1, 10), (1, 2, 5), (1, 3), (1,)):
         found = [
             k * 10.0**power
             for power in range(first - 1, min(last, 307) + 1)

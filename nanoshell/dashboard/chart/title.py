@@ -61,7 +61,7 @@ def title_words(
     if sight.cursor is not None:
         found.append((f" at {place_words(sight.cursor, sight.axis)}", QUIET))
     if frame.misplaced:
-        found.append((f" {frame.misplaced} at {sight.axis} <= 0", WARNING))
+        found.append((f" ({frame.misplaced} at {sight.axis} <= 0)", WARNING))
     room = width - sum(len(text) for text, _ in found)
     glyphs = glyphs_for(look, drawn)
     ordered = sorted(drawn, key=lambda pair: not pair[0].focused)

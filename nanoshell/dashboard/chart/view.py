@@ -186,8 +186,7 @@ class ChartView(Widget):
         if depth is None:
             system = self.app.console.color_system
             plain = self.app.no_color or system is None
-            few = system in ("standard", "windows") or self.app.native_ansi_color
-            depth = "mono" if plain else "ansi" if few else "true"
+            depth = "mono" if plain else "ansi" if system in ("standard", "windows") else "true"
         name = ground.hex6.lower() if ground.ansi is None and ground.a == 1 else ""
         light = not theme.dark if not name else ground.brightness > 0.5
         base = Style.from_color(self.rich_style.color, self.rich_style.bgcolor)

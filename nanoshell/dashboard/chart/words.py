@@ -13,7 +13,7 @@ def short(value: float, digits: int = 4) -> str:
         return "nan" if math.isnan(value) else "inf" if value > 0 else "-inf"
     rounded = float(f"{value:.{digits - 1}e}")
     size = abs(rounded)
-    if 1e4 <= size < 1e18:
+    if min(1e4, 10.0**digits) <= size < 1e18:
         unit, prefix = next(pair for pair in _PREFIXES if size >= pair[0])
         return f"{rounded / unit:.{digits}g}{prefix}"
     if size >= 1e18 or 0 < size < 1e-3:
@@ -34,6 +34,8 @@ def duration(seconds: float, step: float = 1.0) -> str:
         return short(seconds)
     if seconds < 0:
         return "-" + duration(-seconds, step)
+    if 0 < step < 1e-3:
+        return f"{short(seconds)}s"
     if 0 < step < 1:
         return f"{seconds:.{min(9, _decimals(step))}f}s"
     whole = round(seconds)

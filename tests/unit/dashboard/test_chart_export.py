@@ -1,0 +1,86 @@
+"""Charts as files: SVG that a browser can read, CSV that holds what is visible, exactly."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from xml.etree import ElementTree as ET
+
+import numpy as np
+import pytest
+
+from nanoshell.dashboard.chart.curve import ChartSeries
+from nanoshell.dashboard.chart.line_chart import LineChart
+from nanoshell.dashboard.course import Mark, Sight
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def chart(log_y: bool = False) -> LineChart:
+    made = LineChart("loss <&>", unit="nats", log_y=log_y)
+    x = np.arange(2000, dtype=np.float64)
+    y = 3 + np.sin(x / 50)
+    y[1000], y[1200:1300], y[1500] = 40.0, math.nan, math.inf
+    made.set_series(
+        [
+            ChartSeries("run-1", x, y, 0),
+            ChartSeries("val", x[::200], np.full(10, 2.5), 0, points=True),
+            ChartSeries("none", x[:0], y[:0], 1),
+        ]
+    )
+    made.set_marks([Mark("alert", 700, 0, 0, "loss & more")])
+    return made
+
+
+@pytest.mark.parametrize("log_y", [False, True])
+def test_the_drawing_holds_lines_texts_and_marks(log_y: bool) -> None:
+    made = chart(log_y)
+    root = ET.fromstring(made.to_svg(800, 400))
+    assert (root.get("width"), root.get("height")) == ("800", "400")
+    texts = [element.text for element in root.iter(f"{SVG}text")]
+    assert "loss <&> (nats)" in texts
+    assert {"step", "0", "1000"} <= set(texts) or {"step", "0", "1.0k"} <= set(texts)
+    titles = [element.text for element in root.iter(f"{SVG}title")]
+    assert "alert: loss & more" in titles
+    assert {"NaN", "Inf"} <= set(titles)
+    lines = list(root.iter(f"{SVG}polyline"))
+    assert len(lines) == 2, "the gap is not bridged"
+    assert len(list(root.iter(f"{SVG}circle"))) >= 10
+    for line in lines:
+        for point in (line.get("points") or "").split():
+            across, down = (float(part) for part in point.split(","))
+            assert -1 <= across <= 800
+            assert -1 <= down <= 400
+
+
+def test_the_drawings_spike_reaches_the_top() -> None:
+    root = ET.fromstring(chart().to_svg(1000, 400))
+    path = max((element.get("d") or "" for element in root.iter(f"{SVG}path")), key=len)
+    strokes = [stroke.split(" ")[1].split("V") for stroke in path.split("M")[1:]]
+    assert min(float(begin) for begin, _ in strokes) <= 1
+    middle = float(path.split("M")[1:][len(strokes) // 3].split(" ")[0])
+    assert 0 < middle < 1000
+
+
+def test_the_table_holds_what_is_visible_exactly() -> None:
+    made = chart()
+    made.look(Sight(left=999, right=1201, follow=False, smoothing=0.5))
+    rows = list(csv.DictReader(io.StringIO(made.to_csv())))
+    run = [row for row in rows if row["series"] == "run-1"]
+    assert [int(row["step"]) for row in run] == list(range(999, 1202))
+    assert run[1]["value"] == "40"
+    assert float(run[0]["value"]) == 3 + math.sin(999 / 50)
+    assert (run[-1]["value"], run[-1]["smoothed"]) == ("nan", "")
+    assert float(run[1]["smoothed"]) > 20
+    points = [row for row in rows if row["series"] == "val"]
+    assert [(row["step"], row["value"], row["smoothed"]) for row in points] == [
+        ("1000", "2.5", ""),
+        ("1200", "2.5", ""),
+    ]
+
+
+def test_an_empty_chart_can_be_exported() -> None:
+    assert LineChart("loss").to_csv() == "series,step,value,smoothed\n"
+    ET.fromstring(LineChart("loss").to_svg())
+    ET.fromstring(LineChart("loss", log_y=True).to_svg(10, 10))
