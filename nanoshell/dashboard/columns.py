@@ -105,22 +105,24 @@ class Rows:
             {name: column[chosen] for name, column in self.present.items()},
         )
 
-    def rising(self, highest: float = np.inf) -> Rows:
-        """Return the rows that no later one, nor ``highest``, is below of: a log that lost a resume."""
+    def rising(self, highest: float = np.inf, *, once: bool = False) -> Rows:
+        """Return the rows that no later one, nor ``highest``, is below: others are of a log that lost a
+        resume. With ``once``, of rows at one step only the last."""
         if not len(self):
             return self
-        least = np.minimum.accumulate(np.append(self.step, highest)[::-1])[::-1][:-1]
-        chosen = self.step <= least
+        least = np.minimum.accumulate(np.append(self.step, highest)[::-1])[::-1][1:]
+        chosen = self.step < least if once else self.step <= least
         return self if chosen.all() else self.where(chosen)
 
 
 class Table:
-    """Rows by rising step, and the series that they make.
+    """Rows by rising step, with ``once`` one at each, and the series that they make.
 
     ``revision`` grows with every change, ``order`` with those that are not rows behind the last.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, once: bool = False) -> None:
+        self._once = once
         self.revision = 0
         self.order = 0
         self._step, self._tokens, self._time = Column(), Column(), Column()
@@ -140,14 +142,15 @@ class Table:
     def append(self, rows: Rows, zero: int) -> None:
         """Add ``rows`` behind the last, in place of those that are above them; their time counts from
         ``-zero``."""
-        rows = rows.rising()
+        rows = rows.rising(once=self._once)
         if len(rows):
-            self.cut(float(rows.step[0]))
+            first = float(rows.step[0])
+            self.cut(np.nextafter(first, -np.inf) if self._once else first)
             self._grow(Column.append, rows, zero)
 
     def prepend(self, rows: Rows, zero: int) -> None:
         """Add ``rows`` before the first, but for those that are above it."""
-        rows = rows.rising(float(self._step.view()[0]) if len(self) else np.inf)
+        rows = rows.rising(float(self._step.view()[0]) if len(self) else np.inf, once=self._once)
         if len(rows):
             self.order += 1
             self._grow(Column.prepend, rows, zero)

@@ -180,7 +180,8 @@ class _Measured:
             _add_loads(rows, events)
         for name in names:
             _add(rows, name, *_numbers(events, name))
-        return rows
+        # Steps without a figure still tell the tokens; other rows would only be new and show nothing.
+        return rows if rows.values or kind == "step" else _no_rows()
 
 
 def _where(events: Sequence[Event], chosen: Numbers) -> Sequence[Event]:

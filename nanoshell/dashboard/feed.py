@@ -198,6 +198,11 @@ class RunFeed:
             self._history.complete()
         return True
 
+    def fail(self, error: Exception) -> None:
+        """Say that reading failed by a fault of the program, and go no further back."""
+        self._format = f"{self.run.events_path.name} cannot be read: {type(error).__name__}: {error}"
+        self._oldest = 0
+
     # What is known
 
     def course(self, status: RunStatus | None = None) -> Course:

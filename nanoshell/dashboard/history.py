@@ -29,7 +29,7 @@ class History:
         self._zero = 0
         self._oldest: tuple[int, int] | None = None
         self._newest: tuple[int, int] | None = None
-        self._steps, self._evals, self._beats = Table(), Table(), Table()
+        self._steps, self._evals, self._beats = Table(once=True), Table(), Table()
         self._marks: list[tuple[int, Noted]] = []
         self._samples: list[tuple[int, Written]] = []
         self._alerts: list[Event] = []

@@ -71,8 +71,11 @@ class _Watched:
         self._standing = Standing(run)
 
     def read(self) -> None:
-        """Read what is new."""
-        self.feed.poll()
+        """Read what is new. A fault of ours is told as one of the run: others go on."""
+        try:
+            self.feed.poll()
+        except Exception as error:
+            self.feed.fail(error)
         self.course = self.feed.course(self._standing.look())
 
 
@@ -195,7 +198,10 @@ class Watcher:
             if left <= 0 or self._ended.is_set():
                 return
             if not watched.feed.complete:
-                watched.feed.read_older(left)
+                try:
+                    watched.feed.read_older(left)
+                except Exception as error:
+                    watched.feed.fail(error)
                 left -= time.monotonic() - begun
 
     def _tell(self, deliver: Deliver) -> None:

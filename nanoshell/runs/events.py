@@ -33,8 +33,8 @@ FINAL_STATES = frozenset({"finished", "stopped", "failed", "crashed"})
 """States after which a worker writes nothing more."""
 
 HEARTBEAT_SECONDS = 3.0
-_MEASUREMENTS = frozenset({"step", "eval", "sample", "checkpoint"})
-_CHANGES = frozenset({"set", "extend"})
+_MEASUREMENTS = ("step", "eval", "sample", "checkpoint")
+_CHANGES = ("set", "extend")
 _SUMMARY = ("state", "step", "total_steps", "val_loss", "best_val_loss", "best_step")
 _OF_A_COURSE = ("val_loss", "best_val_loss", "best_step")
 _OF_THE_SPLIT = frozenset({"trainer.val_fraction", "trainer.seed", "trainer.loss_on", "model.max_seq_len"})

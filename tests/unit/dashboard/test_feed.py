@@ -47,7 +47,7 @@ def spent(events: list[Event]) -> dict[int, float]:
     return found
 
 
-def expected(events: list[Event]) -> dict[str, list[tuple[float, ...]]]:
+def expected(events: list[Event]) -> dict[str, list[tuple[Any, ...]]]:
     """Return (step, tokens, time, value) of each series, and what else a course holds, of all ``events``."""
     times = spent(events)
     kept = effective_events(events)
@@ -59,13 +59,14 @@ def expected(events: list[Event]) -> dict[str, list[tuple[float, ...]]]:
         if event["type"] == "heartbeat" and event.get("step", math.inf) <= later:
             beats.append(event)
     steps = [event for event in kept if event["type"] == "step"]
-    known = [(0.0, 0.0), *((event["step"], event["tokens"]) for event in steps)]
-    found: dict[str, list[tuple[float, ...]]] = {}
+    known = [0.0, *(event["step"] for event in steps)]
+    tokens = [0.0, *(event["tokens"] for event in steps)]
+    found: dict[str, list[tuple[Any, ...]]] = {}
 
     def take(name: str, event: Event, value: float | None) -> None:
-        tokens = np.interp(event["step"], *zip(*known, strict=True)) if len(known) > 1 else 0.0
         if value is not None:
-            found.setdefault(name, []).append((event["step"], float(tokens), times[id(event)], value))
+            trained = float(np.interp(event["step"], known, tokens))
+            found.setdefault(name, []).append((event["step"], trained, times[id(event)], value))
 
     for event in steps:
         for name in ("loss", "grad_norm", "learning_rate", "it/s", "tokens/s", "balance_loss"):
@@ -78,20 +79,20 @@ def expected(events: list[Event]) -> dict[str, list[tuple[float, ...]]]:
     for event in reversed(beats):
         take("memory", event, number(event, "memory"))
     for event in kept:
-        tokens = np.interp(event.get("step", 0), *zip(*known, strict=True)) if len(known) > 1 else 0.0
+        trained = float(np.interp(event.get("step", 0), known, tokens))
         if event["type"] == "sample":
             found.setdefault("samples", []).append((event["step"], event["text"], times[id(event)]))
         elif event["type"] == "control" and event["ok"]:
-            mark = ("control", event["step"], float(tokens), times[id(event)], event["message"])
+            mark = ("control", event["step"], trained, times[id(event)], event["message"])
             found.setdefault("marks", []).append(mark)
         elif event["type"] == "checkpoint":
             text = f"checkpoint of step {event['step']}"
-            mark = ("checkpoint", event["step"], float(tokens), times[id(event)], text)
+            mark = ("checkpoint", event["step"], trained, times[id(event)], text)
             found.setdefault("marks", []).append(mark)
     return found
 
 
-def told(course: Course) -> dict[str, list[tuple[float, ...]]]:
+def told(course: Course) -> dict[str, list[tuple[Any, ...]]]:
     """Return ``course`` in the shape of `expected`."""
     found: dict[str, list[tuple[Any, ...]]] = {
         name: list(zip(*(column.tolist() for column in columns(series)), strict=True))
@@ -128,7 +129,23 @@ def courses(draw: st.DrawFn) -> list[Event]:
     """Events as workers write them: steps that go on, resumes that go back, clocks that jump."""
     events: list[Event] = [{"t": 1000.0, "type": "state", "format": 1, "state": "starting"}]
     clock, step = 1000.0, 0
-    kinds = st.sampled_from(["step", "step", "step", "step", "eval", "sample", "checkpoint", "beat", "set", "pause", "fail", "resume", "resume"])
+    kinds = st.sampled_from(
+        [
+            "step",
+            "step",
+            "step",
+            "step",
+            "eval",
+            "sample",
+            "checkpoint",
+            "beat",
+            "set",
+            "pause",
+            "fail",
+            "resume",
+            "resume",
+        ]
+    )
     for kind in draw(st.lists(kinds, min_size=draw(st.sampled_from([0, 20])), max_size=40)):
         clock += draw(st.sampled_from([0.0, 0.001, 0.25, 3.0, 7200.0, -3600.0, -0.5]))
         event: Event = {"t": round(clock, 3)}
@@ -162,7 +179,12 @@ def courses(draw: st.DrawFn) -> list[Event]:
 
 
 def written(events: list[Event], damaged: dict[int, bytes]) -> bytes:
-    """Return ``events`` as lines; of those in ``damaged`` only what stands there."""
+    """Return ``events`` as lines; of those in ``damaged`` only what stands there, but for resumes."""
+    damaged = {
+        index: damage
+        for index, damage in damaged.items()
+        if events[index:][:1] and events[index]["type"] != "resume"
+    }
     lines = [json.dumps(event, ensure_ascii=False).encode() for event in events]
     return b"".join(damaged.get(index, line) + b"\n" for index, line in enumerate(lines))
 
@@ -190,14 +212,13 @@ def test_any_cut_reads_what_the_whole_log_says(
     block: int,
     eager: bool,
 ) -> None:
-    """Written in pieces cut at any byte, read from any byte on in blocks of any size, older ones meanwhile."""
+    """Written in pieces cut at any byte, read from any byte on in blocks of any size, older ones between."""
     path = tmp_path_factory.mktemp("run")
     data = written(events, damaged)
     kept = [event for line in data.split(b"\n") if (event := parse_line(line)) is not None]
-    kept = [event for event in kept if event != []]
     feed = RunFeed(RunDirectory(path), newest_bytes=newest, block_bytes=block)
     begun = 0
-    handed: list[tuple[Course, dict[str, list[tuple[float, ...]]]]] = []
+    handed: list[tuple[Course, dict[str, list[tuple[Any, ...]]]]] = []
     for cut in [*sorted(min(cut, len(data)) for cut in cuts), len(data)]:
         with (path / "events.jsonl").open("ab") as file:
             file.write(data[begun:cut])
@@ -212,3 +233,191 @@ def test_any_cut_reads_what_the_whole_log_says(
     check(course, kept)
     for before, what in handed:  # what was handed out is as it was
         assert repr(told(before)) == repr(what)
+
+
+def steps(course: Course, name: str = "loss") -> list[float]:
+    return course.series[name].step.tolist() if name in course.series else []
+
+
+def test_a_resume_that_arrives_live_takes_back_what_was_above_it(nanoshell_fake_run: Begin) -> None:
+    fake = nanoshell_fake_run()
+    feed = RunFeed(fake.run, newest_bytes=500, block_bytes=400)
+    fake.step(20)
+    fake.sample("old", step=15)
+    fake.checkpoint()
+    feed.poll()
+    before = feed.course(RUNNING)
+    assert steps(before)[-1] == 20
+    fake.crash()
+    fake.resume(12)
+    fake.step(2, loss=7.0)
+    feed.poll()
+    course = feed.course(RUNNING)
+    assert steps(course)[-2:] == [13, 14]
+    assert course.series["loss"].value[-1] == 7.0
+    assert [mark.kind for mark in course.marks] == ["resume"]
+    assert not course.samples
+    assert steps(before)[-1] == 20  # what was handed out stays
+    course = whole(feed)  # what is older was void when it was written, and is so when it is read
+    assert steps(course) == [*range(1, 15)]
+
+
+def test_a_log_that_is_another_one_is_read_anew(nanoshell_fake_run: Begin) -> None:
+    fake = nanoshell_fake_run()
+    path = fake.run.events_path
+    feed = RunFeed(fake.run)
+    fake.step(5)
+    assert len(steps(whole(feed))) == 5
+    data = path.read_bytes()
+    with path.open("r+b") as file:  # cut in place
+        file.truncate(data.index(b'"step": 3'))
+    assert steps(whole(feed)) == [1, 2]
+    path.unlink()  # replaced by a longer one
+    path.write_bytes(data + data)
+    assert len(steps(whole(feed))) == 5
+    with path.open("r+b") as file:  # written over, with more
+        file.write(data.replace(b"512", b"999") * 3)
+    assert whole(feed).series["loss"].tokens[0] == 999
+
+
+def test_a_log_that_vanishes_is_told_and_what_was_read_stays(nanoshell_fake_run: Begin) -> None:
+    fake = nanoshell_fake_run(start=False)
+    feed = RunFeed(fake.run)
+    assert (whole(feed).problem, whole(feed).complete) == ("", True)  # it has not begun
+    fake.start()
+    fake.step(4)
+    assert len(steps(whole(feed))) == 4
+    hidden = fake.run.events_path.rename(fake.run.path / "hidden")
+    course = whole(feed)
+    assert "events.jsonl is gone" in course.problem
+    assert len(steps(course)) == 4
+    hidden.rename(fake.run.events_path)
+    fake.step()
+    assert (whole(feed).problem, len(steps(whole(feed)))) == ("", 5)
+    fake.vanish()
+    assert whole(feed).problem == f"{fake.run.path} is gone; what had been read is shown"
+
+
+def test_what_cannot_be_read_is_told(nanoshell_fake_run: Begin) -> None:
+    fake = nanoshell_fake_run(start=False)
+    fake.run.events_path.mkdir()
+    assert "cannot read" in whole(RunFeed(fake.run)).problem
+
+
+def test_of_a_newer_format_what_can_be_shown_is_shown(nanoshell_fake_run: Begin) -> None:
+    fake = nanoshell_fake_run(start=False)
+    fake.raw(b'{"t": 1, "type": "state", "format": 99, "state": "running"}\n')
+    fake.step(3, news={"a": [1]})
+    fake.event("quantum", step=3, loss="high")
+    fake.event("alert", step=None)
+    course = whole(RunFeed(fake.run))
+    assert "is in format 99" in course.problem
+    assert steps(course) == [1, 2, 3]
+    assert len(course.alerts) == 1
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        {"type": "step", "loss": 1.0, "step": "7"},
+        {"type": "step", "loss": [1], "step": 7},
+        {"type": "step", "loss": 10**400, "step": 7},
+        {"type": "step", "step": 10**400},
+        {"type": "step", "step": 7, "expert_load": {"3": [0.5], "4": 1, "5": ["a", None]}},
+        {"type": "step", "step": 7, "expert_load": 3, "not_finite": 4},
+        {"type": ["step"], "step": 7},
+        {"type": "resume"},
+        {"type": "resume", "from_step": None, "t": None},
+        {"type": "sample", "step": 7, "text": None, "tokens": "many", "index": 1e400},
+        {"type": "control", "ok": True, "action": {"a": 1}, "step": 7},
+        {"type": "eval", "step": 7, "val_loss": True},
+        {"type": "heartbeat", "memory": 5},
+        {"type": "step", "step": 7, "loss": 1.0, "t": "now"},
+        {"type": "step", "step": 7, "loss": 1.0, "t": 1e300},
+    ],
+)
+def test_nothing_that_stands_in_a_log_makes_it_raise(nanoshell_fake_run: Begin, line: Event) -> None:
+    fake = nanoshell_fake_run()
+    fake.step(6)
+    fake.raw(json.dumps({"t": fake.now, **line}).encode() + b"\n")
+    course = whole(RunFeed(fake.run))
+    assert steps(course)[:6] == ([] if line["type"] == "resume" else [1, 2, 3, 4, 5, 6])
+    whole(RunFeed(fake.run, newest_bytes=50, block_bytes=60))
+
+
+def test_numbers_that_are_none_come_back(nanoshell_fake_run: Begin) -> None:
+    fake = nanoshell_fake_run()
+    fake.step(2)
+    fake.step(loss=math.nan, grad_norm=math.inf, expert_load={"3": [math.nan, 0.5]})
+    fake.step(balance_loss=1.5)
+    series = whole(RunFeed(fake.run)).series
+    assert np.isnan(series["loss"].value[2])
+    assert series["grad_norm"].value[2] == math.inf
+    assert np.isnan(series["expert_load.3.0"].value).tolist() == [True]
+    assert (series["expert_load.3.1"].step.tolist(), series["expert_load.3.1"].value.tolist()) == ([3], [0.5])
+    assert series["balance_loss"].step.tolist() == [4]
+    assert series["balance_loss"].tokens.tolist() == [4 * 512]
+
+
+def test_steps_without_tokens_are_told_between_those_with(nanoshell_fake_run: Begin) -> None:
+    fake = nanoshell_fake_run()
+    fake.step(3, tokens=lambda step: None if step == 2 else 100 * step)
+    fake.step(tokens=lambda step: None)
+    assert whole(RunFeed(fake.run)).series["loss"].tokens.tolist() == [100, 200, 300, 300]
+
+
+def test_a_log_that_lost_a_resume_still_rises(nanoshell_fake_run: Begin) -> None:
+    fake = nanoshell_fake_run()
+    fake.step(6)
+    fake.at = 3
+    fake.step(2)
+    for size in (100, 10_000):
+        feed = RunFeed(fake.run, newest_bytes=size, block_bytes=size)
+        assert steps(whole(feed)) == [1, 2, 3, 4, 5]
+
+
+def test_clocks_that_jump_make_no_chart_absurd(nanoshell_fake_run: Begin) -> None:
+    fake = nanoshell_fake_run(seconds=1.0)
+    for jump in (0.0, 3e9 - fake.now, -86400.0, 9 * 3600.0):
+        fake.now += jump
+        fake.step(2)
+    for size in (300, 10_000):
+        feed = RunFeed(fake.run, newest_bytes=size, block_bytes=size)
+        feed.poll()
+        assert feed.course(RUNNING).series["loss"].time[0] >= 0
+        time = whole(feed).series["loss"].time.tolist()
+        assert time == [1, 2, 62, 63, 63, 64, 124, 125]
+
+
+def test_an_unchanged_log_costs_nothing_and_changes_nothing(nanoshell_fake_run: Begin) -> None:
+    fake = nanoshell_fake_run()
+    fake.step(3)
+    fake.sample()
+    feed = RunFeed(fake.run)
+    course = whole(feed)
+    assert whole(feed) is course
+    fake.beat()  # which tells nothing that is shown
+    assert whole(feed) is course
+    fake.step()
+    after = whole(feed)
+    assert after.revision > course.revision
+    assert after.samples is course.samples
+    with pytest.raises(ValueError, match="read-only"):
+        after.series["loss"].value[0] = 0.0
+
+
+def test_what_was_appended_shares_the_memory_of_what_was_there(nanoshell_fake_run: Begin) -> None:
+    fake = nanoshell_fake_run()
+    fake.step(50)
+    feed = RunFeed(fake.run)
+    before = whole(feed).series["loss"]
+    fake.step(3)
+    after = whole(feed).series["loss"]
+    assert np.shares_memory(before.value, after.value)
+    assert (len(before.value), len(after.value)) == (50, 53)
+
+
+def test_a_fault_of_ours_is_told(nanoshell_fake_run: Begin) -> None:
+    feed = RunFeed(nanoshell_fake_run().run)
+    feed.fail(KeyError("loss"))
+    assert "KeyError" in feed.course(RUNNING).problem

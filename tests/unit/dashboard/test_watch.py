@@ -15,6 +15,7 @@ from nanoshell.dashboard.course import Snapshot
 from nanoshell.dashboard.watch import Standing, Watcher
 from nanoshell.errors import UnknownNameError
 from nanoshell.runs.directory import RunDirectory
+from nanoshell.runs.status import RunStatus
 from nanoshell.testing import FakeRun
 
 Begin = Callable[..., FakeRun]
@@ -93,7 +94,7 @@ def test_it_follows_a_run_that_is_written(nanoshell_fake_run: Begin, watching: A
     assert revisions == sorted(set(revisions))
     fake.vanish()
     snapshot = seen.until(lambda snapshot: snapshot.focused.problem)
-    assert "is gone" in snapshot.focused.problem  # type: ignore[union-attr]
+    assert "is gone" in snapshot.focused.problem
     assert steps(snapshot) == 6
 
 
@@ -131,7 +132,8 @@ def test_without_a_name_the_newest_run_is_shown_once_there_is_one(
 
 
 def test_runs_are_shown_and_hidden_and_keep_their_colours(nanoshell_fake_run: Begin, watching: Any) -> None:
-    one, two = nanoshell_fake_run("one"), nanoshell_fake_run("two")
+    one = nanoshell_fake_run("one")
+    nanoshell_fake_run("two")
     watcher, seen = watching(one.run.path.parent, [one.run, "two"])
 
     def names(snapshot: Snapshot) -> tuple[list[str], int]:
@@ -191,7 +193,12 @@ def test_a_status_is_read_where_something_changed_or_liveness_is_due(
 ) -> None:
     reads = []
     status = RunDirectory.status
-    monkeypatch.setattr(RunDirectory, "status", lambda run: reads.append(run.name) or status(run))
+
+    def count(run: RunDirectory) -> RunStatus:
+        reads.append(run.name)
+        return status(run)
+
+    monkeypatch.setattr(RunDirectory, "status", count)
     monkeypatch.setattr(watch, "STATUS_SHARE", 1e9)
     monkeypatch.setattr(watch, "LIVENESS_SECONDS", 3600.0)
     fake = nanoshell_fake_run()
