@@ -158,9 +158,14 @@ class DashboardApp(Steering, Menus, inherit_bindings=False):
 
     def set_sight(self, sight: Sight) -> None:
         """Let all charts look at their runs so."""
-        if sight != self._sight:
-            self._sight = sight
-            self.spread()
+        if sight == self._sight:
+            return
+        self._sight = sight
+        for slot in self.view.visible_slots():
+            try:
+                slot.look(sight)
+            except Exception as error:
+                slot.fail(error, place_of(error))
 
     def ask_run(self, action: str, **arguments: Any) -> None:
         """Ask the focused run's worker for ``action``; what it answers appears on the screen."""
@@ -319,7 +324,7 @@ class DashboardApp(Steering, Menus, inherit_bindings=False):
         self._spread_at = time.monotonic()
         self.query_one(Headline).tell(self._snapshot, self._empty())
         self.query_one(AlertLine).tell(self._snapshot)
-        if isinstance(self.view, ChartGrid) and self._snapshot.courses:
+        if isinstance(self.view, ChartGrid):
             self.view.sift(self._snapshot)
         self._show_place()
         later = 0.0

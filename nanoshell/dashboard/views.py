@@ -102,9 +102,7 @@ class PanelSlot(Container):
         """
         if self.panel is None or not self.panel.is_mounted:
             return 0.0
-        if self._looked is not sight:
-            self._looked = sight
-            self.panel.look(sight)
+        self.look(sight)
         if self._seen is snapshot:
             return 0.0
         rest = self._rests_until - time.monotonic()
@@ -115,6 +113,12 @@ class PanelSlot(Container):
         self.panel.update(snapshot)
         self._judge(time.monotonic() - began)
         return 0.0
+
+    def look(self, sight: Sight) -> None:
+        """Let the panel look at its runs so, where it does not yet. Raises what the panel raises."""
+        if self.panel is not None and self.panel.is_mounted and self._looked is not sight:
+            self._looked = sight
+            self.panel.look(sight)
 
     @property
     def throttled(self) -> bool:
@@ -200,7 +204,7 @@ class ChartGrid(View):
             except Exception as error:
                 slot.fail(error)
         if self.wanted != before:
-            if self.maximized is not None and not self.maximized.wanted:
+            if snapshot.courses and self.maximized is not None and not self.maximized.wanted:
                 self.maximized = None
             self.lay_out()
 
@@ -230,7 +234,7 @@ class ChartGrid(View):
 
     def maximize(self, slot: PanelSlot | None) -> None:
         """Give ``slot`` all the room; None brings back the grid."""
-        if slot is None and self.maximized is not None:
+        if slot is None and self.maximized in self.wanted:
             self.page = self.wanted.index(self.maximized) // (self.columns * self.rows)
         self.maximized = slot
         self.lay_out()

@@ -110,12 +110,13 @@ class ChartPanel(Panel):
         return lines(snapshot, self.figures, self.chart.sight.axis)
 
     def on_line_chart_sight_changed(self, message: LineChart.SightChanged) -> None:
-        """Let all charts look as this one does now."""
+        """Let all charts look as this one does now, after the mouse."""
         message.stop()
-        self._share(message.sight)
+        self.share()
 
-    def _share(self, sight: Sight) -> None:
-        self.desk.set_sight(replace(sight, log_y=self.desk.sight.log_y))
+    def share(self) -> None:
+        """Let all charts look as this one does now: a message of before may come late."""
+        self.desk.set_sight(replace(self.chart.sight, log_y=self.desk.sight.log_y))
 
     # How the chart looks at its runs
 
@@ -123,7 +124,7 @@ class ChartPanel(Panel):
         """Let steps, tokens and time take turns along the x axis of all charts."""
         sight = self.desk.sight
         axis = AXES[(AXES.index(sight.axis) + 1) % len(AXES)]
-        self._set(along(sight, axis, self._shown.focused))
+        self.desk.set_sight(along(sight, axis, self._shown.focused))
 
     def action_log_y(self) -> None:
         """Make the y axis of this chart logarithmic, or linear again."""
@@ -142,12 +143,8 @@ class ChartPanel(Panel):
         sight = self.desk.sight
         nearest = min(range(len(SMOOTHING)), key=lambda at: abs(SMOOTHING[at] - sight.smoothing))
         smoothing = SMOOTHING[(nearest + by) % len(SMOOTHING)]
-        self._set(replace(sight, smoothing=smoothing))
+        self.desk.set_sight(replace(sight, smoothing=smoothing))
         self.desk.tell(f"smoothing {smoothing:g}" if smoothing else "no smoothing")
-
-    def _set(self, sight: Sight) -> None:
-        self.look(sight)  # at once; the others follow with the next frame
-        self.desk.set_sight(sight)
 
     # Hiding and taking along
 
@@ -212,6 +209,7 @@ def _handed_on(action: Action) -> Callable[[ChartPanel], None]:
 
     def act(panel: ChartPanel) -> None:
         getattr(panel.chart, f"action_{action.id}")()
+        panel.share()
 
     act.__doc__ = f"{action.title}."
     return act

@@ -1,0 +1,279 @@
+"""The panel of samples: by step and prompt, compared, and prompts that are tried."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from textual.pilot import Pilot
+from textual.widgets import Input
+
+from nanoshell.dashboard.app import DashboardApp
+from nanoshell.dashboard.panels.charts import LossChart
+from nanoshell.dashboard.panels.samples import SamplesPanel
+from nanoshell.testing import FakeRun
+
+from .still import more, play, settled, shows, text
+
+Make = Callable[..., FakeRun]
+
+
+@pytest.fixture
+def written(nanoshell_fake_run: Make) -> FakeRun:
+    """A run with two prompts and three texts of each."""
+    fake = nanoshell_fake_run(total_steps=100)
+    for number, animal in enumerate(("cat", "dog", "fox"), start=1):
+        fake.step(10)
+        fake.sample(f" the {animal} sat", "Once upon", index=0)
+        fake.sample(f" number {number}", "Count", index=1)
+    return fake
+
+
+def panel_of(app: DashboardApp) -> SamplesPanel:
+    return app.query_one(SamplesPanel)
+
+
+def test_the_newest_text_is_shown_and_steps_are_gone_through(written: FakeRun) -> None:
+    async def scene(app: DashboardApp, pilot: Pilot[Any]) -> None:
+        assert "Once upon the fox sat" in text(app)
+        assert "step 30   3 of 3 texts, the newest" in text(app)
+        assert "prompt 1 of 2" in text(app)
+        await pilot.press("left")
+        assert "Once upon the dog sat" in text(app)
+        assert app.sight.cursor == 20
+        await pilot.press("left", "left", "left")
+        assert "Once upon the cat sat" in text(app)
+        await pilot.press("right_square_bracket")
+        assert "Count number 1" in text(app)
+        await pilot.press("end")
+        assert "Count number 3" in text(app)
+        assert app.sight.cursor is None
+
+    play([written], [SamplesPanel], scene)
+
+
+def test_the_crosshair_chooses_the_step(written: FakeRun) -> None:
+    async def scene(app: DashboardApp, pilot: Pilot[Any]) -> None:
+        app.set_sight(replace(app.sight, cursor=12.0))
+        await settled(app, pilot)
+        assert "Once upon the cat sat" in text(app)
+        app.set_sight(replace(app.sight, axis="tokens", cursor=512 * 21.0))
+        await settled(app, pilot)
+        assert "Once upon the dog sat" in text(app)
+        await pilot.press("left")
+        assert app.sight.cursor == 512 * 10
+
+    play([written], [SamplesPanel], scene)
+
+
+def test_the_newest_stays_the_newest_and_one_that_is_read_stays(written: FakeRun) -> None:
+    async def scene(app: DashboardApp, pilot: Pilot[Any]) -> None:
+        written.step(10)
+        written.sample(" the owl sat", "Once upon")
+        await more(app, pilot)
+        assert "the owl sat" in text(app)
+        await pilot.press("home")
+        written.step(10)
+        written.sample(" the bee sat", "Once upon")
+        await more(app, pilot)
+        assert "the cat sat" in text(app)
+        assert "1 of 5 texts, newest 50" in text(app)
+
+    play([written], [SamplesPanel], scene)
+
+
+def test_two_steps_stand_side_by_side_with_differences_marked(written: FakeRun) -> None:
+    async def scene(app: DashboardApp, pilot: Pilot[Any]) -> None:
+        await pilot.press("d")
+        await pilot.pause()
+        line = next(line for line in text(app).split("\n") if "Once upon" in line and "dog" in line)
+        assert line.index("dog") < 40 <= line.index("fox")
+        assert "step 20 | step 30" in text(app)
+        underlined = [
+            segment.text.strip()
+            for strip in app.screen._compositor.render_strips()
+            for segment in strip
+            if segment.style and segment.style.underline
+        ]
+        assert "dog" in underlined and "fox" in underlined and "sat" not in underlined
+        await pilot.press("home", "m", "right")
+        assert "step 10 | step 20" in text(app)
+        await pilot.press("d")
+        assert panel_of(app).pinned is None
+
+    play([written], [SamplesPanel], scene)
+
+
+def test_a_text_cannot_steer_the_terminal_or_the_markup(nanoshell_fake_run: Make) -> None:
+    fake = nanoshell_fake_run()
+    fake.step(1)
+    fake.sample("[red]not red[/] \x1b[2Jcleared\x07", "[bold]P[/bold]")
+
+    async def scene(app: DashboardApp, pilot: Pilot[Any]) -> None:
+        assert "[bold]P[/bold][red]not red[/]" in text(app)
+        assert "\x1b" not in text(app) and "\x07" not in text(app)
+
+    play([fake], [SamplesPanel], scene)
+
+
+def test_ascii_draws_nothing_but_ascii(nanoshell_fake_run: Make) -> None:
+    fake = nanoshell_fake_run()
+    fake.step(1)
+    fake.sample("naïve — “quoted” …", "Prémier")
+
+    async def scene(app: DashboardApp, pilot: Pilot[Any]) -> None:
+        assert text(app).isascii(), [mark for mark in text(app) if ord(mark) > 127]
+        assert 'na?ve - "quoted" ...' in text(app)
+
+    play([fake], [SamplesPanel], scene, ascii=True)
+
+
+def test_a_run_without_samples_says_so(nanoshell_fake_run: Make) -> None:
+    fake = nanoshell_fake_run()
+
+    async def scene(app: DashboardApp, pilot: Pilot[Any]) -> None:
+        assert "has written no sample yet" in text(app)
+        await pilot.press("left", "d", "m", "end", "right_square_bracket")
+        assert app.failure is None
+
+    play([fake], [SamplesPanel], scene)
+
+
+def test_a_live_run_is_asked_for_a_text(written: FakeRun) -> None:
+    async def scene(app: DashboardApp, pilot: Pilot[Any]) -> None:
+        await pilot.press("home", "t", *"Hello", "enter")
+        assert "asked; the text comes" in text(app)
+        found: list[Any] = []
+
+        def asked() -> bool:
+            found.extend(written.answer_requests())
+            return bool(found)
+
+        await shows(app, pilot, asked)
+        assert (found[0]["action"], found[0]["prompts"]) == ("sample", ["Hello"])
+        await more(app, pilot)
+        assert "Hello and so on, at step 30" in text(app)
+        assert "asked; the text comes" not in text(app)
+
+    play([written], [SamplesPanel], scene)
+
+
+def test_nothing_is_tried_where_one_only_reads(written: FakeRun) -> None:
+    async def scene(app: DashboardApp, pilot: Pilot[Any]) -> None:
+        assert not app.query_one(Input).display
+        assert "only reads" in text(app)
+        await pilot.press("t")
+        assert not isinstance(app.focused, Input)
+
+    play([written], [SamplesPanel], scene, read_only=True)
+
+
+def test_a_finished_run_without_a_session_says_why(written: FakeRun) -> None:
+    written.finish()
+
+    async def scene(app: DashboardApp, pilot: Pilot[Any]) -> None:
+        await pilot.press("t", *"Hi", "enter")
+        await pilot.pause()
+        assert any("nothing is here to load it" in note.message for note in app._notifications)
+
+    play([written], [SamplesPanel], scene)
+
+
+class Slowly:
+    """Tokens that come one by one as a test lets them."""
+
+    def __init__(self, texts: list[str]) -> None:
+        self.texts = texts
+        self.turn = threading.Semaphore(0)
+        self.stopped = threading.Event()
+
+    def __iter__(self) -> Iterator[Any]:
+        for piece in self.texts:
+            self.turn.acquire()
+            if self.stopped.is_set():
+                return
+            yield SimpleNamespace(id=1, text=piece)
+
+    def interrupt(self) -> None:
+        self.stopped.set()
+        self.turn.release()
+
+
+def session_with(generation: Slowly, asked: list[Any]) -> Any:
+    def generate(prompt: str, *, model: Any) -> Slowly:
+        asked.append((prompt, model))
+        return generation
+
+    return SimpleNamespace(model=lambda reference: Path(reference).name, generate=generate)
+
+
+def test_a_finished_run_is_loaded_and_streams(written: FakeRun) -> None:
+    written.finish()
+    generation, asked = Slowly(["Good", " day", " to"]), []
+
+    async def scene(app: DashboardApp, pilot: Pilot[Any]) -> None:
+        await pilot.press("t", *"Hello ", "enter")
+        generation.turn.release(2)
+        await shows(app, pilot, lambda: "Hello Good day" in text(app))
+        assert asked == [("Hello ", written.run.name)]
+        assert "tried here" in text(app)
+        await pilot.press("escape")
+        await shows(app, pilot, lambda: generation.stopped.is_set() and panel_of(app)._writing is None)
+        assert "Hello Good day" in text(app)
+        await pilot.press("escape", "right_square_bracket")
+        assert "Once upon" in text(app)
+
+    play([written], [SamplesPanel], scene, session=session_with(generation, asked))
+
+
+def test_leaving_while_a_text_is_written_ends_it(written: FakeRun) -> None:
+    written.finish()
+    generation = Slowly(["Good", " day"])
+
+    async def scene(app: DashboardApp, pilot: Pilot[Any]) -> None:
+        await pilot.press("t", *"Hello", "enter")
+        generation.turn.release()
+        await shows(app, pilot, lambda: "HelloGood" in text(app))
+
+    play([written], [SamplesPanel], scene, session=session_with(generation, []))
+    assert generation.stopped.is_set()
+
+
+def test_what_the_engine_refuses_is_said(written: FakeRun) -> None:
+    from nanoshell.errors import CheckpointError
+
+    written.finish()
+
+    def refuse(reference: str) -> None:
+        raise CheckpointError("there are no weights", hint="train first")
+
+    async def scene(app: DashboardApp, pilot: Pilot[Any]) -> None:
+        await pilot.press("t", *"Hello", "enter")
+        said = "there are no weights; train first"
+        await shows(app, pilot, lambda: any(said in note.message for note in app._notifications))
+        assert "Once upon the fox sat" in text(app)
+
+    play([written], [SamplesPanel], scene, session=SimpleNamespace(model=refuse, generate=None))
+
+
+def test_the_charts_and_the_samples_share_the_crosshair(written: FakeRun) -> None:
+    async def scene(app: DashboardApp, pilot: Pilot[Any]) -> None:
+        await pilot.press("comma")
+        at = app.sight.cursor
+        assert at in (29, 30)
+        await pilot.press("comma")
+        assert app.sight.cursor == at - 1
+        app.set_sight(replace(app.sight, cursor=14.0))
+        await pilot.press("2")
+        await settled(app, pilot)
+        assert "Once upon the cat sat" in text(app)
+        await pilot.press("right", "1")
+        await settled(app, pilot)
+        assert app.query_one(LossChart).chart.sight.cursor == 20
+
+    play([written], [LossChart, SamplesPanel], scene)
