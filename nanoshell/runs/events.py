@@ -13,7 +13,7 @@ import math
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -109,6 +109,7 @@ class EventLog:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.each_beat: Callable[[], None] | None = None
+        self.figures: Callable[[], Mapping[str, Any]] | None = None
         self._lock = threading.Lock()
         self._summary: dict[str, Any] = {}
         self._unwritten = bytearray()
@@ -177,11 +178,17 @@ class EventLog:
         else:
             self._waiting, self._within_line = None, False
 
+    def _figures(self) -> Mapping[str, Any]:
+        """Return the figures for a heartbeat; none where they cannot be had: the beat goes on."""
+        with contextlib.suppress(Exception):
+            return dict(self.figures()) if self.figures is not None else {}
+        return {}
+
     @contextlib.contextmanager
     def beating(self, every: float = HEARTBEAT_SECONDS) -> Iterator[None]:
         """Write a ``heartbeat`` event every ``every`` seconds from a thread while the block runs.
 
-        The thread then calls ``each_beat``, where that is set.
+        The event has what ``figures`` returns, and the thread then calls ``each_beat``, where they are set.
         """
         ended = threading.Event()
 
@@ -189,7 +196,7 @@ class EventLog:
             while not ended.wait(every):
                 # A full disk is the main thread's to report, with the write that matters.
                 with contextlib.suppress(Exception):
-                    self.write("heartbeat")
+                    self.write("heartbeat", **self._figures())
                 with contextlib.suppress(Exception):
                     if self.each_beat is not None:
                         self.each_beat()

@@ -256,6 +256,7 @@ class FakeRun:
             "windows_per_epoch": 16,
             "val_tokens": 1024,
             "device_name": "a made-up machine",
+            "machine": {"cpus": 2, "memory": 8_000_000_000, "load": 0.5},
         }
         self.state("running", **about, device="cpu", dtype="float32", threads=1, processes=1)
 

@@ -7,7 +7,7 @@ import faulthandler
 import sys
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -84,12 +84,13 @@ class Loop:
         horizon = self.trainer.schedule.horizon
         return min(horizon, self.stop_at or horizon)
 
-    def run_to_end(self, device: str) -> dict[str, Any]:
-        """Train, save, evaluate, and return the fields of the final event. Raises `NanoshellError`."""
+    def run_to_end(self, about: Mapping[str, Any]) -> dict[str, Any]:
+        """Train, save, evaluate, and return the fields of the final event; that of the beginning has those of
+        ``about``, too. Raises `NanoshellError`."""
         trainer = self.trainer
         if trainer.config.trainer.sample_interval:
             self.check_samples(configured(trainer.config))
-        self._say_running(device)
+        self._say_running(about)
         self._patiently(self.saver.point_best)
         self._events.each_beat = self._look_for_stall
         try:
@@ -286,9 +287,8 @@ class Loop:
     def _patiently(self, write: Callable[[], object], has_room: Callable[[], bool] = lambda: True) -> None:
         """Do ``write``; where the disk is full, pause until there is room, or until the run is to stop.
 
-        It is not tried again where ``has_room`` knows better.
-
-        Raises `StorageError` where it fails for another reason.
+        It is not tried again where ``has_room`` knows better. Raises `StorageError` where it fails for
+        another reason.
         """
         try:
             write()
@@ -332,7 +332,7 @@ class Loop:
 
     # Beginning and end, and what is said
 
-    def _say_running(self, device: str) -> None:
+    def _say_running(self, about: Mapping[str, Any]) -> None:
         trainer, best = self.trainer, self.saver.best
         self._events.write(
             "state",
@@ -343,7 +343,7 @@ class Loop:
             tokens_per_step=trainer.config.tokens_per_step,
             windows_per_epoch=trainer.loader.windows_per_epoch,
             val_tokens=trainer.loader.num_val_tokens,
-            device_name=device,
+            **about,
             **trainer.numerics.to_dict(),
             **({"best_val_loss": best[0], "best_step": best[1]} if best else {}),
         )

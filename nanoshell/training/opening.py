@@ -13,6 +13,7 @@ from nanoshell.errors import DeviceError
 from nanoshell.model.backend import Backend, choose_backend
 from nanoshell.runs.live import others_here
 from nanoshell.training.checkpoint import clear_parts, clear_snapshots, read_document
+from nanoshell.training.figures import SystemFigures, machine
 from nanoshell.training.loop import Loop
 from nanoshell.training.numerics import Numerics, share_of_cores
 from nanoshell.training.probe import DtypeChoice, choose_dtype
@@ -67,8 +68,10 @@ def train_run(
         trainer.compile_with(plugins)
     loop = Loop(run, record, trainer, tokenizer, plugins.samplers, events, inbox, signalled)
     try:
-        return loop.run_to_end(backend.describe())
+        events.figures = SystemFigures(backend)
+        return loop.run_to_end({"device_name": backend.describe(), "machine": machine(backend)})
     finally:
+        events.figures = None
         if trainer.compiler is not None:
             trainer.compiler.close()
 

@@ -402,6 +402,23 @@ def test_the_thread_of_heartbeats_calls_who_asks_it_to_and_outlives_its_failures
         until(lambda: len(calls) >= 3)
 
 
+def test_heartbeats_tell_the_figures_that_they_are_given_and_go_on_without(path: Path) -> None:
+    log = EventLog(path)
+    calls: list[int] = []
+
+    def figures() -> dict[str, float]:
+        calls.append(1)
+        if len(calls) == 2:
+            raise OSError
+        return {"memory": len(calls)}
+
+    log.figures = figures
+    with log.beating(every=0.001):
+        until(lambda: len(calls) >= 4)
+    told = [event.get("memory") for event in read_events(path)[0]]
+    assert told[:3] == [1, None, 3]
+
+
 def test_what_a_forced_resume_begins_anew_is_told() -> None:
     event = {"type": "resume", "from_step": 1200, "begun_anew": ["optimizer state", "data position"]}
     assert tell(event) == "resumed from step 1,200; begun anew: optimizer state, data position"

@@ -40,6 +40,7 @@ def test_a_run_from_its_first_event_to_its_last(lab: Any) -> None:
     assert (events[0]["state"], events[0]["format"]) == ("starting", 1)
     running = lab.events(run, "state")[1]
     assert (running["state"], running["total_steps"], running["horizon"]) == ("running", 6, 6)
+    assert running["machine"].keys() >= {"cpus", "memory"}
     assert (running["device"], running["dtype"], running["softmax"], running["threads"]) == (
         *("cpu", "float32", "full"),
         1,
