@@ -1,11 +1,11 @@
 """The chart's price: a redraw of 120 x 40 cells, beside what plotext and textual-plot take for the same.
 
 A redraw is everything from the series in memory to the text that a terminal is sent, anew each time, in
-milliseconds of one processor, which other work disturbs little. The peers are measured by the interpreter that
-``--peers`` names (a venv with ``plotext<6`` and textual-plot; they are no dependencies of ours), in the same
-run, unless a redraw would take longer than ``--peer-seconds``. Prints the median of each, and the peers'
-divided by ours; further what following a live run costs (one new point in each series), and a move of
-the crosshair.
+milliseconds of one processor, which other work disturbs little. The peers are measured by the interpreter
+that ``--peers`` names (a venv with ``plotext<6`` and textual-plot; they are no dependencies of ours), in the
+same run, unless a redraw would take longer than ``--peer-seconds``. Prints the median of each, and the peers'
+divided by ours; further what following a live run costs (one new point in each series), and a move of the
+crosshair.
 """
 
 from __future__ import annotations

@@ -87,7 +87,7 @@ class LineChart(ChartView, can_focus=True):
         if cursor is None and towards < 0:
             cursor = float(x[max(0, at)])  # the newest values are told of already
         if cursor is not None:
-            cells = self._frame.layout.columns if self._frame is not None else 1
+            cells = self._ready().layout.columns
             least = scale.at(scale.place_of(cursor) + towards * columns / cells)
             if not columns or not np.isfinite(least):
                 least, columns = cursor, 0

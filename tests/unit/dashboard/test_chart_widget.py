@@ -154,6 +154,9 @@ def test_the_crosshair_is_shared_and_steps_along_points() -> None:
         column = chart._column(chart.sight.cursor)
         await pilot.press("shift+right")
         assert chart._column(chart.sight.cursor) == (column or 0) + 1
+        chart._redraw()
+        chart.action_cursor_left()
+        assert chart._column(chart.sight.cursor) == column, "also before what is new has been drawn"
         await pilot.press("c")
         assert chart.sight.cursor is None
         assert "at step" not in text(chart)[0]
