@@ -142,7 +142,7 @@ class PanelSlot(Container):
         self.border_title = self.title
         if failed is not None:
             failed.display = False
-            failed.remove()
+            self.call_later(failed.remove)  # it may be in the middle of being mounted
         self.mount(ErrorCard(self.entry.name, self.entry.provider, error, where))
 
 

@@ -62,9 +62,13 @@ def play(
     scene: Scene,
     *,
     size: tuple[int, int] = (80, 24),
+    first: bool = True,
     **options: Any,
 ) -> None:
-    """Open a dashboard of ``runs`` and ``panels``, let ``scene`` happen in it, and close it."""
+    """Open a dashboard of ``runs`` and ``panels``, let ``scene`` happen in it, and close it.
+
+    The ``first`` view that has a panel is open then.
+    """
 
     async def act() -> None:
         feed = StillFeed(runs)
@@ -73,7 +77,8 @@ def play(
         app = DashboardApp(folder, feed=feed, panels=entries, **options)
         async with app.run_test(size=size) as pilot:
             await shows(app, pilot, lambda: bool(app.snapshot.courses) or not runs)
-            app.action_view(next(at for at, view in enumerate(app.views) if view.slots))
+            if first:
+                app.action_view(next(at for at, view in enumerate(app.views) if view.slots))
             await settled(app, pilot)
             await scene(app, pilot)
         if app.failure is not None:

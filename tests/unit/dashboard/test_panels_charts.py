@@ -106,7 +106,8 @@ def test_two_charts_at_a_time_fit_and_only_those_that_the_run_has(learning: Fake
         await pilot.press("pagedown", "pageup", "pageup")
         assert shown(app) == ["loss", "learning_rate"]
         lines_ = text(app).split("\n")
-        assert len(lines_) == 24 and all(len(line) <= 80 for line in lines_)
+        assert len(lines_) == 24
+        assert all(len(line) <= 80 for line in lines_)
 
     play([learning], ALL, scene)
 
@@ -163,7 +164,8 @@ def test_several_runs_keep_their_colours(nanoshell_fake_run: Make) -> None:
             ("one-1", 0, True),
             ("two-1", 1, False),
         ]
-        assert "one-1" in text(app) and "two-1" in text(app)
+        assert "one-1" in text(app)
+        assert "two-1" in text(app)
         await pilot.press("N")
         await settled(app, pilot)
         assert [(one.name, one.colour, one.focused) for one in chart.series] == [
@@ -184,7 +186,8 @@ def test_all_charts_look_the_same_way_but_each_has_its_own_scale(learning: FakeR
         at = rate.chart.sight.cursor
         assert at in (29, 30)
         assert rate.chart.sight.smoothing == 0.9
-        assert loss.chart.log_y and not rate.chart.log_y
+        assert loss.chart.log_y
+        assert not rate.chart.log_y
         await pilot.press("x")
         await settled(app, pilot)
         assert loss.chart.sight.axis == rate.chart.sight.axis == "tokens"

@@ -100,7 +100,9 @@ def test_two_steps_stand_side_by_side_with_differences_marked(written: FakeRun) 
             for segment in strip
             if segment.style and segment.style.underline
         ]
-        assert "dog" in underlined and "fox" in underlined and "sat" not in underlined
+        assert "dog" in underlined
+        assert "fox" in underlined
+        assert "sat" not in underlined
         await pilot.press("home", "m", "right")
         assert "step 10 | step 20" in text(app)
         await pilot.press("d")
@@ -116,7 +118,8 @@ def test_a_text_cannot_steer_the_terminal_or_the_markup(nanoshell_fake_run: Make
 
     async def scene(app: DashboardApp, pilot: Pilot[Any]) -> None:
         assert "[bold]P[/bold][red]not red[/]" in text(app)
-        assert "\x1b" not in text(app) and "\x07" not in text(app)
+        assert "\x1b" not in text(app)
+        assert "\x07" not in text(app)
 
     play([fake], [SamplesPanel], scene)
 
