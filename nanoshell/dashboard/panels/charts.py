@@ -37,12 +37,14 @@ HIDDEN = "charts.hidden"
 class ChartPanel(Panel):
     """A chart of ``figures`` of every run that is shown.
 
+    ``smooths`` is False where the figures have no noise; ``log_from_start`` begins with a logarithmic y axis.
     A chart of a plugin names its figures, and is registered as any panel is.
     """
 
     panel_id = "chart"
     place = "charts"
     figures: ClassVar[tuple[Figure, ...]] = ()
+    smooths: ClassVar[bool] = True
     log_from_start: ClassVar[bool] = False
     about = (
         "All charts show the same stretch of their runs, and share a crosshair, with its values above "
@@ -98,7 +100,8 @@ class ChartPanel(Panel):
             self._fill()
 
     def _own(self, sight: Sight) -> Sight:
-        return replace(sight, log_y=False)  # which axis is logarithmic is each chart's own matter
+        """Return ``sight`` as this chart has it: which axis is logarithmic is each chart's own matter."""
+        return replace(sight, log_y=False, smoothing=sight.smoothing if self.smooths else 0.0)
 
     def _fill(self) -> None:
         focused, axis = self._shown.focused, self.chart.sight.axis
@@ -116,7 +119,8 @@ class ChartPanel(Panel):
 
     def share(self) -> None:
         """Let all charts look as this one does now: a message of before may come late."""
-        self.desk.set_sight(replace(self.chart.sight, log_y=self.desk.sight.log_y))
+        shared = self.desk.sight
+        self.desk.set_sight(replace(self.chart.sight, log_y=shared.log_y, smoothing=shared.smoothing))
 
     # How the chart looks at its runs
 
@@ -235,6 +239,7 @@ class LearningRateChart(ChartPanel):
 
     panel_id = "learning_rate"
     title = "Learning rate"
+    smooths = False
     figures = (Figure("learning_rate", "learning rate"),)
 
 
@@ -259,6 +264,7 @@ class MemoryChart(ChartPanel):
 
     panel_id = "memory"
     title = "Memory (bytes)"
+    smooths = False
     figures = (Figure("memory", "worker"), Figure("gpu_memory", "GPU", points=True))
 
 
