@@ -1,0 +1,109 @@
+"""What the tests of the app share: a feed that a test fills by hand, panels, and the text on the screen."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from textual.pilot import Pilot
+
+from nanoshell.dashboard.app import DashboardApp
+from nanoshell.dashboard.course import Course, Snapshot
+from nanoshell.dashboard.panel import Panel
+from nanoshell.plugin.registry import Entry
+from nanoshell.runs.directory import RunDirectory
+from nanoshell.runs.status import RunStatus
+
+PATIENCE_SECONDS = 10.0
+
+
+class HandFeed:
+    """A feed that hands over what a test gives it."""
+
+    def __init__(self) -> None:
+        self.deliver: Callable[[Snapshot], None] = lambda _snapshot: None
+        self.asked: list[tuple[Any, ...]] = []
+        self.stopped = False
+
+    def start(self, deliver: Callable[[Snapshot], None]) -> None:
+        self.deliver = deliver
+
+    def stop(self) -> None:
+        self.stopped = True
+
+    def focus(self, name: str) -> None:
+        self.asked.append(("focus", name))
+
+    def show(self, name: str, shown: bool) -> None:
+        self.asked.append(("show", name, shown))
+
+    def give(self, *runs: RunDirectory, status: RunStatus | None = None, **fields: Any) -> Snapshot:
+        """Hand over a snapshot of ``runs``, and return it."""
+        courses = tuple(Course(run, status or run.status(), **fields) for run in runs)
+        snapshot = Snapshot(courses, 0, {run.name: at for at, run in enumerate(runs)}, time.time())
+        self.deliver(snapshot)
+        return snapshot
+
+
+class Counter(Panel):
+    """A panel that counts its updates."""
+
+    panel_id = "counter"
+    title = "Counter"
+    place = "charts"
+    updates = 0
+
+    def update(self, snapshot: Snapshot) -> None:
+        self.updates += 1
+        self.refresh()
+
+    def render(self) -> str:
+        return f"{self.title} seen {self.updates}"
+
+
+def entry(name: str, factory: Callable[..., Any]) -> Entry[Callable[..., Any]]:
+    return Entry(name, factory, "tests")
+
+
+def kind(base: type[Panel] = Counter, **attributes: Any) -> type[Panel]:
+    """Return a class of panels that differs from ``base`` in ``attributes``."""
+    return type("Made", (base,), attributes)
+
+
+def desk(tmp_path: Path, *panels: type[Panel], feed: HandFeed | None = None, **options: Any) -> DashboardApp:
+    """Return a dashboard of ``panels``."""
+    entries = [entry(panel.panel_id, panel) for panel in panels]
+    return DashboardApp(tmp_path, panels=options.pop("panels", entries), feed=feed or HandFeed(), **options)
+
+
+def screen_text(app: DashboardApp) -> str:
+    """Return what is on the screen, line by line."""
+    strips = app.screen._compositor.render_strips()
+    return "\n".join(strip.text.rstrip() for strip in strips)
+
+
+async def until(pilot: Pilot[Any], holds: Callable[[], Any]) -> None:
+    """Wait until ``holds`` returns something true."""
+    end = time.monotonic() + PATIENCE_SECONDS
+    while not holds():
+        if time.monotonic() > end:
+            assert isinstance(pilot.app, DashboardApp)
+            pytest.fail(f"it never came to hold; the screen is\n{screen_text(pilot.app)}")
+        await asyncio.sleep(0.02)
+
+
+def play(
+    app: DashboardApp, scene: Callable[[Pilot[None]], Awaitable[None]], size: tuple[int, int] = (80, 24)
+) -> None:
+    """Let ``scene`` play in ``app``."""
+
+    async def run() -> None:
+        async with app.run_test(size=size, notifications=True) as pilot:
+            await until(pilot, lambda: app.screen.is_current and app.query("KeyFooter"))
+            await scene(pilot)
+
+    asyncio.run(run())

@@ -1,0 +1,168 @@
+"""A panel that fails, wherever it does, costs itself alone: a card names it, its plugin and the error."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from textual.pilot import Pilot
+
+from nanoshell.dashboard.actions import Action
+from nanoshell.dashboard.views import SLOW_SECONDS, ErrorCard
+from nanoshell.testing import FakeRun
+from tests.unit.dashboard.stage import (
+    PATIENCE_SECONDS,
+    Counter,
+    HandFeed,
+    desk,
+    entry,
+    kind,
+    play,
+    screen_text,
+    until,
+)
+
+
+class InCompose(Counter):
+    def compose(self) -> Any:
+        raise LookupError("broken on purpose")
+
+
+class InUpdate(Counter):
+    def update(self, snapshot: Any) -> None:
+        raise LookupError("broken on purpose")
+
+
+class InRender(Counter):
+    def render(self) -> str:
+        raise LookupError("broken on purpose")
+
+
+class InMount(Counter):
+    def on_mount(self) -> None:
+        raise LookupError("broken on purpose")
+
+
+class InTimer(Counter):
+    def on_mount(self) -> None:
+        self.set_timer(0.01, self.fail)
+
+    def fail(self) -> None:
+        raise LookupError("broken on purpose")
+
+
+class InLook(Counter):
+    def look(self, sight: Any) -> None:
+        raise LookupError("broken on purpose")
+
+
+class InWanted(Counter):
+    def wanted(self, snapshot: Any) -> bool:
+        raise LookupError("broken on purpose")
+
+
+def in_factory() -> Any:
+    raise LookupError("broken on purpose")
+
+
+@pytest.mark.parametrize(
+    "broken", [in_factory, InCompose, InUpdate, InRender, InMount, InTimer, InLook, InWanted]
+)
+def test_a_panel_that_raises_becomes_a_card_and_the_others_live(tmp_path: Path, broken: Any) -> None:
+    feed = HandFeed()
+    well = kind(panel_id="well", title="Well")
+    app = desk(tmp_path, feed=feed, panels=[entry("sick", broken), entry("well", well)])
+
+    async def scene(pilot: Pilot[None]) -> None:
+        if broken is in_factory:  # what its place would have been nobody knows
+            await until(pilot, lambda: "Well seen" in screen_text(app))
+            app.action_view(1)
+        feed.give(run.run)
+        await until(pilot, lambda: "LookupError: broken on purpose" in screen_text(app))
+        assert "The panel 'sick' of plugin 'tests' has failed" in screen_text(app)
+        app.action_view(0)
+        feed.give(run.run)
+        await until(pilot, lambda: "fake-1" in screen_text(app) and "Well seen" in screen_text(app))
+        assert len(app.query(ErrorCard)) == 1
+        assert app.failure is None
+
+    with FakeRun(tmp_path) as run:
+        play(app, scene)
+
+
+def test_what_is_no_panel_becomes_a_card(tmp_path: Path) -> None:
+    app = desk(tmp_path, panels=[entry("old", lambda run: run), entry("text", lambda: "a text")])
+
+    async def scene(pilot: Pilot[None]) -> None:
+        await pilot.press("3")
+        await until(pilot, lambda: "The panel 'text' of plugin 'tests' has failed" in screen_text(app))
+        assert "no nanoshell.Panel but str" in screen_text(app)
+
+    play(app, scene)
+
+
+def test_an_action_that_raises_is_told_and_the_panel_stays(tmp_path: Path) -> None:
+    clumsy = kind(panel_id="clumsy", title="Clumsy", actions=(Action("trip", "Trip", ("t",)),))
+    clumsy.action_trip = lambda self: 1 // 0  # type: ignore[attr-defined]
+    app = desk(tmp_path, clumsy)
+
+    async def scene(pilot: Pilot[None]) -> None:
+        await pilot.press("t")
+        await until(pilot, lambda: "ZeroDivisionError" in screen_text(app))
+        shown = " ".join(screen_text(app).replace("▌", " ").split())
+        assert "trip of panel 'clumsy' (plugin 'tests') failed" in shown
+        assert not app.query(ErrorCard)
+        await pilot.press("question_mark")
+        await until(pilot, lambda: len(app.screen_stack) == 2)
+
+    play(app, scene)
+
+
+class Slow(Counter):
+    def update(self, snapshot: Any) -> None:
+        super().update(snapshot)
+        time.sleep(1.5 * SLOW_SECONDS)
+
+
+def test_a_slow_panel_is_named_and_updated_less_often_than_the_others(tmp_path: Path) -> None:
+    feed = HandFeed()
+    app = desk(tmp_path, kind(Slow, panel_id="slow", title="Slow"), kind(panel_id="quick"), feed=feed)
+
+    async def scene(pilot: Pilot[None]) -> None:
+        slow, quick = (slot.panel for slot in app.view.slots)
+        assert isinstance(slow, Counter)
+        assert isinstance(quick, Counter)
+
+        def throttled() -> bool:
+            feed.give(run.run)
+            return app.view.slots[0].throttled
+
+        await until(pilot, throttled)
+        await until(pilot, lambda: "by plugin tests)" in screen_text(app))
+        before, seen = slow.updates, quick.updates
+        last = feed.give(run.run)
+        await until(pilot, lambda: quick.updates > seen)
+        assert slow.updates == before
+        await until(pilot, lambda: app.view.slots[0]._seen is last)
+
+    with FakeRun(tmp_path) as run:
+        play(app, scene)
+
+
+def test_what_is_no_panels_fault_ends_the_dashboard_and_is_kept(tmp_path: Path) -> None:
+    app = desk(tmp_path, kind(panel_id="well"))
+
+    def fail() -> None:
+        raise LookupError("the desk broke")
+
+    async def scene(pilot: Pilot[None]) -> None:
+        app.call_later(fail)
+        end = time.monotonic() + PATIENCE_SECONDS
+        while app.failure is None and time.monotonic() < end:
+            await asyncio.sleep(0.01)
+
+    play(app, scene)
+    assert str(app.failure) == "the desk broke"
