@@ -41,11 +41,6 @@ class InRender(Counter):
         raise LookupError("broken on purpose")
 
 
-class InMount(Counter):
-    def on_mount(self) -> None:
-        raise LookupError("broken on purpose")
-
-
 class InTimer(Counter):
     def on_mount(self) -> None:
         self.set_timer(0.01, self.fail)
@@ -68,9 +63,7 @@ def in_factory() -> Any:
     raise LookupError("broken on purpose")
 
 
-@pytest.mark.parametrize(
-    "broken", [in_factory, InCompose, InUpdate, InRender, InMount, InTimer, InLook, InWanted]
-)
+@pytest.mark.parametrize("broken", [in_factory, InCompose, InUpdate, InRender, InTimer, InLook, InWanted])
 def test_a_panel_that_raises_becomes_a_card_and_the_others_live(tmp_path: Path, broken: Any) -> None:
     feed = HandFeed()
     well = kind(panel_id="well", title="Well")
