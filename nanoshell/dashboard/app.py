@@ -25,6 +25,7 @@ from nanoshell.dashboard.isolation import DeskScreen, place_of, slot_of
 from nanoshell.dashboard.keys import bindings, find, written
 from nanoshell.dashboard.layout import Layout, keep_layout, load_layout
 from nanoshell.dashboard.menus import Menus
+from nanoshell.dashboard.panels.plain import plain
 from nanoshell.dashboard.questions import AskLine, Confirm
 from nanoshell.dashboard.steering import Steering
 from nanoshell.dashboard.table import ACTIONS
@@ -194,7 +195,8 @@ class DashboardApp(Steering, Menus, inherit_bindings=False):
     def tell(self, text: str, *, severity: str = "information") -> None:
         """Say ``text`` for some seconds."""
         known: Any = severity if severity in ("warning", "error") else "information"
-        self.notify(text, severity=known, timeout=SHOW_SECONDS, markup=False)
+        said = "\n".join(map(plain, text.splitlines()))
+        self.notify(said, severity=known, timeout=SHOW_SECONDS, markup=False)
 
     def ask_first(self, owner: DOMNode, action: Action) -> None:
         """Ask the question of ``action``, and let ``owner`` do it where the answer is yes."""

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 from textual.widgets import Static
 
+from nanoshell.dashboard.panels.plain import plain
+
 if TYPE_CHECKING:
     from nanoshell.dashboard.course import Course, Snapshot
 
@@ -66,7 +68,7 @@ def headline(course: Course, shown: int = 1) -> Text:
         line.append("  left ", "dim")
         line.append(duration(status.eta_seconds))
     if reason := course.problem or (status.reason if status.state not in ("running", "finished") else ""):
-        line.append(f"  {' '.join(reason.split())}", "yellow")
+        line.append(f"  {plain(' '.join(reason.split()))}", "yellow")
     elif not course.complete:
         line.append("  reading the log …", "dim")
     return line
@@ -81,7 +83,7 @@ def standing_alert(course: Course) -> str:
             over.add(kind)
         elif kind not in over:
             words = " ".join(str(alert.get("message") or "").split())
-            return f"{kind}: {words}" if words else kind
+            return plain(f"{kind}: {words}" if words else kind)
     return ""
 
 

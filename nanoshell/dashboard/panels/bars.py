@@ -41,7 +41,7 @@ def bars(series: Series, width: int, top: float | None = None, *, ascii: bool = 
 def _letter(value: float, top: float, letters: str) -> str:
     if not math.isfinite(value):
         return " "
-    share = value / top if top > 0 else 0.0
+    share = max(0.0, min(1.0, value / top)) if top > 0 else 0.0
     return letters[max(0, min(len(letters) - 1, math.ceil(share * len(letters)) - 1))]
 
 

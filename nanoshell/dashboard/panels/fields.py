@@ -13,7 +13,10 @@ if TYPE_CHECKING:
 
 
 class LineField(Input):
-    """A field of one line. Esc empties and leaves it; left with Enter it stays in sight."""
+    """A field of one line. Esc empties and leaves it; left with Enter it stays in sight.
+
+    ``anew`` says that what is typed takes the place of what stood there.
+    """
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "leave", show=False),
@@ -27,8 +30,8 @@ class LineField(Input):
     class Left(Message):
         """The field was left with Esc or Down."""
 
-    def __init__(self, placeholder: str, *, id: str) -> None:  # noqa: A002 - the name of Textual
-        super().__init__(placeholder=placeholder, id=id, compact=True)
+    def __init__(self, placeholder: str, *, id: str, anew: bool) -> None:  # noqa: A002 - the name of Textual
+        super().__init__(placeholder=placeholder, id=id, compact=True, select_on_focus=anew)
 
     @property
     def is_open(self) -> bool:

@@ -207,7 +207,7 @@ def _piece(text: str, room: int, whole: int) -> str:
     """Return as much of ``text`` as there is ``room`` for, to the end of a word; '' to begin a new line."""
     if cell_len(text) <= room:
         return text
-    piece = chop_cells(text, room)[0] if room > 1 else ""
+    piece = chop_cells(text, room)[0] or text[:1]  # a wide letter has no room in one column
     space = piece.rfind(" ")
     if space > 0 and text[len(piece) : len(piece) + 1] != " ":
         return piece[: space + 1]

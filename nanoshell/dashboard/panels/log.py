@@ -76,7 +76,7 @@ class LogPanel(Panel):
     def compose(self) -> ComposeResult:
         yield TextLines(id="log-head")
         yield TextLines(id="log-lines")
-        yield LineField("search", id="log-search")
+        yield LineField("search", id="log-search", anew=True)
 
     def on_mount(self) -> None:
         self.set_interval(READ_SECONDS, self._poll)

@@ -103,7 +103,7 @@ class RunsPanel(Panel):
         self._sought: set[str] = set()
 
     def compose(self) -> ComposeResult:
-        yield LineField("lr>1e-3 val_loss<2 name~nano state=finished", id="runs-filter")
+        yield LineField("lr>1e-3 val_loss<2 name~nano state=finished", id="runs-filter", anew=False)
         yield TextLines(id="runs-wrong")
         yield TextLines(id="runs-table")
         yield TextLines(id="runs-about")

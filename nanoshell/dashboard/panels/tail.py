@@ -119,7 +119,7 @@ def event_line(text: str, *, steps: bool) -> Told | None:
         moment = time.strftime("%H:%M:%S", time.localtime(float(event["t"])))
     except (KeyError, TypeError, ValueError, OverflowError, AttributeError):
         return None
-    return f"{moment}  {' '.join(told.split())}", _event_role(event)
+    return f"{moment}  {without_escapes(told)}", _event_role(event)
 
 
 def _event_role(event: dict[str, object]) -> str:

@@ -275,7 +275,9 @@ def test_what_plugins_say_is_shown_and_a_broken_one_is_named(tmp_path: Path) -> 
 
     async def scene() -> None:
         async with shown(tmp_path, [RunsPanel], [fake], sections=sections, size=(100, 40)) as desk:
-            await desk.sees("a first", "another", "plugin 'strange' failed to make 'odd': ValueError: no luck")
+            await desk.sees(
+                "a first", "another", "plugin 'strange' failed to make 'odd': ValueError: no luck"
+            )
             assert "\x1b" not in desk.text
             assert "empty" not in desk.text
 
