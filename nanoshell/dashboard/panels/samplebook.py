@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bisect
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -36,6 +37,26 @@ class SampleBook:
             return ""
         place = prompts.index(prompt) if prompt in self._by_prompt else 0
         return prompts[(place + by) % len(prompts)]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A prompt that the worker was asked to continue; what there was of it by then."""
+
+    prompt: str
+    newest: tuple[int, str] | None
+    count: int
+    complete: bool
+
+    @classmethod
+    def of(cls, prompt: str, course: Course) -> Asked:
+        here = [sample for sample in course.samples if sample.prompt == prompt]
+        return cls(prompt, (here[-1].step, here[-1].text) if here else None, len(here), course.complete)
+
+    def answered(self, course: Course) -> bool:
+        """Return whether ``course`` has a newer text; older ones may have been read meanwhile, too."""
+        now = Asked.of(self.prompt, course)
+        return now.newest != self.newest or (self.complete and now.count > self.count)
 
 
 def nearest(positions: Sequence[float], position: float) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
 from textual.app import ComposeResult
@@ -13,7 +13,7 @@ from textual.widgets import Input, Static
 from nanoshell.command.render import counted
 from nanoshell.dashboard.course import SampleText
 from nanoshell.dashboard.panel import Action, Panel
-from nanoshell.dashboard.panels.samplebook import SampleBook, nearest, place
+from nanoshell.dashboard.panels.samplebook import Asked, SampleBook, nearest, place
 from nanoshell.dashboard.panels.textdiff import Piece, compare, shown
 from nanoshell.dashboard.panels.writing import PULSE_SECONDS, Writing
 
@@ -27,26 +27,6 @@ _PROMPT, _CHANGED, _QUIET = "bold", "bold underline", "dim"
 _ENDS = {"length": "", "context": "context is full", "interrupted": "interrupted"}
 _HERE = "here"
 _LAST_WORD_SECONDS = 2.0
-
-
-@dataclass(frozen=True)
-class _Asked:
-    """A prompt that the worker was asked to continue; what there was of it by then."""
-
-    prompt: str
-    newest: tuple[int, str] | None
-    count: int
-    complete: bool
-
-    @classmethod
-    def of(cls, prompt: str, course: Course) -> _Asked:
-        here = [sample for sample in course.samples if sample.prompt == prompt]
-        return cls(prompt, (here[-1].step, here[-1].text) if here else None, len(here), course.complete)
-
-    def answered(self, course: Course) -> bool:
-        """Return whether ``course`` has a newer text; older ones may have been read meanwhile, too."""
-        now = _Asked.of(self.prompt, course)
-        return now.newest != self.newest or (self.complete and now.count > self.count)
 
 
 class SamplesPanel(Panel):
@@ -99,7 +79,7 @@ class SamplesPanel(Panel):
         self._course: Course | None = None
         self._samples: tuple[SampleText, ...] = ()
         self._tried: dict[str, list[SampleText]] = {}
-        self._asked: dict[str, _Asked] = {}
+        self._asked: dict[str, Asked] = {}
         self._moved: float | None = None
         self._writing: Writing | None = None
         self._writes_for = ""
@@ -343,7 +323,7 @@ class SamplesPanel(Panel):
         if course is None:
             self.desk.tell("no run is shown that could be asked", severity="warning")
         elif not course.status.ended:
-            self._asked[course.run.name] = _Asked.of(prompt, course)
+            self._asked[course.run.name] = Asked.of(prompt, course)
             self._say("asked; the text comes when the worker has done its step")
             self.desk.ask_run("sample", prompts=[prompt])
             event.input.value = ""

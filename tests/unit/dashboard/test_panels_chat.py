@@ -11,12 +11,11 @@ import pytest
 from textual.pilot import Pilot
 from textual.widgets import Input
 
-from nanoshell import hookimpl
+from nanoshell import Session, hookimpl, open_session
 from nanoshell.chat.conversation import Conversation
 from nanoshell.chat.template import Message
 from nanoshell.dashboard.app import DashboardApp
 from nanoshell.dashboard.panels.chat import ChatPanel
-from nanoshell import Session, open_session
 from nanoshell.testing import FakeRun, plugins_with
 
 from .still import play, shows, text
@@ -235,3 +234,10 @@ def test_long_conversations_show_their_end_and_scroll(session: Session, nanoshel
         await shows(app, pilot, lambda: "30 earlier messages" in text(app))
 
     play([nanoshell_fake_run()], [ChatPanel], scene, session=session)
+
+
+def test_a_model_is_used_without_being_chosen(nanoshell_home: Path, nanoshell_model: Path) -> None:
+    session = open_session(plugins=plugins_with())
+    assert session.model(str(nanoshell_model)).path == nanoshell_model.resolve()
+    assert session.model_name is None
+    session.close()
