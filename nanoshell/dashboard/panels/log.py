@@ -147,12 +147,13 @@ class LogPanel(Panel):
         self._shown = (self._run, self.kind)
         place = f"{self.found + 1:,} of " if self.found is not None else ""
         cut = "the last " if tail is not None and tail.cut else ""
+        lines = "line" if len(self._kept) == 1 else "lines"
         following = "following" if self.following else "End follows"
         name = f"{self._run.name}  " if self._run else ""
         head: Line = (
             (name, "heading"),
             (f"{self.kind}  ", "accent"),
-            (f"{place}{cut}{len(self._kept):,} lines  {following}", "quiet"),
+            (f"{place}{cut}{len(self._kept):,} {lines}  {following}", "quiet"),
         )
         self.query_one("#log-head", TextLines).show([head])
         self._lines_of = self._rows(width)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 READ_SECONDS = 2.0
 
-_NAME = 12
+_NAME, _VALUE, _PEAK = 12, 18, 18
 _SMALL_DISK = 2e9
 """Bytes below which what is free is told as a warning: a checkpoint may need as many."""
 
@@ -194,7 +194,8 @@ def _gauge_line(gauge: Gauge, course: Course, machine: Machine | None, width: in
     most = highest(series)
     value = f"{gauge.write(now)}{total}"
     peak = f"  at most {gauge.write(most)}" if most is not None else ""
-    room = max(8, width - _NAME - len(value) - len(peak) - 2)
+    told = f"  {value:<{_VALUE}}"
+    room = max(8, width - _NAME - len(told) - _PEAK)
     role = "warning" if top is not None and gauge.series == "memory" and now > 0.9 * top else ""
     return (
         name,

@@ -175,7 +175,7 @@ def test_long_lines_fold_or_do_not(tmp_path: Path) -> None:
 
     async def scene() -> None:
         async with shown(tmp_path, [LogPanel], [fake]) as desk:
-            await desk.sees("end", "1 lines")
+            await desk.sees("end", "1 line ")
             await desk.press("w")
             await desk.until(lambda: " end" not in desk.text)
             assert len(desk.app.query_one("#log-lines", TextLines).lines) == 1
