@@ -22,6 +22,7 @@ from nanoshell.dashboard.panels.runlist import RunList, RunReader, RunRow
 from nanoshell.dashboard.panels.runtable import (
     COLUMNS,
     STARTED,
+    Column,
     Look,
     about_run,
     column_at,
@@ -100,6 +101,7 @@ class RunsPanel(Panel):
         self._told: tuple[str, list[Line]] = ("", [])
         self._wrong = ""
         self._moved = False
+        self._drawn: dict[str, tuple[RunRow, tuple[object, ...], Line]] = {}
         self._sought: set[str] = set()
 
     def compose(self) -> ComposeResult:
@@ -133,7 +135,7 @@ class RunsPanel(Panel):
         self._list.ask(partial(self._reader.read, folder, beside, configs=wanted))
 
     def _take_list(self, found: RunList) -> None:
-        self._found, self._was_read = found, True
+        self._found, self._was_read, self._drawn = found, True, {}
         if self.query_one(LineField).is_open:
             self._apply()
         self._draw()
@@ -172,10 +174,19 @@ class RunsPanel(Panel):
         table = self.query_one("#runs-table", TextLines)
         width = max(20, table.size.width - 1)
         columns = fitting(width)
-        lines = [row_line(row, columns, width, look) for row in rows]
+        lines = [self._line(row, columns, width, look) for row in rows]
         chosen = next((index for index, row in enumerate(rows) if row.run.name == self.chosen), None)
         table.show(lines or [self._empty()], head=head_line(columns, width, look), chosen=chosen)
         self.query_one("#runs-about", TextLines).show(self._about_lines())
+
+    def _line(self, row: RunRow, columns: list[Column], width: int, look: Look) -> Line:
+        """Return the line of ``row``; of most of many runs it is the one that was drawn the last time."""
+        name = row.run.name
+        about = (look.colours.get(name), name == look.focus, name == look.marked, width, look.now // 60)
+        drawn = self._drawn.get(name)
+        if drawn is None or drawn[0] is not row or drawn[1] != about:
+            drawn = self._drawn[name] = (row, about, row_line(row, columns, width, look))
+        return drawn[2]
 
     def _empty(self) -> Line:
         if not self._was_read:
