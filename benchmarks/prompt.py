@@ -44,15 +44,23 @@ trainer: {batch_size: 16, num_epochs: 100000, softmax: sampled, learning_rate: 0
 
 
 class Terminal:
-    """A program in a pseudo-terminal of 80 × 24. It answers what a terminal is asked, as one does."""
+    """A program in a pseudo-terminal, of 80 × 24. It answers what a terminal is asked, as one does."""
 
-    def __init__(self, arguments: list[str], folder: Path, env: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        arguments: list[str],
+        folder: Path,
+        env: Mapping[str, str],
+        *,
+        columns: int = 80,
+        rows: int = 24,
+    ) -> None:
         self.started = time.perf_counter()
         self.pid, self._fd = pty.fork()
         if self.pid == 0:
             os.chdir(folder)
             os.execve(sys.executable, [sys.executable, *arguments], dict(env))
-        fcntl.ioctl(self._fd, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+        fcntl.ioctl(self._fd, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
         self._drawn = b""
 
     def type(self, text: str) -> None:
@@ -64,6 +72,13 @@ class Terminal:
         while self._read(0.0):
             pass
         self._drawn = b""
+
+    def draw(self, seconds: float) -> None:
+        """Take what is drawn for so many seconds, as a terminal does: unread, a program halts."""
+        end = time.perf_counter() + seconds
+        while (left := end - time.perf_counter()) > 0:
+            self._read(left)
+            self._drawn = b""
 
     def wait_for(self, shown: str) -> float:
         """Return the clock's time at which ``shown`` was drawn, as letters without their styles."""

@@ -33,7 +33,7 @@ CHECKS = {
     "feed-forwards": ("check_feed_forward", "layers", "FEED_FORWARD_RULES"),
     "register_chat_templates": ("check_chat_template", "templates", "RULES"),
     "register_exporters": ("check_exporter", "exporters", "RULES"),
-    "register_panels": ("check_panel", "sections", "RULES"),
+    "register_panels": ("check_panel", "panels", "RULES"),
     "register_run_sections": ("check_run_section", "sections", "SECTION_RULES"),
 }
 """The check of what each hook registers: function, module of the kit, and where its rules are."""

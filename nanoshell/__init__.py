@@ -73,8 +73,17 @@ if TYPE_CHECKING:
         tell_slow as tell_slow,
     )
     from nanoshell.command.words import is_open_block as is_open_block
+    from nanoshell.dashboard.actions import Action as Action
+    from nanoshell.dashboard.course import (
+        Course as Course,
+        Mark as Mark,
+        SampleText as SampleText,
+        Series as Series,
+        Sight as Sight,
+        Snapshot as Snapshot,
+    )
     from nanoshell.dashboard.opening import open_dashboard as open_dashboard
-    from nanoshell.dashboard.panel import Panel as Panel
+    from nanoshell.dashboard.panel import Desk as Desk, Panel as Panel
     from nanoshell.dashboard.panels.alerts import AlertsPanel as AlertsPanel
     from nanoshell.dashboard.panels.charts import ChartPanel as ChartPanel, chart_panel as chart_panel
     from nanoshell.dashboard.panels.chat import ChatPanel as ChatPanel

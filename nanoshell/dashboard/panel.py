@@ -73,6 +73,14 @@ class Desk(Protocol):
     def tell(self, text: str, *, severity: str = "information") -> None:
         """Say ``text`` for some seconds (``severity``: information, warning, error)."""
 
+    def ask_line(
+        self, question: str, text: str, check: Callable[[str], str], then: Callable[[str], None]
+    ) -> None:
+        """Ask for a line of text, ``text`` to begin with, and hand it to ``then`` unless it stays empty.
+
+        ``check`` returns what is wrong with a line, '' for nothing.
+        """
+
     def ask_first(self, owner: DOMNode, action: Action) -> None:
         """Ask the question of ``action``, and let ``owner`` do it where the answer is yes."""
 

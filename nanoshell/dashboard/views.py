@@ -120,6 +120,10 @@ class PanelSlot(Container):
             self._looked = sight
             self.panel.look(sight)
 
+    def saw(self, snapshot: Snapshot) -> bool:
+        """Return whether ``snapshot`` is what the panel was handed last."""
+        return self._seen is snapshot
+
     @property
     def throttled(self) -> bool:
         """Whether the panel has been found slow, and is updated less often."""

@@ -141,7 +141,10 @@ class RegisterExporter(Protocol):
 
 class RegisterPanel(Protocol):
     def __call__(self, name: str, factory: Callable[..., Any], *, summary: str = "") -> None:
-        """Register a panel of the dashboard."""
+        """Register a panel of the dashboard: ``factory()`` returns a new `nanoshell.Panel`.
+
+        It is called when a dashboard opens, and not before: Textual is first imported there.
+        """
 
 
 class RegisterRunSection(Protocol):
@@ -193,7 +196,7 @@ class Hooks:
 
     @hookspec
     def register_panels(self, register: RegisterPanel) -> None:
-        """Bring panels for the dashboard. They are listed, and nothing calls them yet: it is still to come."""
+        """Bring panels of the dashboard."""
 
     @hookspec
     def register_run_sections(self, register: RegisterRunSection) -> None:

@@ -20,9 +20,10 @@ if TYPE_CHECKING:
     from nanoshell.testing.loading import plugins_with as plugins_with
     from nanoshell.testing.model import train_model as train_model
     from nanoshell.testing.optimizers import check_optimizer as check_optimizer
+    from nanoshell.testing.panels import check_panel as check_panel
     from nanoshell.testing.run import FakeRun as FakeRun, write_run as write_run
     from nanoshell.testing.samplers import check_sampler as check_sampler
-    from nanoshell.testing.sections import check_panel as check_panel, check_run_section as check_run_section
+    from nanoshell.testing.sections import check_run_section as check_run_section
     from nanoshell.testing.shell import Said as Said, Shell as Shell, open_shell as open_shell
     from nanoshell.testing.sources import check_source as check_source
     from nanoshell.testing.templates import check_chat_template as check_chat_template
@@ -40,7 +41,7 @@ _HOME = {
     "check_feed_forward": "nanoshell.testing.layers",
     "check_mixer": "nanoshell.testing.layers",
     "check_optimizer": "nanoshell.testing.optimizers",
-    "check_panel": "nanoshell.testing.sections",
+    "check_panel": "nanoshell.testing.panels",
     "check_run_section": "nanoshell.testing.sections",
     "check_sampler": "nanoshell.testing.samplers",
     "check_source": "nanoshell.testing.sources",

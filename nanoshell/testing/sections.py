@@ -1,4 +1,4 @@
-"""The contracts of what shows a run: sections of ``runs show``, and panels of the dashboard."""
+"""The contract of a section of ``runs show``."""
 
 from __future__ import annotations
 
@@ -16,16 +16,11 @@ from nanoshell.testing.contract import Contract, name_of, shown
 if TYPE_CHECKING:
     from nanoshell.runs.directory import RunDirectory
 
-RULES = MappingProxyType(
+SECTION_RULES = MappingProxyType(
     {
         "reads": "it takes a run in any state: ended, failed, or just created and without an event",
         "leaves alone": "it changes nothing in the run's directory",
         "again": "the same run gives the same value",
-    }
-)
-SECTION_RULES = MappingProxyType(
-    {
-        **RULES,
         "shows": "what it returns can be shown as what a command returns: text, dataclass, list or mapping",
         "json": "what it returns can be written as JSON by --json",
     }
@@ -51,22 +46,10 @@ def check_run_section(section: Callable[[RunDirectory], Any], run: RunDirectory 
         contract.must("json", not _opaque(value), f"of {case} it is {shown(value)}")
 
 
-def check_panel(factory: Callable[[RunDirectory], Any], run: RunDirectory | None = None) -> None:
-    """Check that ``factory`` takes runs in several states and, where it is given, ``run``.
-
-    What a panel is owes nothing yet: the dashboard, which will show it, is not part of this version.
-    """
-    contract = Contract("panel", name_of(factory), RULES)
-    for _case, _panel in _values(contract, factory, run, again=False):
-        pass
-
-
 def _values(
     contract: Contract,
     section: Callable[[RunDirectory], Any],
     run: RunDirectory | None,
-    *,
-    again: bool = True,
 ) -> list[tuple[str, Any]]:
     from nanoshell.command.encode import encode
     from nanoshell.testing.run import write_run
@@ -82,9 +65,9 @@ def _values(
             before = _contents(one)
             with contract.keeping("reads", f"reading {case}"):
                 value = section(one)
-                other = section(one) if again else value
+                other = section(one)
             contract.must("leaves alone", _contents(one) == before, f"{case} has other files or contents")
-            contract.must("again", not again or encode(value) == encode(other), f"{case} gave {shown(other)}")
+            contract.must("again", encode(value) == encode(other), f"{case} gave {shown(other)}")
             found.append((case, value))
     return found
 

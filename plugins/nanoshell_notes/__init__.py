@@ -10,8 +10,11 @@
 ``runs show`` has them under the run's figures. They stand in the run's own folder, in ``notes.jsonl``, so
 that they go with it to another machine, and away with ``runs rm``.
 
-This package is also an example of a plugin with commands, a file of its own in a run's directory, and a
-section of ``runs show`` (``register_run_sections``).
+The dashboard has them in a view of their own, where a key writes one.
+
+This package is also an example of a plugin with commands, a file of its own in a run's directory, a section of
+``runs show`` (``register_run_sections``), and a panel of the dashboard (``register_panels``), whose module is
+imported when a dashboard opens.
 """
 
 from __future__ import annotations
@@ -21,8 +24,9 @@ from typing import TYPE_CHECKING
 from nanoshell import hookimpl
 
 if TYPE_CHECKING:
-    from nanoshell import RegisterCommand, RegisterRunSection, RunDirectory
+    from nanoshell import RegisterCommand, RegisterPanel, RegisterRunSection, RunDirectory
     from nanoshell_notes.journal import Note
+    from nanoshell_notes.panel import NotesPanel
 
 nanoshell_api = 1
 
@@ -47,3 +51,16 @@ def show_notes(run: RunDirectory) -> list[Note] | None:
 def register_run_sections(register: RegisterRunSection) -> None:
     """Register the section ``notes``."""
     register("notes", show_notes, summary="what was written down about the run")
+
+
+def notes_panel() -> NotesPanel:
+    """Return a new panel of notes."""
+    from nanoshell_notes.panel import NotesPanel
+
+    return NotesPanel()
+
+
+@hookimpl
+def register_panels(register: RegisterPanel) -> None:
+    """Register the panel ``notes``."""
+    register("notes", notes_panel, summary="what was written down about the run in focus")

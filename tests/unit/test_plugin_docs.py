@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from textual.pilot import Pilot
 
 import nanoshell.testing
 from docs import reference
@@ -38,6 +39,7 @@ from nanoshell.testing import (
     plugins_with,
 )
 from nanoshell.tokenizer.making import train_bpe
+from tests.unit.dashboard.stage import HandFeed, desk, play, screen_text, until
 
 DOCS = Path(__file__).parents[2] / "docs"
 GUIDE, HOOK_PAGE, KIT = (
@@ -227,10 +229,23 @@ def use_exporter(plugins: Plugins, tmp_path: Path) -> None:
 
 
 def use_panel(plugins: Plugins, tmp_path: Path) -> None:
-    check_panel(plugins.panels.get("last-words"))
+    factory = plugins.panels.get("last-words")
+    check_panel(factory)
     run = create_run(tmp_path / "runs", "demo", {})
-    run.log_path.write_text("one\ntwo\n")
-    assert plugins.panels.get("last-words")(run) == "one\ntwo"
+    run.log_path.write_text("".join(f"line {number}\n" for number in range(1, 8)))
+    feed = HandFeed()
+    app = desk(tmp_path, panels=plugins.panels, feed=feed)
+    titles = [view.title for view in app.views]
+
+    async def scene(pilot: Pilot[None]) -> None:
+        feed.give(run)
+        await pilot.press(str(titles.index("Last words") + 1))
+        await until(pilot, lambda: "line 7" in screen_text(app))
+        assert "line 2" not in screen_text(app)
+        await pilot.press("m")
+        await until(pilot, lambda: "line 2" in screen_text(app))
+
+    play(app, scene)
 
 
 def use_run_section(plugins: Plugins, tmp_path: Path) -> None:

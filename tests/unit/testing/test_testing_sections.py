@@ -1,4 +1,4 @@
-"""`check_run_section`, `check_panel` and `check_exporter`: a plain one passes, each broken one is told."""
+"""`check_run_section` and `check_exporter`: a plain one passes, each broken one is told."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from nanoshell import RunDirectory, rare_events
-from nanoshell.testing import check_exporter, check_panel, check_run_section, write_run
+from nanoshell.testing import check_exporter, check_run_section, write_run
 from nanoshell.testing.exporters import RULES as EXPORTER_RULES
-from nanoshell.testing.sections import RULES as PANEL_RULES, SECTION_RULES
+from nanoshell.testing.sections import SECTION_RULES
 from tests.unit.testing.broken import assert_told
 
 CALLS = itertools.count()
@@ -53,23 +53,16 @@ BROKEN_SECTIONS: list[tuple[str, Any]] = [
 KEPT, UNSHOWABLE = Plain(), Unshowable()
 
 
-def test_a_section_and_a_panel_that_keep_every_rule(tmp_path: Path) -> None:
+def test_a_section_that_keeps_every_rule(tmp_path: Path) -> None:
     check_run_section(alerts)
     seen: list[str] = []
     check_run_section(lambda run: seen.append(run.path.parent.name), write_run(tmp_path / "mine"))
     assert "mine" in seen
-    check_panel(alerts)
-    check_panel(lambda run: object())
 
 
 @pytest.mark.parametrize(("rule", "section"), BROKEN_SECTIONS)
 def test_a_broken_section_is_told(rule: str, section: Any) -> None:
     assert_told(lambda: check_run_section(section), rule, SECTION_RULES)
-
-
-@pytest.mark.parametrize(("rule", "panel"), [("reads", unready), ("leaves alone", writing)])
-def test_a_broken_panel_is_told(rule: str, panel: Any) -> None:
-    assert_told(lambda: check_panel(panel), rule, PANEL_RULES)
 
 
 def copy_weights(model_dir: Path, target: Path) -> None:

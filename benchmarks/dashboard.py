@@ -1,0 +1,194 @@
+"""The dashboard's price: what it takes from a run, from a long log, and when nothing happens.
+
+Three parts; ``--only run``, ``log`` or ``rest`` does one of them. The dashboard stands in a pseudo-terminal
+of 160 × 48 that reads what is drawn.
+
+``run``: one small model trains on all cores that this process may use. The dashboard is halted (SIGSTOP) and
+let go on in turns, and the steps of each turn are counted in the run's log, so that what else the machine
+does falls out. Prints by how much training is slower, the median of neighbouring turns with an interval for
+it (bootstrap), and the dashboard's share of a core. The limit is 3%.
+
+``log``: from the start of the program to its first frame, from there to the newest step of a run that has
+1,000,000 events (limit 1 s), and to the end of reading. ``rest``: the share of a core while a run that has
+ended is looked at.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from prompt import TRAINING, Terminal, environment
+from toolbar import interval, newest_step, processor_seconds
+
+from nanoshell.testing import FakeRun
+
+SLOWER_LIMIT = 0.03
+NEWEST_LIMIT_SECONDS = 1.0
+COLUMNS, ROWS = 160, 48
+
+SETTLE_SECONDS = 1.0
+"""What follows upon halting or going on is not counted: the dashboard draws everything anew."""
+
+RESTING_SHARE = 0.1
+"""Of a core: below it, over a second, a log has been read."""
+
+
+@contextlib.contextmanager
+def dashboard(folder: Path, *arguments: str) -> Iterator[Terminal]:
+    """Start the dashboard in ``folder``, with a home of its own there."""
+    env = {**home(folder), "TERM": "xterm-256color", "COLORTERM": "truecolor"}
+    command = ["-m", "nanoshell", "dashboard", *arguments]
+    terminal = Terminal(command, folder, env, columns=COLUMNS, rows=ROWS)
+    try:
+        yield terminal
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(terminal.pid, signal.SIGCONT)
+        terminal.close()
+
+
+def home(folder: Path) -> dict[str, str]:
+    """Return the environment of programs that have their home in ``folder``."""
+    return {**environment(), "NANOSHELL_HOME": str(folder / "home")}
+
+
+@contextlib.contextmanager
+def training(folder: Path) -> Iterator[Path]:
+    """Train a small model in ``folder`` until the block ends; yield the run's log once it has steps."""
+    (folder / "tiny.yaml").write_text(TRAINING)
+    command = ["train", "--config", "tiny.yaml", "--data", "nano-start", "--background"]
+    subprocess.run([sys.executable, "-m", "nanoshell", *command], cwd=folder, env=home(folder), check=True)
+    log = next(folder.glob("runs/*/events.jsonl"))
+    try:
+        while b'"type": "step"' not in log.read_bytes():
+            time.sleep(0.1)
+        yield log
+    finally:
+        os.kill(json.loads((log.parent / "process.json").read_text())["pid"], signal.SIGKILL)
+
+
+def speed(terminal: Terminal, log: Path, seconds: float, *, drawn: bool) -> float:
+    """Return the steps per second in a turn in which the dashboard is ``drawn``, or halted."""
+    os.kill(terminal.pid, signal.SIGCONT if drawn else signal.SIGSTOP)
+    terminal.draw(SETTLE_SECONDS)
+    first, began = newest_step(log)
+    terminal.draw(seconds)
+    last, ended = newest_step(log)
+    return (last - first) / (ended - began)
+
+
+def measure_run(folder: Path, turns: int, seconds: float) -> bool:
+    """Print what the dashboard takes from a run, and return whether the limit is kept."""
+    ratios, speeds = [], []
+    with training(folder) as log, dashboard(folder) as terminal:
+        terminal.wait_for("loss")
+        terminal.draw(3.0)
+        taken = -processor_seconds(terminal.pid)
+        for turn in range(turns):
+            order = (True, False) if turn % 2 else (False, True)
+            found = {drawn: speed(terminal, log, seconds, drawn=drawn) for drawn in order}
+            ratios.append(found[True] / found[False])
+            speeds.append(found[False])
+        taken += processor_seconds(terminal.pid)
+    low, high = interval(ratios)
+    slower = 1 - statistics.median(ratios)
+    print(f"training at {statistics.median(speeds):.1f} steps/s, {COLUMNS} × {ROWS}, {os.cpu_count()} cores")
+    print(f"  slower with the dashboard by {slower:.2%} (limit {SLOWER_LIMIT:.0%})")
+    print(f"  95% interval {1 - high:.2%} to {1 - low:.2%}, from {turns} pairs of {seconds:g} s")
+    print(f"  the dashboard took {taken / (turns * (seconds + SETTLE_SECONDS)):.1%} of one core")
+    return slower <= SLOWER_LIMIT
+
+
+def write_log(folder: Path, events: int) -> str:
+    """Write a finished run of so many events; return what the dashboard writes of its last step."""
+    with FakeRun(folder / "runs", "long", total_steps=events) as fake:
+        fake.step(2)
+        first, second = fake.run.events_path.read_text().splitlines()[-2:]
+        step = json.loads(second)
+        assert json.loads(first)["type"] == "step"
+        for begin in range(3, events, 10_000):
+            lines = []
+            for number in range(begin, min(begin + 10_000, events)):
+                step.update(t=round(fake.now + number / 8, 3), step=number, tokens=512 * number)
+                step["loss"] = round(2 + 1000 / (number + 500) + (number * 7919 % 1000) / 2000, 4)
+                lines.append(json.dumps(step))
+            fake.raw("\n".join([*lines, ""]).encode())
+        fake.at, fake.now = events - 1, fake.now + events / 8
+        fake.finish()
+    return f"{events - 1:,}"
+
+
+def resting_since(terminal: Terminal, began: float) -> tuple[float, float]:
+    """Return after how many seconds since ``began`` the program rests, and its processor time by then."""
+    while True:
+        at, taken = time.perf_counter() - began, processor_seconds(terminal.pid)
+        terminal.draw(1.0)
+        if processor_seconds(terminal.pid) - taken < RESTING_SHARE:
+            return at, taken
+
+
+def measure_log(folder: Path, events: int) -> bool:
+    """Print how soon a log of so many ``events`` is on the screen; return whether the limit is kept."""
+    last = write_log(folder, events)
+    size = next(folder.glob("runs/*/events.jsonl")).stat().st_size
+    print(f"a log of {events:,} events, {size / 1e6:.0f} MB")
+    with dashboard(folder) as terminal:
+        first = terminal.wait_for("Charts")
+        newest = terminal.wait_for(last)
+        rested, taken = resting_since(terminal, terminal.started)
+    print(f"  first frame after {first - terminal.started:.2f} s")
+    print(f"  its newest part {newest - first:.2f} s later (limit {NEWEST_LIMIT_SECONDS:g} s)")
+    print(f"  all of it after {rested:.1f} s, for {taken:.1f} s of processor time")
+    return newest - first <= NEWEST_LIMIT_SECONDS
+
+
+def measure_rest(folder: Path, seconds: float) -> bool:
+    """Print what the dashboard takes while nothing changes."""
+    write_log(folder, 2000)
+    with dashboard(folder) as terminal:
+        terminal.wait_for("Charts")
+        resting_since(terminal, terminal.started)
+        terminal.draw(2.0)
+        taken = -processor_seconds(terminal.pid)
+        terminal.draw(seconds)
+        taken += processor_seconds(terminal.pid)
+    print(f"nothing changes: {taken / seconds:.2%} of one core, over {seconds:g} s")
+    return True
+
+
+def main() -> int:
+    """Measure, print, and return 1 where a limit is not kept."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--turns", type=int, default=20, help="pairs of turns")
+    parser.add_argument("--each-seconds", type=float, default=3.0)
+    parser.add_argument("--events", type=int, default=1_000_000)
+    parser.add_argument("--only", choices=["run", "log", "rest"])
+    options = parser.parse_args()
+    parts: dict[str, Callable[[Path], bool]] = {
+        "run": lambda folder: measure_run(folder, options.turns, options.each_seconds),
+        "log": lambda folder: measure_log(folder, options.events),
+        "rest": lambda folder: measure_rest(folder, 10.0),
+    }
+    kept = []
+    for name, part in parts.items():
+        if options.only in (None, name):
+            with tempfile.TemporaryDirectory() as folder:
+                kept.append(part(Path(folder)))
+    return int(not all(kept))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

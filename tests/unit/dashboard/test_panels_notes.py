@@ -1,0 +1,77 @@
+"""The panel of notes: what it shows of the run in focus, how one is written, and where none may be."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from textual.pilot import Pilot
+
+import nanoshell_notes
+from nanoshell.testing import FakeRun, check_panel, write_run
+from nanoshell_notes.journal import add_note, read_notes
+from nanoshell_notes.panel import NotesPanel
+from tests.unit.dashboard.stage import HandFeed, desk, play, screen_text, until
+
+
+def test_it_is_a_good_panel(tmp_path: Path) -> None:
+    run = write_run(tmp_path)
+    add_note(run, "[b]no markup[/] \x1b[31mnor red")
+    check_panel(nanoshell_notes.notes_panel, run)
+
+
+def test_a_note_is_written_about_the_run_in_focus(tmp_path: Path) -> None:
+    feed = HandFeed()
+    app = desk(tmp_path, NotesPanel, feed=feed)
+
+    async def scene(pilot: Pilot[None]) -> None:
+        await pilot.press("2", "n")
+        await until(pilot, lambda: "no run is shown" in screen_text(app))
+        with FakeRun(tmp_path) as fake:
+            fake.step(3)
+            feed.give(fake.run)
+            await until(pilot, lambda: "there are no notes about fake-1" in screen_text(app))
+            await pilot.press("n")
+            await until(pilot, lambda: "A note about fake-1:" in screen_text(app))
+            await pilot.press(*"It", "space", *"falls", "enter")
+            await until(pilot, lambda: "It falls" in screen_text(app))
+            assert [(note.step, note.text) for note in read_notes(fake.run)] == [(3, "It falls")]
+            await pilot.press("n", *"no", "escape")
+            await until(pilot, lambda: "A note about" not in screen_text(app))
+            assert len(read_notes(fake.run)) == 1
+
+    play(app, scene)
+
+
+def test_a_note_that_cannot_be_kept_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    feed = HandFeed()
+    app = desk(tmp_path, NotesPanel, feed=feed)
+    run = write_run(tmp_path)
+    (run.path / "notes.jsonl").mkdir()
+
+    async def scene(pilot: Pilot[None]) -> None:
+        feed.give(run)
+        await pilot.press("2")
+        await until(pilot, lambda: "tiny-1" in screen_text(app))
+        await pilot.press("n", "x", "enter")
+        await until(pilot, lambda: any("notes.jsonl" in told.message for told in app._notifications))
+
+    play(app, scene)
+
+
+def test_nothing_is_written_where_the_dashboard_only_reads(tmp_path: Path) -> None:
+    feed = HandFeed()
+    app = desk(tmp_path, NotesPanel, feed=feed, read_only=True)
+    run = write_run(tmp_path)
+    add_note(run, "an old note")
+
+    async def scene(pilot: Pilot[None]) -> None:
+        feed.give(run)
+        await pilot.press("2")
+        await until(pilot, lambda: "an old note" in screen_text(app))
+        assert "Write a note" not in screen_text(app)
+        await pilot.press("n")
+        await pilot.pause()
+        assert len(app.screen_stack) == 1
+
+    play(app, scene)
