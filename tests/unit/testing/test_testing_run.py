@@ -19,7 +19,10 @@ from nanoshell.training.record import read_record
 Begin = Callable[..., FakeRun]
 
 
-def test_it_runs_until_it_ends_or_crashes(nanoshell_fake_run: Begin, tmp_path: Path) -> None:
+def test_it_runs_until_it_ends_or_crashes(
+    nanoshell_fake_run: Begin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nanoshell.runs.process._LOCK_PATIENCE_SECONDS", 0.0)
     fake = nanoshell_fake_run(total_steps=40)
     assert find_run(tmp_path / "runs", "latest") == fake.run
     fake.step(10)
