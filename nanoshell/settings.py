@@ -96,6 +96,21 @@ def names(name: str) -> Callable[[str], Value]:
     return lambda value: value.replace(",", " ").split()
 
 
+def key_words(name: str) -> Callable[[str], Value]:
+    """Return a parser for a list of ``ACTION=KEY``. It raises `UsageError` for a word that is none."""
+    split = names(name)
+
+    def parse(value: str) -> Value:
+        words = split(value)
+        for word in words if isinstance(words, list) else []:
+            action, _, key = word.partition("=")
+            if not action or not key:
+                raise UsageError(f"{name} takes words like pause=p, not '{word}'")
+        return words
+
+    return parse
+
+
 COMPILE_MODES: Mapping[str, str] = MappingProxyType(
     {
         "auto": "built once it is worth the while",
@@ -128,6 +143,12 @@ CORE_SETTINGS = (
     Setting("tokenizer", "cl100k_base", text("tokenizer"), "splits text into tokens"),
     Setting("chat_template", "roles", text("chat_template"), "lays out a conversation as tokens"),
     Setting("keys", "emacs", one_of("keys", KEYS), "keys of the prompt: emacs or vi", choices=KEYS),
+    Setting(
+        "dashboard_keys",
+        [],
+        key_words("dashboard_keys"),
+        "keys of the dashboard: pause=p,chart.export=w",
+    ),
     Setting(
         "theme", "terminal", one_of("theme", THEMES), "colours by what is shown", choices=THEME_SUMMARIES
     ),
@@ -238,6 +259,11 @@ class Settings:
     def text(self, name: str) -> str:
         """Return the value of ``name`` as text."""
         return str(self.get(name))
+
+    def words(self, name: str) -> list[str]:
+        """Return the value of ``name`` as words."""
+        value = self.get(name)
+        return value if isinstance(value, list) else str(value).split()
 
     def number(self, name: str) -> float:
         """Return the value of ``name`` as a float. Raises `UsageError` where it is no number."""

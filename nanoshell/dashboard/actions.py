@@ -12,6 +12,8 @@ class Action:
     ``keys`` are Textual's names of keys, of which the first is shown. ``writes`` asks something of
     a run or needs the session, and is absent where the dashboard only reads. ``question`` is asked before it
     is done. ``footer`` shows it at the bottom while it applies.
+    ``states`` are those of the run in focus in which it is shown, none for all and without a run: its key
+    works in the others, too, and what the run answers is told.
     """
 
     id: str
@@ -21,3 +23,4 @@ class Action:
     writes: bool = False
     question: str = ""
     footer: bool = False
+    states: tuple[str, ...] = ()

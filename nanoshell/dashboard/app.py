@@ -4,33 +4,29 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from textual import events
-from textual.app import ComposeResult
 from textual.binding import Binding
-from textual.containers import Container
 from textual.message import Message
 
 from nanoshell.dashboard.actions import Action
 from nanoshell.dashboard.asciionly import AsciiOnly
 from nanoshell.dashboard.asking import Requests
-from nanoshell.dashboard.course import Sight, Snapshot
-from nanoshell.dashboard.footer import CpuMeter, KeyFooter
-from nanoshell.dashboard.header import AlertLine, Headline
+from nanoshell.dashboard.course import Snapshot
 from nanoshell.dashboard.isolation import DeskScreen, place_of, slot_of
-from nanoshell.dashboard.keys import bindings, find, written
+from nanoshell.dashboard.keys import bindings, find
 from nanoshell.dashboard.layout import Layout, keep_layout, load_layout
-from nanoshell.dashboard.menus import Menus
 from nanoshell.dashboard.panels.plain import plain
 from nanoshell.dashboard.questions import AskLine, Confirm
+from nanoshell.dashboard.remap import keymap
+from nanoshell.dashboard.showing import Showing
 from nanoshell.dashboard.steering import Steering
 from nanoshell.dashboard.table import ACTIONS
 from nanoshell.dashboard.themes import textual_theme
-from nanoshell.dashboard.views import ChartGrid, PanelSlot, TabBar, View, build_views
+from nanoshell.dashboard.views import ChartGrid, PanelSlot, build_views
 
 if TYPE_CHECKING:
     from textual.actions import ActionParseResult
@@ -41,11 +37,6 @@ if TYPE_CHECKING:
     from nanoshell.plugin.registry import Entry
     from nanoshell.runs.directory import RunDirectory
     from nanoshell.session import Session
-
-REFRESH_SECONDS = 0.25
-"""Panels are updated at most so often."""
-
-SHARE_SECONDS = 2.0
 
 SHOW_SECONDS = 6.0
 
@@ -65,12 +56,16 @@ class Feed(Protocol):
     def show(self, name: str, shown: bool) -> None:
         """Show the run ``name``, or no longer."""
 
+    def rest(self, resting: bool) -> None:
+        """Look less often while nobody does, or as often as before."""
 
-class DashboardApp(Steering, Menus, inherit_bindings=False):
+
+class DashboardApp(Steering, Showing, inherit_bindings=False):
     """The program that `nanoshell dashboard` runs: it is the `Desk` of its panels.
 
     ``runs_dir`` is the folder of the runs, ``runs`` names those that are shown; without any it is the newest.
     ``panels`` are entries of the registry of panels. With ``read_only`` nothing is asked of a run.
+    ``keys`` are words such as ``pause=p``, of the setting ``dashboard_keys``.
     """
 
     CSS_PATH = "dashboard.tcss"
@@ -108,32 +103,27 @@ class DashboardApp(Steering, Menus, inherit_bindings=False):
         feed: Feed | None = None,
         state_path: Path | None = None,
         theme: str = "terminal",
+        keys: Sequence[str] = (),
     ) -> None:
-        super().__init__()
+        kept = load_layout(state_path)
+        views = build_views(map(PanelSlot, panels), read_only=read_only)
+        super().__init__(views, kept.view, kept.sight)
         self.theme = textual_theme(theme, few=self.console.color_system not in ("truecolor", "256"))
         if ascii:
-            self._filters.append(AsciiOnly())
+            self.add_filter(AsciiOnly())
         self.failure: BaseException | None = None
         self.log_file: LogFile | None = None
         self.run_sections = tuple(sections)
         self._state_path = state_path
-        self._layout_kept = load_layout(state_path)
+        self._layout_kept = kept
         self.runs_dir = runs_dir
         self._session = None if read_only else session
         self._read_only = read_only
         self._ascii = ascii
-        self._snapshot = Snapshot(now=time.time())
-        self._sight = self._layout_kept.sight
-        self._kept = dict(self._layout_kept.kept)
+        self._kept = dict(kept.kept)
+        self._wanted_keys = keys
         self._feed = feed or _watcher(runs_dir, runs)
         self._requests = Requests(self._session, self.say)
-        self._meter = CpuMeter()
-        self._spread_at = 0.0
-        self._spread_due = False
-        self.views = build_views(map(PanelSlot, panels), read_only=read_only)
-        names = [view.place for view in self.views]
-        kept = self._layout_kept.view
-        self.chosen = names.index(kept) if kept in names else 0
 
     # The desk
 
@@ -148,25 +138,6 @@ class DashboardApp(Steering, Menus, inherit_bindings=False):
     @property
     def ascii(self) -> bool:
         return self._ascii
-
-    @property
-    def snapshot(self) -> Snapshot:
-        return self._snapshot
-
-    @property
-    def sight(self) -> Sight:
-        return self._sight
-
-    def set_sight(self, sight: Sight) -> None:
-        """Let all charts look at their runs so."""
-        if sight == self._sight:
-            return
-        self._sight = sight
-        for slot in self.view.visible_slots():
-            try:
-                slot.look(sight)
-            except Exception as error:
-                slot.fail(error, place_of(error))
 
     def ask_run(self, action: str, **arguments: Any) -> None:
         """Ask the focused run's worker for ``action``; what it answers appears on the screen."""
@@ -222,32 +193,28 @@ class DashboardApp(Steering, Menus, inherit_bindings=False):
             self.tell("no run is shown", severity="warning")
         return course.run if course else None
 
-    # What is on the screen
-
-    def compose(self) -> ComposeResult:
-        yield Headline(id="headline")
-        yield AlertLine(id="alert")
-        yield TabBar(view.title for view in self.views)
-        with Container(id="views"):
-            yield from self.views
-        yield KeyFooter()
+    # From opening to leaving
 
     def on_mount(self) -> None:
         self.set_class(self._ascii, "-ascii")
-        self.query_one(AlertLine).display = False
-        self.query_one(Headline).tell(self._snapshot, self._empty())
-        for view in self.views:
-            if isinstance(view, ChartGrid):
-                view.maximize_id(self._layout_kept.maximized)
-        self._choose(self.chosen)
+        self._use_keys()
+        self.begin_to_show(self._layout_kept.maximized)
         self.begin_capture_print(self)
-        self.set_interval(SHARE_SECONDS, self._tell_share)
+        self.app_suspend_signal.subscribe(self, lambda _app: self._feed.rest(True), immediate=True)
+        self.app_resume_signal.subscribe(self, lambda _app: self._feed.rest(False), immediate=True)
         self._feed.start(self._arrive_aside)
 
     def on_unmount(self) -> None:
         self._keep_layout()
         self._feed.stop()
         self._requests.close()
+
+    def _use_keys(self) -> None:
+        panels = [slot.panel for view in self.views for slot in view.slots if slot.panel is not None]
+        self.keymap = keymap(self._wanted_keys, ACTIONS, panels)
+        self.set_keymap({name: ",".join(keys) for name, keys in self.keymap.keys.items()})
+        if self.keymap.problems:
+            self.tell("\n".join(["dashboard_keys:", *self.keymap.problems]), severity="warning")
 
     def _keep_layout(self) -> None:
         maximized = next((view.maximized for view in self.views if isinstance(view, ChartGrid)), None)
@@ -259,15 +226,14 @@ class DashboardApp(Steering, Menus, inherit_bindings=False):
         """Return the screen of the panels."""
         return DeskScreen(id="_default")
 
-    def _handle_exception(self, error: Exception) -> None:
+    def fault(self, error: Exception) -> None:
         """Let the panel that has raised ``error`` stand for it; what is nobody's ends the dashboard."""
         slot = slot_of(error)
         if slot is not None and slot.error is None:
             slot.fail(error, place_of(error))
         elif slot is None:
             self.failure = self.failure or error
-            self.exit(return_code=1)
-            self._close_messages_no_wait()
+            self.end_at_once()
 
     async def run_action(
         self,
@@ -300,79 +266,15 @@ class DashboardApp(Steering, Menus, inherit_bindings=False):
     def _arrive_aside(self, snapshot: Snapshot) -> None:
         self.post_message(self.Arrived(snapshot))
 
-    def _empty(self) -> str:
+    def empty_words(self) -> str:
+        """Return what is said where no run is shown."""
         return f"no run is shown; {self.runs_dir} has none yet" if not self._snapshot.courses else ""
 
     def on_dashboard_app_arrived(self, message: Arrived) -> None:
-        self._snapshot = message.snapshot
-        self.spread()
+        self.show_snapshot(message.snapshot)
 
     def on_dashboard_app_said(self, message: Said) -> None:
         self.tell(message.text, severity=message.severity)
-
-    def spread(self) -> None:
-        """Hand what is new to the panels that are visible, now or when their time has come."""
-        if self._spread_due:
-            return
-        wait = self._spread_at + REFRESH_SECONDS - time.monotonic()
-        if wait > 0:
-            self._spread_due = True
-            self.set_timer(wait, self._spread)
-        else:
-            self._spread()
-
-    def _spread(self) -> None:
-        self._spread_due = False
-        self._spread_at = time.monotonic()
-        self.query_one(Headline).tell(self._snapshot, self._empty())
-        self.query_one(AlertLine).tell(self._snapshot)
-        if isinstance(self.view, ChartGrid):
-            self.view.sift(self._snapshot)
-        self._show_place()
-        later = 0.0
-        for slot in self.view.visible_slots():
-            try:
-                again = slot.show(self._snapshot, self._sight)
-            except Exception as error:
-                slot.fail(error, place_of(error))
-                continue
-            later = min(later, again) if later and again else later or again
-        if later and not self._spread_due:
-            self._spread_due = True
-            self.set_timer(later, self._spread)
-
-    @property
-    def view(self) -> View:
-        """The view that is shown."""
-        return self.views[self.chosen]
-
-    def _choose(self, index: int) -> None:
-        self.chosen = index
-        for view in self.views:
-            view.display = view is self.view
-        if (first := self.view.first_focus()) is not None:
-            first.focus()
-        self.call_after_refresh(self._spread)
-        self._show_keys()
-
-    def _show_place(self) -> None:
-        pages = self.view.pages if isinstance(self.view, ChartGrid) else 1
-        page = self.view.page + 1 if isinstance(self.view, ChartGrid) else 1
-        self.query_one(TabBar).choose(self.chosen, f"PgUp PgDn {page}/{pages}" if pages > 1 else "")
-
-    def _show_keys(self) -> None:
-        possible = [action for _owner, action in self.possible_actions() if action.footer and action.keys]
-        own = [action for action in possible if action not in ACTIONS]
-        ours = [action for action in possible if action in ACTIONS]
-        shown = [*ours[:3], *own, *ours[3:]]
-        self.query_one(KeyFooter).show([(written(action.keys[0]), action.title) for action in shown])
-
-    def on_descendant_focus(self) -> None:
-        if self.screen is self.screen_stack[0]:
-            self._show_keys()
-
-    def _tell_share(self) -> None:
-        self.query_one(KeyFooter).tell_share(self._meter.share())
 
     # Actions
 
@@ -388,45 +290,6 @@ class DashboardApp(Steering, Menus, inherit_bindings=False):
         if found is not None:
             self.ask_first(self, found)
 
-    def action_view(self, index: int) -> None:
-        """Show the view ``index``."""
-        if index < len(self.views):
-            self._choose(index)
-
-    def action_maximize(self) -> None:
-        """Give the panel that has the keys all the room of its grid, or bring the grid back."""
-        grid, panel = self.view, self.focused_panel
-        if isinstance(grid, ChartGrid):
-            slot = next((slot for slot in grid.slots if panel and slot.panel is panel), None)
-            grid.maximize(None if grid.maximized else slot)
-            self.call_after_refresh(self._spread)
-
-    def action_next_page(self) -> None:
-        """Show further charts."""
-        self._turn(1)
-
-    def action_previous_page(self) -> None:
-        """Show the charts before."""
-        self._turn(-1)
-
-    def _turn(self, by: int) -> None:
-        if isinstance(self.view, ChartGrid):
-            self.view.turn(by)
-            self.call_after_refresh(self._spread)
-
-    def action_next_run(self) -> None:
-        """Give the next of the runs that are shown the focus."""
-        courses = self._snapshot.courses
-        if len(courses) > 1:
-            self.focus_run(courses[(self._snapshot.focus + 1) % len(courses)].run.name)
-
-    def action_step_out(self) -> None:
-        """Leave the innermost thing that is open: the maximised chart, then a field, then the view."""
-        if isinstance(self.view, ChartGrid) and self.view.maximized is not None:
-            self.action_maximize()
-        elif self.chosen:
-            self._choose(0)
-
     def leave(self) -> None:
         """End the dashboard, from wherever it is."""
         self.exit()
@@ -437,7 +300,7 @@ class DashboardApp(Steering, Menus, inherit_bindings=False):
 
     def action_suspend(self) -> None:
         """Let the shell have the terminal; ``fg`` comes back. What started this program rests, too."""
-        if self._driver is not None and self._driver.can_suspend:
+        if self.can_suspend:
             self.app_suspend_signal.publish(self)
             os.kill(0, signal.SIGTSTP)
 

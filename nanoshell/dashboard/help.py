@@ -41,17 +41,16 @@ class HelpScreen(ModalScreen[None]):
         self.dismiss(None)
 
 
-def keys_text(actions: Iterable[Action], keys: dict[str, Sequence[str]] | None = None) -> Text:
-    """Return a table of ``actions`` by their groups; ``keys`` are those of an id where they are remapped."""
+def keys_text(actions: Iterable[tuple[Action, Sequence[str]]]) -> Text:
+    """Return a table of ``actions``, each with its keys, by their groups; those without keys are left out."""
     text = Text()
     group = ""
-    for action in actions:
-        found = (keys or {}).get(action.id, action.keys)
-        if not found:
+    for action, keys in actions:
+        if not keys:
             continue
         if action.group != group:
             group = action.group
             text.append(f"{'' if not text else chr(10)}{group}\n", "bold")
-        text.append(f"  {' '.join(map(written, found)):{KEYS_WIDTH}}")
+        text.append(f"  {' '.join(map(written, keys)):{KEYS_WIDTH}}")
         text.append(f"{action.title}{' (asks first)' if action.question else ''}\n")
     return text

@@ -4,32 +4,23 @@ from __future__ import annotations
 
 import traceback
 from types import FrameType, TracebackType
-from typing import TYPE_CHECKING
 
-from textual._context import active_message_pump
 from textual.dom import DOMNode
-from textual.screen import Screen
 
+from nanoshell.dashboard.inside import InnerScreen, handling
 from nanoshell.dashboard.panel import Panel
 from nanoshell.dashboard.views import PanelSlot
 
-if TYPE_CHECKING:
-    from nanoshell.dashboard.app import DashboardApp
 
-
-class DeskScreen(Screen[None]):
+class DeskScreen(InnerScreen):
     """The screen of the panels. One that fails while it is drawn does not take the screen with it."""
 
-    app: DashboardApp
-
-    def _compositor_refresh(self) -> None:
-        try:
-            super()._compositor_refresh()
-        except Exception as error:
-            slot = slot_of(error)
-            if slot is None:
-                raise
+    def forgives(self, error: Exception) -> bool:
+        """Put a card in the place of the panel that has raised ``error``; return whether it was one."""
+        slot = slot_of(error)
+        if slot is not None:
             slot.fail(error, place_of(error))
+        return slot is not None
 
 
 def slot_of(error: BaseException) -> PanelSlot | None:
@@ -38,7 +29,7 @@ def slot_of(error: BaseException) -> PanelSlot | None:
     That is the innermost widget on the way to where it was raised, else the one whose message is handled.
     """
     frames = reversed([frame for frame, _line in traceback.walk_tb(error.__traceback__)])
-    nodes = [*(frame.f_locals.get("self") for frame in frames), active_message_pump.get(None)]
+    nodes = [*(frame.f_locals.get("self") for frame in frames), handling()]
     return next((slot for slot in map(_above, nodes) if slot is not None), None)
 
 

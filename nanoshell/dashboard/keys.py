@@ -39,8 +39,12 @@ _WRITTEN = {
 }
 
 
+NO_GROUP = "Dashboard"
+"""The group of actions that name none."""
+
+
 def bindings(actions: Iterable[Action], owner: str = "") -> list[Binding]:
-    """Return a binding for each of ``actions`` that has keys; its id, ``owner.ID``, is for remapping."""
+    """Return a binding for each of ``actions`` that has keys; ``owner`` is the panel's id, '' for the app."""
     return [
         Binding(
             ",".join(action.keys),
@@ -55,8 +59,12 @@ def bindings(actions: Iterable[Action], owner: str = "") -> list[Binding]:
 
 
 def binding_id(action: Action, owner: str = "") -> str:
-    """Return the name of ``action`` where keys are remapped."""
-    return f"{owner}.{action.id}" if owner else action.id
+    """Return the name of ``action`` where keys are remapped: ``pause``, ``chart.export``.
+
+    Before the point stands the group of a panel's action, or ``owner``, the panel's id, where it names none.
+    """
+    own = action.group.lower().replace(" ", "_") if action.group != NO_GROUP else owner
+    return f"{own}.{action.id}" if owner else action.id
 
 
 def written(key: str) -> str:

@@ -7,23 +7,27 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from rich.text import Text
-from textual.app import App
 from textual.command import CommandPalette
 
 from nanoshell.dashboard.actions import Action
 from nanoshell.dashboard.commands import CommandLine, CommandOutput, DeskCommands
 from nanoshell.dashboard.help import KEYS_WIDTH, HelpScreen, keys_text
+from nanoshell.dashboard.inside import InnerApp
 from nanoshell.dashboard.panel import Panel
+from nanoshell.dashboard.remap import Keymap
 from nanoshell.dashboard.table import ACTIONS
 
 if TYPE_CHECKING:
     from textual.dom import DOMNode
 
+    from nanoshell.dashboard.course import Snapshot
     from nanoshell.session import Session
 
 
-class Menus(App[None], inherit_bindings=False):
+class Menus(InnerApp, inherit_bindings=False):
     """The part of the dashboard that knows what can be done, and shows it."""
+
+    keymap = Keymap()
 
     @property
     def session(self) -> Session | None:
@@ -33,6 +37,15 @@ class Menus(App[None], inherit_bindings=False):
     @property
     def read_only(self) -> bool:
         """Whether nothing may be asked of a run."""
+        raise NotImplementedError
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """What panels were last handed."""
+        raise NotImplementedError
+
+    def fits(self, name: str) -> bool:
+        """Return whether the action ``name`` of the app has something to do where one is."""
         raise NotImplementedError
 
     def tell(self, text: str, *, severity: str = "information") -> None:
@@ -55,7 +68,18 @@ class Menus(App[None], inherit_bindings=False):
         panel = self.focused_panel
         own: list[tuple[DOMNode, Action]] = [(panel, action) for action in panel.actions] if panel else []
         every = own + [(self, action) for action in ACTIONS]
-        return [(owner, action) for owner, action in every if not (action.writes and self.read_only)]
+        return [(owner, action) for owner, action in every if self.applies(owner, action)]
+
+    def applies(self, owner: DOMNode, action: Action) -> bool:
+        """Return whether ``action`` of ``owner`` has something to do now."""
+        course = self.snapshot.focused
+        if action.states and (course is None or course.status.state not in action.states):
+            return False
+        if action.writes and self.read_only:
+            return False
+        if owner is self:
+            return self.fits(action.id)
+        return bool(owner.check_action(action.id.partition("(")[0], ()))
 
     def perform(self, owner: DOMNode, action: Action) -> None:
         """Let ``owner`` do ``action``, after its question where it has one."""
@@ -80,11 +104,11 @@ class Menus(App[None], inherit_bindings=False):
             self.push_screen(CommandLine(session, f"{name} "), typed)
 
     def action_help(self) -> None:
-        """Show all keys."""
+        """Show all keys that do something now."""
         text = Text()
         if (panel := self.focused_panel) is not None and panel.actions:
-            text = keys_text(self._allowed(panel.actions)) + Text("\n")
-        text += keys_text(self._allowed(ACTIONS))
+            text = self._keys_of(panel, panel.actions) + Text("\n")
+        text += self._keys_of(self, ACTIONS)
         text.append(f"  {'1 … 9':{KEYS_WIDTH}}The views\n  {'Tab':{KEYS_WIDTH}}The next panel\n")
         self.push_screen(HelpScreen("Keys", text))
 
@@ -96,8 +120,9 @@ class Menus(App[None], inherit_bindings=False):
             return
         text = Text(inspect.cleandoc(panel.about) or "It says nothing about itself.")
         if panel.actions:
-            text += Text("\n\n") + keys_text(self._allowed(panel.actions))
+            text += Text("\n\n") + self._keys_of(panel, panel.actions)
         self.push_screen(HelpScreen(panel.title or panel.panel_id, text))
 
-    def _allowed(self, actions: Iterable[Action]) -> list[Action]:
-        return [action for action in actions if not (action.writes and self.read_only)]
+    def _keys_of(self, owner: DOMNode, actions: Iterable[Action]) -> Text:
+        shown = [action for action in actions if self.applies(owner, action)]
+        return keys_text((action, self.keymap.keys_of(owner, action)) for action in shown)

@@ -80,6 +80,7 @@ def build_app(
         sections=session.plugins.run_sections,
         state_path=paths.data_dir() / "dashboard.json" if session.history else None,
         theme=session.settings.text("theme"),
+        keys=session.settings.words("dashboard_keys"),
     )
 
 

@@ -103,7 +103,7 @@ class Panel(Widget):
 
     def __init_subclass__(cls, *args: Any, **kwargs: Any) -> None:
         own: tuple[Action, ...] = cls.__dict__.get("actions", ())
-        cls.BINDINGS = [*cls.__dict__.get("BINDINGS", ()), *bindings(own, cls.panel_id)]
+        cls.BINDINGS = [*cls.__dict__.get("BINDINGS", ()), *bindings(own, cls.panel_id or cls.__name__)]
         super().__init_subclass__(*args, **kwargs)
 
     @property

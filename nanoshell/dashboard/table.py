@@ -11,6 +11,19 @@ from nanoshell.dashboard.actions import Action
 DESK = "Dashboard"
 RUN = "Run"
 
+TRAINING = ("starting", "running")
+UNDER_WAY = (*TRAINING, "paused", "stopping", "silent")
+"""One that is silent may train where nothing is heard of it."""
+
+
+def _asked(
+    name: str, title: str, key: str, states: tuple[str, ...] = UNDER_WAY, *, question: str = ""
+) -> Action:
+    """Return what is asked of a run; what can be done in some of its states alone is in the footer."""
+    footer = states is not UNDER_WAY
+    return Action(name, title, (key,), RUN, writes=True, question=question, footer=footer, states=states)
+
+
 ACTIONS = (
     Action("leave", "Quit", ("q", "ctrl+c"), DESK, footer=True),
     Action("help", "Keys", ("question_mark",), DESK, footer=True),
@@ -22,15 +35,15 @@ ACTIONS = (
     Action("next_run", "Focus the next run", ("N",), DESK),
     Action("step_out", "Step out", ("escape",), DESK),
     Action("suspend", "Suspend, fg comes back", ("ctrl+z",), DESK),
-    Action("pause", "Pause", ("P",), RUN, writes=True, footer=True),
-    Action("resume", "Resume", ("R",), RUN, writes=True),
-    Action("stop", "Stop and save", ("S",), RUN, writes=True, question="Save {run} and stop it?"),
-    Action("checkpoint", "Write a checkpoint", ("C",), RUN, writes=True),
-    Action("evaluate", "Evaluate now", ("E",), RUN, writes=True),
-    Action("sample", "Sample now", ("G",), RUN, writes=True),
-    Action("learning_rate_down", "Learning rate down, by a fifth", ("left_curly_bracket",), RUN, writes=True),
-    Action("learning_rate_up", "Learning rate up, by a quarter", ("right_curly_bracket",), RUN, writes=True),
-    Action("learning_rate", "Set the learning rate", ("L",), RUN, writes=True),
-    Action("extend", "Train longer", ("X",), RUN, writes=True),
+    _asked("pause", "Pause", "P", (*TRAINING, "silent")),
+    _asked("resume", "Resume", "R", ("paused", "silent")),
+    _asked("stop", "Stop and save", "S", question="Save {run} and stop it?"),
+    _asked("checkpoint", "Write a checkpoint", "C"),
+    _asked("evaluate", "Evaluate now", "E"),
+    _asked("sample", "Sample now", "G"),
+    _asked("learning_rate_down", "Learning rate down, by a fifth", "left_curly_bracket"),
+    _asked("learning_rate_up", "Learning rate up, by a quarter", "right_curly_bracket"),
+    _asked("learning_rate", "Set the learning rate", "L"),
+    _asked("extend", "Train longer", "X"),
 )
 """Every action of the app, in the order in which help and footer show them."""

@@ -55,6 +55,8 @@ class _Feed:
 
     def show(self, name: str, shown: bool) -> None: ...
 
+    def rest(self, resting: bool) -> None: ...
+
 
 def check_panel(factory: Callable[[], Panel], run: RunDirectory | None = None) -> None:
     """Check the panel that ``factory()`` makes, in a dashboard that shows made-up runs and ``run``, if given."""

@@ -41,6 +41,9 @@ class HandFeed:
     def show(self, name: str, shown: bool) -> None:
         self.asked.append(("show", name, shown))
 
+    def rest(self, resting: bool) -> None:
+        self.asked.append(("rest", resting))
+
     def give(self, *runs: RunDirectory, status: RunStatus | None = None, **fields: Any) -> Snapshot:
         """Hand over a snapshot of ``runs``, and return it."""
         courses = tuple(Course(run, status or run.status(), **fields) for run in runs)

@@ -256,25 +256,62 @@ def test_reading_only_nothing_is_asked_and_nothing_offers_to(tmp_path: Path) -> 
 
 
 def test_one_table_feeds_help_and_footer_and_no_key_is_tmuxs_or_the_terminals(tmp_path: Path) -> None:
-    app = desk(tmp_path, *CHARTS[:1])
+    feed = HandFeed()
+    app = desk(tmp_path, *CHARTS[:1], feed=feed)
     keys = [key for action in ACTIONS for key in action.keys]
     assert len(keys) == len(set(keys))
     assert not set(keys) & {"ctrl+a", "ctrl+b", "ctrl+s", "ctrl+q"}
     assert all(hasattr(app, f"action_{action.id}") for action in ACTIONS)
 
     async def scene(pilot: Pilot[None]) -> None:
+        feed.give(run.run, status=RunStatus("running"))
+        await until(pilot, lambda: "P Pause" in screen_text(app).splitlines()[-1])
         assert "? Keys" in screen_text(app).splitlines()[-1]
         await pilot.press("question_mark")
         await until(pilot, lambda: len(app.screen_stack) == 2)
         text = app.screen.text.plain  # type: ignore[attr-defined]
+        absent = {"next_page", "previous_page", "next_run", "step_out", "suspend", "resume"}
         for action in ACTIONS:
-            assert re.search(
-                rf"^  {re.escape(written(action.keys[0]))}.* {re.escape(action.title)}", text, re.M
-            )
+            line = rf"^  {re.escape(written(action.keys[0]))}.* {re.escape(action.title)}"
+            assert bool(re.search(line, text, re.M)) == (action.id not in absent)
         await pilot.press("escape")
         assert len(app.screen_stack) == 1
 
-    play(app, scene)
+    with FakeRun(tmp_path) as run:
+        play(app, scene)
+
+
+@pytest.mark.parametrize(
+    ("state", "footer", "help_has", "help_has_not"),
+    [
+        ("running", "P Pause", "Train longer", "Resume"),
+        ("paused", "R Resume", "Stop and save", "Pause"),
+        ("finished", "", "Quit", "Stop and save"),
+    ],
+)
+def test_what_does_not_apply_to_the_state_of_the_run_is_not_offered(
+    tmp_path: Path, state: Any, footer: str, help_has: str, help_has_not: str
+) -> None:
+    feed = HandFeed()
+    app = desk(tmp_path, *CHARTS[:1], feed=feed)
+
+    async def scene(pilot: Pilot[None]) -> None:
+        feed.give(run.run, status=RunStatus(state))
+        await until(pilot, lambda: state in screen_text(app).splitlines()[0])
+        await until(pilot, lambda: footer in screen_text(app).splitlines()[-1])
+        offered = {action.title for _owner, action in app.possible_actions()}
+        assert help_has in offered
+        assert help_has_not not in offered
+        bottom = screen_text(app).splitlines()[-1]
+        assert [word for word in ("P Pause", "R Resume") if word in bottom] == [footer] * bool(footer)
+        await pilot.press("question_mark")
+        await until(pilot, lambda: len(app.screen_stack) == 2)
+        text = app.screen.text.plain  # type: ignore[attr-defined]
+        assert f" {help_has}" in text
+        assert f" {help_has_not}" not in text
+
+    with FakeRun(tmp_path) as run:
+        play(app, scene)
 
 
 def test_f1_explains_the_panel_that_has_the_keys(tmp_path: Path) -> None:
@@ -354,3 +391,16 @@ def test_the_charts_that_have_nothing_to_show_are_left_out(tmp_path: Path) -> No
 
     with FakeRun(tmp_path) as run:
         play(app, scene)
+
+
+def test_the_feed_rests_while_the_terminal_is_with_the_shell(tmp_path: Path) -> None:
+    feed = HandFeed()
+    app = desk(tmp_path, *CHARTS[:1], feed=feed)
+
+    async def scene(pilot: Pilot[None]) -> None:
+        app.app_suspend_signal.publish(app)
+        assert feed.asked == [("rest", True)]
+        app.app_resume_signal.publish(app)
+        assert feed.asked == [("rest", True), ("rest", False)]
+
+    play(app, scene)

@@ -1,0 +1,233 @@
+"""What is on the screen: the views and their pages, the charts' sight, who is handed what is new and when."""
+
+from __future__ import annotations
+
+import time
+
+from textual.app import ComposeResult
+from textual.containers import Container
+
+from nanoshell.dashboard.course import Sight, Snapshot
+from nanoshell.dashboard.footer import CpuMeter, KeyFooter
+from nanoshell.dashboard.header import AlertLine, Headline
+from nanoshell.dashboard.isolation import place_of
+from nanoshell.dashboard.keys import written
+from nanoshell.dashboard.menus import Menus
+from nanoshell.dashboard.table import ACTIONS
+from nanoshell.dashboard.views import ChartGrid, TabBar, View
+
+REFRESH_SECONDS = 0.25
+"""Panels are updated at most so often."""
+
+UPDATE_SHARE = 0.02
+"""Of one core, for updates: where drawing takes more, they come less often, since a run has the rest."""
+
+LONGEST_SECONDS = 1.0
+"""However long drawing takes, panels are updated so often."""
+
+SHARE_SECONDS = 2.0
+
+
+class Showing(Menus, inherit_bindings=False):
+    """The part of the dashboard that shows its views, and chooses among them."""
+
+    def __init__(self, views: list[View], chosen: str, sight: Sight) -> None:
+        super().__init__()
+        self.views = views
+        names = [view.place for view in views]
+        self.chosen = names.index(chosen) if chosen in names else 0
+        self._snapshot = Snapshot(now=time.time())
+        self._sight = sight
+        self._meter = CpuMeter()
+        self._spread_at = 0.0
+        self._spread_due = False
+        self._rest_seconds = REFRESH_SECONDS
+
+    def focus_run(self, name: str) -> None:
+        """Give the run ``name`` the focus, and show it where it is not shown."""
+        raise NotImplementedError
+
+    def empty_words(self) -> str:
+        """Return what is said where no run is shown."""
+        raise NotImplementedError
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """What panels were last handed."""
+        return self._snapshot
+
+    @property
+    def sight(self) -> Sight:
+        """How the charts look at their runs."""
+        return self._sight
+
+    def set_sight(self, sight: Sight) -> None:
+        """Let all charts look at their runs so."""
+        if sight == self._sight:
+            return
+        self._sight = sight
+        for slot in self.view.visible_slots():
+            try:
+                slot.look(sight)
+            except Exception as error:
+                slot.fail(error, place_of(error))
+
+    @property
+    def view(self) -> View:
+        """The view that is shown."""
+        return self.views[self.chosen]
+
+    @property
+    def grid(self) -> ChartGrid | None:
+        """The grid of charts where that is the view which is shown."""
+        return self.view if isinstance(self.view, ChartGrid) else None
+
+    def compose(self) -> ComposeResult:
+        yield Headline(id="headline")
+        yield AlertLine(id="alert")
+        yield TabBar(view.title for view in self.views)
+        with Container(id="views"):
+            yield from self.views
+        yield KeyFooter()
+
+    def begin_to_show(self, maximized: str) -> None:
+        """Show the chosen view; the panel ``maximized``, where there is one, has all the room of its grid."""
+        self.query_one(AlertLine).display = False
+        self.query_one(Headline).tell(self._snapshot, self.empty_words())
+        for view in self.views:
+            if isinstance(view, ChartGrid):
+                view.maximize_id(maximized)
+        self._choose(self.chosen)
+        self.set_interval(SHARE_SECONDS, self._tell_share)
+
+    # Handing on
+
+    def show_snapshot(self, snapshot: Snapshot) -> None:
+        """Let the panels show ``snapshot``, soon."""
+        self._snapshot = snapshot
+        self.spread()
+
+    def spread(self) -> None:
+        """Hand what is new to the panels that are visible, now or when their time has come."""
+        if self._spread_due:
+            return
+        wait = self._spread_at + self._rest_seconds - time.monotonic()
+        if wait > 0:
+            self._spread_due = True
+            self.set_timer(wait, self._spread)
+        else:
+            self._spread()
+
+    def _spread(self) -> None:
+        self._spread_due = False
+        self._spread_at = time.monotonic()
+        self.call_after_refresh(self._judge, time.thread_time())
+        self.query_one(Headline).tell(self._snapshot, self.empty_words())
+        self.query_one(AlertLine).tell(self._snapshot)
+        if self.grid is not None:
+            self.grid.sift(self._snapshot)
+        self._show_place()
+        self.show_keys()
+        later = 0.0
+        for slot in self.view.visible_slots():
+            try:
+                again = slot.show(self._snapshot, self._sight)
+            except Exception as error:
+                slot.fail(error, place_of(error))
+                continue
+            later = min(later, again) if later and again else later or again
+        if later and not self._spread_due:
+            self._spread_due = True
+            self.set_timer(later, self._spread)
+
+    def _judge(self, begun: float) -> None:
+        """Rest as long as an update is worth that began at ``begun``, of this thread's time, and is drawn."""
+        taken = time.thread_time() - begun
+        self._rest_seconds = min(max(REFRESH_SECONDS, taken / UPDATE_SHARE), LONGEST_SECONDS)
+
+    def _show_place(self) -> None:
+        pages = self.grid.pages if self.grid is not None else 1
+        note = f"PgUp PgDn {self.grid.page + 1}/{pages}" if self.grid is not None and pages > 1 else ""
+        self.query_one(TabBar).choose(self.chosen, note)
+
+    def show_keys(self) -> None:
+        """Show what can be done now at the bottom."""
+        if self.screen is not self.screen_stack[0]:
+            return
+        found = [
+            (action, keys)
+            for owner, action in self.possible_actions()
+            if action.footer and (keys := self.keymap.keys_of(owner, action))
+        ]
+        own = [pair for pair in found if pair[0] not in ACTIONS]
+        ours = [pair for pair in found if pair[0] in ACTIONS]
+        shown = [*ours[:3], *own, *ours[3:]]
+        self.query_one(KeyFooter).show([(written(keys[0]), action.title) for action, keys in shown])
+
+    def on_descendant_focus(self) -> None:
+        self.show_keys()
+
+    def _tell_share(self) -> None:
+        self.query_one(KeyFooter).tell_share(self._meter.share())
+
+    # Choosing
+
+    def fits(self, name: str) -> bool:
+        """Return whether the action ``name`` of the app has something to do where one is."""
+        if name in ("next_page", "previous_page"):
+            return self.grid is not None and self.grid.pages > 1
+        if name == "maximize":
+            return self.grid is not None
+        if name == "step_out":
+            return self.chosen > 0 or (self.grid is not None and self.grid.maximized is not None)
+        if name == "next_run":
+            return len(self._snapshot.courses) > 1
+        return name != "suspend" or self.can_suspend
+
+    def _choose(self, index: int) -> None:
+        self.chosen = index
+        for view in self.views:
+            view.display = view is self.view
+        if (first := self.view.first_focus()) is not None:
+            first.focus()
+        self.call_after_refresh(self._spread)
+        self.show_keys()
+
+    def action_view(self, index: int) -> None:
+        """Show the view ``index``."""
+        if index < len(self.views):
+            self._choose(index)
+
+    def action_maximize(self) -> None:
+        """Give the panel that has the keys all the room of its grid, or bring the grid back."""
+        grid, panel = self.grid, self.focused_panel
+        if grid is not None:
+            slot = next((slot for slot in grid.slots if panel and slot.panel is panel), None)
+            grid.maximize(None if grid.maximized else slot)
+            self.call_after_refresh(self._spread)
+
+    def action_next_page(self) -> None:
+        """Show further charts."""
+        self._turn(1)
+
+    def action_previous_page(self) -> None:
+        """Show the charts before."""
+        self._turn(-1)
+
+    def _turn(self, by: int) -> None:
+        if self.grid is not None:
+            self.grid.turn(by)
+            self.call_after_refresh(self._spread)
+
+    def action_next_run(self) -> None:
+        """Give the next of the runs that are shown the focus."""
+        courses = self._snapshot.courses
+        if len(courses) > 1:
+            self.focus_run(courses[(self._snapshot.focus + 1) % len(courses)].run.name)
+
+    def action_step_out(self) -> None:
+        """Leave the innermost thing that is open: the maximised chart, then a field, then the view."""
+        if self.grid is not None and self.grid.maximized is not None:
+            self.action_maximize()
+        elif self.chosen:
+            self._choose(0)
