@@ -32,7 +32,8 @@ class Headline(Static):
     def tell(self, snapshot: Snapshot, empty: str) -> None:
         """Show the run in focus of ``snapshot``; ``empty`` where there is none."""
         course = snapshot.focused
-        self.update(Text(empty, style="dim") if course is None else headline(course, len(snapshot.courses)))
+        line = Text(empty, style="dim") if course is None else headline(course, len(snapshot.courses))
+        self.update(line, layout=False)  # its place stays: else every update would lay out the whole screen
 
 
 class AlertLine(Static):
@@ -43,7 +44,8 @@ class AlertLine(Static):
         text = standing_alert(snapshot.focused) if snapshot.focused else ""
         self.display = bool(text)
         if text:
-            self.update(Text(f"! {text}", style="bold red", no_wrap=True, overflow="ellipsis"))
+            line = Text(f"! {text}", style="bold red", no_wrap=True, overflow="ellipsis")
+            self.update(line, layout=False)
 
 
 def headline(course: Course, shown: int = 1) -> Text:

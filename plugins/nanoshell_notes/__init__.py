@@ -60,7 +60,7 @@ def notes_panel() -> NotesPanel:
     return NotesPanel()
 
 
-@hookimpl
+@hookimpl(trylast=True)  # its view comes after those of the dashboard
 def register_panels(register: RegisterPanel) -> None:
     """Register the panel ``notes``."""
     register("notes", notes_panel, summary="what was written down about the run in focus")
