@@ -167,9 +167,8 @@ class LogPanel(Panel):
         if self._tail is not None and self._tail.there:
             return span("nothing yet", "quiet")
         name = self._tail.path.name if self._tail else ""
-        return span(
-            f"there is no {name} (yet)" if self._run.path.is_dir() else f"{self._run.path} is gone", "quiet"
-        )
+        gone = f"the folder of {self._run.name} is gone"
+        return span(f"there is no {name} (yet)" if self._run.path.is_dir() else gone, "quiet")
 
     def _rows(self, width: int) -> list[Line]:
         """Return what is drawn of the lines that are kept; `_first_rows` knows at which row each begins.
