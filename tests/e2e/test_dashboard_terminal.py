@@ -154,7 +154,7 @@ def test_it_opens_and_ends_any_number_of_times_without_a_trace(window: Window) -
 def test_an_exception_is_told_by_name_at_a_prompt_that_lives(window: Window) -> None:
     at_prompt(window)
     window.open_dashboard()
-    window.type("8")
+    window.type("9")
     window.wait_for("it can explode")
     window.type("z")
     screen = window.wait_for("LookupError: the desk broke")
