@@ -82,7 +82,10 @@ if TYPE_CHECKING:
         Sight as Sight,
         Snapshot as Snapshot,
     )
-    from nanoshell.dashboard.opening import open_dashboard as open_dashboard
+    from nanoshell.dashboard.opening import (
+        open_dashboard as open_dashboard,
+        serve_dashboard as serve_dashboard,
+    )
     from nanoshell.dashboard.panel import Desk as Desk, Panel as Panel
     from nanoshell.dashboard.panels.alerts import AlertsPanel as AlertsPanel
     from nanoshell.dashboard.panels.charts import ChartPanel as ChartPanel, chart_panel as chart_panel

@@ -237,6 +237,7 @@ HOME = {
     "run_warm_up": "nanoshell.training.compiled_step",
     "run_worker": "nanoshell.training.worker",
     "sampled_probabilities": "nanoshell.inspection.scores",
+    "serve_dashboard": "nanoshell.dashboard.opening",
     "settable_key": "nanoshell.training.settable",
     "setting_differences": "nanoshell.runs.comparing",
     "setting_text": "nanoshell.runs.comparing",

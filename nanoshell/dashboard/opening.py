@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from nanoshell import paths
 from nanoshell.dashboard.app import DashboardApp
 from nanoshell.dashboard.handover import TerminalHandover, check_terminal
+from nanoshell.dashboard.serving import LOOPBACK, PORT, is_served, serve
 from nanoshell.errors import UsageError
 from nanoshell.narrator import Advance
 from nanoshell.runs.directory import find_run
@@ -28,10 +29,14 @@ def open_dashboard(
     """Show the runs that ``words`` name until the user leaves; the terminal is then as it was.
 
     A word is a run, or a folder of runs. Without any it is the run that the session follows, else the newest.
+    On a page of a browser, which has no terminal, the dashboard only reads.
     Raises `NanoshellError` without a terminal, `UnknownNameError` and `RunError` for runs that are not there,
     and what made the dashboard fail.
     """
-    check_terminal()
+    if is_served():
+        read_only = True
+    else:
+        check_terminal()
     app = build_app(session, words, read_only=read_only, ascii=ascii)
     handover = TerminalHandover(paths.private_folder(paths.data_dir()) / "dashboard.log")
     app.log_file = handover.log
@@ -42,6 +47,24 @@ def open_dashboard(
         session.narrator = narrator
     if app.failure is not None:
         raise app.failure
+
+
+def serve_dashboard(
+    session: Session,
+    words: Sequence[str] = (),
+    *,
+    host: str = LOOPBACK,
+    port: int = PORT,
+    ascii: bool = False,  # noqa: A002
+) -> None:
+    """Serve the runs that ``words`` name to browsers, which only read, until Ctrl-C.
+
+    Raises `UnknownNameError` and `RunError` for runs that are not there, and as `serving.serve` does.
+    """
+    folder, runs = chosen_runs(session, words)
+    found = [str((folder / name).resolve()) for name in runs] if words and runs else []
+    places = found or ([str(folder.resolve())] if folder.is_dir() else [])
+    serve(session, places, host=host, port=port, options=["--ascii"] if ascii else [])
 
 
 class DeskNarrator:
@@ -78,7 +101,7 @@ def build_app(
         ascii=ascii,
         panels=session.plugins.panels,
         sections=session.plugins.run_sections,
-        state_path=paths.data_dir() / "dashboard.json" if session.history else None,
+        state_path=paths.data_dir() / "dashboard.json" if session.history and not is_served() else None,
         theme=session.settings.text("theme"),
         keys=session.settings.words("dashboard_keys"),
     )

@@ -28,7 +28,14 @@ COMMANDS, DEFINITIONS, EXAMPLES = all_examples()
 
 _DOCTOR = "it imports torch in a process of its own, and its own tests do without"
 _PIP = "pip installs and removes packages: the test of `plugin new` does it in an environment of its own"
+_SCREEN = "it needs a terminal of its own (tests/e2e/test_dashboard_terminal.py)"
 NOT_RUN = {
+    "dashboard": _SCREEN,
+    "dashboard latest": _SCREEN,
+    "dashboard nano-start-1 nano-start-2": _SCREEN,
+    "dashboard runs --read-only": _SCREEN,
+    "dashboard --ascii": _SCREEN,
+    "dashboard --web --port 8123": "it serves until it is ended (tests/e2e/test_dashboard_web.py)",
     "plugin install ./nanoshell-haiku": _PIP,
     "plugin install --editable ./nanoshell-haiku": _PIP,
     "plugin uninstall haiku": _PIP,

@@ -1,0 +1,124 @@
+"""The dashboard in a browser: a server that starts one dashboard for each page, to look at only."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import os
+import shlex
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from nanoshell.errors import NanoshellError
+
+if TYPE_CHECKING:
+    from aiohttp import web
+    from textual_serve.server import Server
+
+    from nanoshell.session import Session
+
+LOOPBACK = "127.0.0.1"
+PORT = 8000
+
+Say = Callable[[str], None]
+
+
+def is_served() -> bool:
+    """Return whether this process is a dashboard whose screen is a page of a browser."""
+    return os.environ.get("TEXTUAL_DRIVER", "").endswith(":WebDriver")
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether ``host`` means this machine, and nothing but it."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def serve(
+    session: Session,
+    words: Sequence[str],
+    *,
+    host: str = LOOPBACK,
+    port: int = PORT,
+    options: Sequence[str] = (),
+) -> None:
+    """Serve dashboards of the runs that ``words`` name, in `nanoshell dashboard OPTIONS`, until Ctrl-C.
+
+    They only read. Raises `NanoshellError` where textual-serve is not installed, or ``host`` and ``port``
+    cannot be listened at.
+    """
+    command = [sys.executable, "-P", "-m", "nanoshell", *session.plugins.arguments]
+    command += ["dashboard", "--read-only", *options, "--", *words]
+    say = session.narrator.note
+    server = _server(shlex.join(command), host, port)
+    if not is_loopback(host):
+        say(f"warning: whoever reaches {host} sees these runs and their texts; there is no password")
+    with contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(_serve(server, say))
+
+
+def _server(command: str, host: str, port: int) -> Server:
+    try:
+        from aiohttp import web
+        from textual_serve.server import Server
+    except ImportError as error:
+        raise NanoshellError(
+            f"--web needs textual-serve, which is not installed ({error.name} is missing)",
+            hint="pip install 'nanoshell[web]'",
+        ) from None
+
+    class DeskServer(Server):
+        """Answers pages of its own alone: another site that the same browser shows must not read the runs."""
+
+        async def on_startup(self, app: web.Application) -> None:
+            pass  # the library's greeting is not ours
+
+        async def handle_index(self, request: web.Request) -> web.StreamResponse:
+            self._check(request)
+            # A page asks for the rest by the name by which it was asked for itself.
+            self.public_url = f"{request.scheme}://{request.host}"
+            page: web.StreamResponse = await super().handle_index(request)
+            return page
+
+        async def handle_websocket(self, request: web.Request) -> web.WebSocketResponse:
+            self._check(request)
+            return await super().handle_websocket(request)
+
+        def _check(self, request: web.Request) -> None:
+            origin = request.headers.get("Origin")
+            named = urlsplit(f"//{request.host}").hostname or ""
+            if origin is not None and urlsplit(origin).netloc != request.host:
+                raise web.HTTPForbidden(text="a page of another site asks for this one")
+            if is_loopback(self.host) and not is_loopback(named):
+                raise web.HTTPForbidden(text=f"this is no page of {named}")
+
+    return DeskServer(command, host=host, port=port, title="nanoshell")
+
+
+async def _serve(server: Server, say: Say) -> None:
+    from aiohttp import web
+
+    loop, ended = asyncio.get_running_loop(), asyncio.Event()
+    runner = web.AppRunner(await server._make_app(), shutdown_timeout=1.0)
+    await runner.setup()
+    try:
+        try:
+            await web.TCPSite(runner, server.host, server.port).start()
+        except OSError as error:
+            raise NanoshellError(
+                f"cannot listen at {server.host}:{server.port}: {os.strerror(error.errno or 0)}",
+                hint="choose another --port",
+            ) from None
+        with contextlib.suppress(NotImplementedError, RuntimeError):
+            loop.add_signal_handler(signal.SIGTERM, ended.set)
+        shown = f"[{server.host}]" if ":" in server.host else server.host
+        say(f"the dashboard is at http://{shown}:{server.port} and only reads; Ctrl-C ends it")
+        await ended.wait()
+    finally:
+        await runner.cleanup()
