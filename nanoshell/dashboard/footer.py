@@ -55,7 +55,7 @@ class KeyFooter(Widget):
         line = Text(no_wrap=True)
         for key, what in self._keys:
             if len(line) + len(key) + len(what) + 3 > room:
-                break
+                continue
             line.append(f" {key} ", "bold")
             line.append(what + " ", "dim")
         line.append(" " * max(0, room - len(line)))

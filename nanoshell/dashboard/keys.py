@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable
 
 from textual.binding import Binding
@@ -71,10 +72,18 @@ def written(key: str) -> str:
     """Return ``key``, as Textual names it, as people write it."""
     *modifiers, last = key.split("+") if key != "+" else [key]
     names = {"ctrl": "Ctrl", "shift": "Shift", "alt": "Alt"}
-    shown = _WRITTEN.get(
-        last, last.upper() if modifiers or (last.startswith("f") and len(last) > 1) else last
-    )
+    shown = _WRITTEN.get(last) or _sign(last)
+    if not shown:
+        shown = last.upper() if modifiers or (last.startswith("f") and len(last) > 1) else last
     return "-".join([*(names.get(word, word) for word in modifiers), shown])
+
+
+def _sign(name: str) -> str:
+    """Return the sign whose name Textual writes ``name``, as in exclamation_mark; '' where it is none."""
+    try:
+        return unicodedata.lookup(name.replace("_", " ")) if len(name) > 1 else ""
+    except KeyError:
+        return ""
 
 
 def find(actions: Iterable[Action], name: str) -> Action | None:

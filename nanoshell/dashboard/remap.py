@@ -98,7 +98,7 @@ def _settle(given: dict[str, tuple[str, ...]], known: Mapping[str, _Known]) -> l
 
 def key_named(text: str) -> str:
     """Return Textual's name of the key that people write ``text``; '' where there is none."""
-    *modifiers, last = text.split("+") if not text.endswith("+") else [*text.split("+")[:-2], "+"]
+    *modifiers, last = [*text.split("+")[:-2], "+"] if text == "+" or text.endswith("++") else text.split("+")
     modifiers = [word.lower() for word in modifiers]
     if set(modifiers) - {"ctrl", "shift", "alt"} or not last:
         return ""

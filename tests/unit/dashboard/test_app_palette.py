@@ -1,0 +1,100 @@
+"""The palette of the dashboard: commands of the shell run in it and show what they write."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from textual.pilot import Pilot
+
+from nanoshell.dashboard import asking
+from nanoshell.dashboard.commands import CommandLine, CommandOutput
+from nanoshell.opening import open_session
+from nanoshell.runs.status import RunStatus
+from nanoshell.testing import FakeRun, plugins_with
+from tests.unit.dashboard.stage import HandFeed, desk, kind, play, screen_text, until
+
+CHART = kind(panel_id="chart", title="Chart")
+
+
+def test_a_command_is_found_completed_run_and_its_output_shown(tmp_path: Path) -> None:
+    session = open_session(plugins=plugins_with(), history=False)
+    app = desk(tmp_path, CHART, session=session)
+
+    async def scene(pilot: Pilot[None]) -> None:
+        await pilot.press("ctrl+p")
+        await until(pilot, lambda: "What is to be done?" in screen_text(app))
+        await pilot.press(*"toke")
+        await until(pilot, lambda: ":tokens" in screen_text(app))
+        await pilot.press("escape")
+        app.type_command("tokens")
+        await until(pilot, lambda: isinstance(app.screen, CommandLine))
+        await pilot.press(*"hello world", "enter")
+        await until(pilot, lambda: isinstance(app.screen, CommandOutput) and app.screen.code is not None)
+        output = app.screen
+        assert isinstance(output, CommandOutput)
+        assert output.code == 0, output.text
+        assert "15339" in output.text  # hello, in cl100k_base
+        await until(pilot, lambda: "15339" in screen_text(app) and "done; Esc closes" in screen_text(app))
+        await pilot.press("escape")
+        app.type_command("tokens")
+        await until(pilot, lambda: isinstance(app.screen, CommandLine))
+        await pilot.press(*"--nonsense", "enter")
+        await until(pilot, lambda: "failed with code 2" in screen_text(app))
+        assert "nonsense" in screen_text(app)
+
+    play(app, scene)
+
+
+def test_reading_only_the_palette_has_no_commands(tmp_path: Path) -> None:
+    session = open_session(plugins=plugins_with(), history=False)
+    app = desk(tmp_path, CHART, session=session, read_only=True)
+
+    async def scene(pilot: Pilot[None]) -> None:
+        await pilot.press("ctrl+p")
+        await until(pilot, lambda: "Explain this panel" in screen_text(app))
+        await pilot.press(*"toke")
+        await until(pilot, lambda: "No matches found" in screen_text(app))
+
+    play(app, scene)
+
+
+def test_everything_is_reached_without_a_mouse(tmp_path: Path) -> None:
+    """The keys of one view go from panel to panel, and come back."""
+    charts = [kind(panel_id=f"chart{n}", title=f"Chart {n}") for n in range(2)]
+    app = desk(tmp_path, *charts, kind(panel_id="runs", title="Runs", place="runs"))
+
+    async def scene(pilot: Pilot[None]) -> None:
+        seen = []
+        for _ in range(3):
+            seen.append(app.focused_panel.panel_id if app.focused_panel else "")
+            await pilot.press("tab")
+        assert seen == ["chart0", "chart1", "chart0"]
+        await pilot.press("shift+tab", "2")
+        assert app.focused_panel is not None
+        assert app.focused_panel.panel_id == "runs"
+        await pilot.press("ctrl+p")
+        await until(pilot, lambda: "What is to be done?" in screen_text(app))
+        await pilot.press(*"keys")
+        await until(pilot, lambda: len(app.screen_stack) == 2 and "Keys" in screen_text(app))
+        await pilot.press("escape")
+
+    play(app, scene)
+
+
+def test_a_run_that_does_not_answer_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asking, "IMPATIENCE_SECONDS", 0.3)
+    feed = HandFeed()
+    app = desk(tmp_path, CHART, feed=feed)
+
+    async def scene(pilot: Pilot[None]) -> None:
+        feed.give(run.run, status=RunStatus("running"))
+        await until(pilot, lambda: "fake-1" in screen_text(app))
+        await pilot.press("P")
+        await until(pilot, lambda: "has not answered to pause" in screen_text(app))
+        with run.answering():
+            await until(pilot, lambda: "fake-1: " in screen_text(app))
+
+    with FakeRun(tmp_path) as run:
+        run.step()
+        play(app, scene)
