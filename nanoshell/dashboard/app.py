@@ -201,8 +201,13 @@ class DashboardApp(Steering, Showing, inherit_bindings=False):
         self.begin_to_show(self._layout_kept.maximized)
         self.begin_capture_print(self)
         self.app_suspend_signal.subscribe(self, lambda _app: self._feed.rest(True), immediate=True)
-        self.app_resume_signal.subscribe(self, lambda _app: self._feed.rest(False), immediate=True)
+        self.app_resume_signal.subscribe(self, lambda _app: self._come_back(), immediate=True)
         self._feed.start(self._arrive_aside)
+
+    def _come_back(self) -> None:
+        """Draw the whole screen anew: the terminal has shown something else meanwhile."""
+        self._feed.rest(False)
+        self.refresh(layout=True)
 
     def on_unmount(self) -> None:
         self._keep_layout()

@@ -193,6 +193,7 @@ def test_suspending_inside_and_afterwards(window: Window) -> None:
         window.shell("meanwhile")
         window.type("clear; fg", "Enter")
         window.wait_until(window.is_open)
+        window.wait_until(lambda: "1 Charts" in (screen := window.screen()) and "q Quit" in screen)
         window.type("q")
         window.prompt()
         window.type("C-z")
