@@ -59,7 +59,7 @@ class _Feed:
 
 
 def check_panel(factory: Callable[[], Panel], run: RunDirectory | None = None) -> None:
-    """Check the panel that ``factory()`` makes, in a dashboard that shows made-up runs and ``run``, if given."""
+    """Check the panel that ``factory()`` makes in a dashboard that shows made-up runs, and ``run`` if given."""
     from nanoshell.dashboard.panel import Panel
 
     contract = Contract("panel", name_of(factory), RULES)

@@ -12,9 +12,9 @@ that they go with it to another machine, and away with ``runs rm``.
 
 The dashboard has them in a view of their own, where a key writes one.
 
-This package is also an example of a plugin with commands, a file of its own in a run's directory, a section of
-``runs show`` (``register_run_sections``), and a panel of the dashboard (``register_panels``), whose module is
-imported when a dashboard opens.
+This package is also an example of a plugin with commands, a file of its own in a run's directory, a section
+of ``runs show`` (``register_run_sections``), and a panel of the dashboard (``register_panels``), whose module
+is imported when a dashboard opens.
 """
 
 from __future__ import annotations
