@@ -25,8 +25,8 @@ RULES = MappingProxyType(
         "panel": "factory() returns a new nanoshell.Panel each time",
         "named": "panel_id is a word, and title and about say what it is",
         "actions": "each action has a method action_ID, and ids and keys of their own",
-        "keys": "no action has a key that the dashboard takes for a run, a view or itself, nor one of tmux",
-        "draws": "in 80 × 24 it shows what it is handed: no run, one in any state, several, one that vanishes",
+        "keys": "none has a key that the dashboard takes for a run, a view or itself, nor one of tmux",
+        "draws": "in 80 × 24 it shows what it is handed: no run, one in any state, several, one that is gone",
         "leaves alone": "it changes nothing in a run's directory by showing it",
     }
 )
@@ -59,7 +59,7 @@ class _Feed:
 
 
 def check_panel(factory: Callable[[], Panel], run: RunDirectory | None = None) -> None:
-    """Check the panel that ``factory()`` makes in a dashboard that shows made-up runs, and ``run`` if given."""
+    """Check the panel that ``factory()`` makes, in a dashboard of made-up runs, and of ``run`` if given."""
     from nanoshell.dashboard.panel import Panel
 
     contract = Contract("panel", name_of(factory), RULES)
