@@ -159,7 +159,7 @@ class Showing(Menus, inherit_bindings=False):
             for owner, action in self.possible_actions()
             if action.footer and (keys := self.keymap.keys_of(owner, action))
         ]
-        shown = sorted(found, key=lambda pair: pair[0] not in ACTIONS)  # a panel's own last: F1 tells them too
+        shown = sorted(found, key=lambda pair: pair[0] not in ACTIONS)  # a panel's own last: F1 tells them
         self.query_one(KeyFooter).show([(written(keys[0]), action.title) for action, keys in shown])
 
     def on_descendant_focus(self) -> None:

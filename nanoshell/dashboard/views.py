@@ -14,6 +14,7 @@ from textual.widget import Widget
 from textual.widgets import Static
 
 from nanoshell.dashboard.panel import Panel
+from nanoshell.dashboard.panels.plain import plain
 
 if TYPE_CHECKING:
     from textual.events import Click, Resize
@@ -47,7 +48,8 @@ class ErrorCard(VerticalScroll):
 
     def __init__(self, panel: str, plugin: str, error: BaseException, where: str = "") -> None:
         super().__init__()
-        self.text = f"The panel '{panel}' of plugin '{plugin}' has failed\n\n{type(error).__name__}: {error}"
+        told = "\n".join(map(plain, str(error).splitlines()))  # it must not steer the terminal
+        self.text = f"The panel '{panel}' of plugin '{plugin}' has failed\n\n{type(error).__name__}: {told}"
         if where:
             self.text += f"\n{where}"
 

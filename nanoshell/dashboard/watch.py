@@ -14,6 +14,9 @@ from nanoshell.runs.live import live_runs_here
 from nanoshell.runs.status import RunStatus
 
 POLL_SECONDS = 0.25
+PATIENCE_SECONDS = 1.0
+"""Whoever leaves waits no longer for a disk that does not answer: the thread ends with the process."""
+
 REST_SECONDS = 2.0
 """So often it looks while nobody does: the app is suspended, or another program has the terminal."""
 
@@ -115,7 +118,7 @@ class Watcher:
         self._ended.set()
         self._wake.set()
         if self._thread is not None and self._thread is not threading.current_thread():
-            self._thread.join()
+            self._thread.join(PATIENCE_SECONDS)
         self._thread = None
 
     def show(self, name: str, shown: bool = True) -> None:

@@ -159,3 +159,11 @@ def test_what_is_no_panels_fault_ends_the_dashboard_and_is_kept(tmp_path: Path) 
 
     play(app, scene)
     assert str(app.failure) == "the desk broke"
+
+
+def test_what_a_panel_raises_cannot_steer_the_terminal() -> None:
+    card = ErrorCard("mine", "bad", ValueError("boom \x1b[2J\nevil\x07"))
+    assert "\x1b" not in card.text
+    assert "\x07" not in card.text
+    assert card.text.splitlines()[-2].startswith("ValueError: boom")
+    assert card.text.splitlines()[-1].startswith("evil")
