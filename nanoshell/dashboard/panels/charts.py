@@ -59,7 +59,7 @@ class ChartPanel(Panel):
         Action("rougher", "Less smooth", ("a", "left_square_bracket"), "Chart"),
         *line_chart.ACTIONS,
         Action("copy_values", "Copy the values", ("y",), "Chart"),
-        Action("export", "Export as SVG and CSV", ("e",), "Chart"),
+        Action("export", "Export as SVG and CSV", ("e",), "Chart", writes=True),
         Action("hide", "Hide this chart", ("h",), "Chart"),
         Action("unhide", "Show all charts", ("u",), "Chart"),
     )
