@@ -236,7 +236,7 @@ def test_an_export_is_training_data_and_can_be_imported(session: Session, prompt
     assert (session.conversation.name, session.conversation.messages) == ("talk", said)
     assert prompt(":chat import talk.jsonl other")[0] == 0
     assert session.conversation.name == "other"
-    assert prompt(":chat import missing.jsonl")[0] == 1
+    assert prompt(":chat import missing.jsonl")[0] == 2
     assert session.conversation.messages == said
 
 
