@@ -165,12 +165,11 @@ def _described(entry: Entry[click.Command], schemas: Schemas) -> Iterator[Comman
 def _walk(entry: Entry[click.Command], ctx: click.Context, schemas: Schemas) -> Iterator[CommandSpec]:
     """Yield the command of ``ctx``, where it does something itself, and all below it."""
     command = ctx.command
-    group = isinstance(command, click.Group)
     if not isinstance(command, click.Group) or command.invoke_without_command:
         yield _command(entry, ctx, schemas)
-    if group:
-        for name in command.list_commands(ctx):  # type: ignore[attr-defined]
-            member = command.get_command(ctx, name)  # type: ignore[attr-defined]
+    if isinstance(command, click.Group):
+        for name in command.list_commands(ctx):
+            member = command.get_command(ctx, name)
             if member is not None and not member.hidden:
                 below = click.Context(member, parent=ctx, info_name=name, **member.context_settings)
                 yield from _walk(entry, below, schemas)
