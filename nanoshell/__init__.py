@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         PRESET as PRESET,
         PRESET_OR_MODEL as PRESET_OR_MODEL,
         RUN as RUN,
+        RUN_OR_DIR as RUN_OR_DIR,
         SAMPLER_VALUE as SAMPLER_VALUE,
         SETTING as SETTING,
         SETTING_VALUE as SETTING_VALUE,
@@ -320,6 +321,12 @@ if TYPE_CHECKING:
     from nanoshell.training.request import expected_vocabulary as expected_vocabulary
     from nanoshell.training.settable import SETTABLE as SETTABLE, settable_key as settable_key
     from nanoshell.training.worker import run_worker as run_worker
+    from nanoshell.wording import (
+        human_bytes as human_bytes,
+        human_count as human_count,
+        human_seconds as human_seconds,
+        human_time as human_time,
+    )
 
 __all__ = ["API_VERSION", "__version__", *_HOME]
 

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.shell_completion import CompletionItem
 
+from nanoshell.wording import human_bytes
+
 if TYPE_CHECKING:
     from nanoshell.session import Session
 
@@ -146,7 +148,7 @@ def _models(session: Session, incomplete: str) -> Iterator[Offer]:
     if at:
         run = session.find_run(name)
         for checkpoint in reversed(run.checkpoints()):
-            yield f"{name}@{checkpoint.step}", f"{checkpoint.num_bytes / 1e6:.0f} MB"
+            yield f"{name}@{checkpoint.step}", human_bytes(checkpoint.num_bytes)
     else:
         yield from _runs(session, incomplete)
 
@@ -251,6 +253,7 @@ def _registered(kind: str, session: Session, _incomplete: str) -> Iterator[Offer
 CONFIG_KEY = NameType("key=value", _config_keys)
 PRESET = NameType("preset", _presets, files="file", endings=_YAML)
 RUN = NameType("run", _runs)
+RUN_OR_DIR = NameType("run", _runs, files="dir")
 MODEL = NameType("model", _models, files="dir")
 SOURCE = NameType("source", _sources, files="file", endings=_DATA)
 DEVICE = NameType("device", _devices)

@@ -9,8 +9,12 @@ from rich.text import Text
 from textual.widgets import Static
 
 from nanoshell.dashboard.panels.plain import plain
+from nanoshell.dashboard.panels.words import figure
+from nanoshell.wording import human_seconds
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from nanoshell.dashboard.course import Course, Snapshot
 
 STATE_STYLES = {
@@ -29,10 +33,14 @@ STATE_STYLES = {
 class Headline(Static):
     """Name, state, step, loss, validation loss, speed and the time that is left, of the run in focus."""
 
-    def tell(self, snapshot: Snapshot, empty: str) -> None:
-        """Show the run in focus of ``snapshot``; ``empty`` where there is none."""
+    def tell(self, snapshot: Snapshot, empty: str, asked: Sequence[str] = ()) -> None:
+        """Show the run in focus of ``snapshot``; ``empty`` where there is none.
+
+        ``asked`` is what it was asked for and has not answered yet.
+        """
         course = snapshot.focused
-        line = Text(empty, style="dim") if course is None else headline(course, len(snapshot.courses))
+        shown = len(snapshot.courses)
+        line = Text(empty, style="dim") if course is None else headline(course, shown, asked)
         self.update(line, layout=False)  # its place stays: else every update would lay out the whole screen
 
 
@@ -48,8 +56,11 @@ class AlertLine(Static):
             self.update(line, layout=False)
 
 
-def headline(course: Course, shown: int = 1) -> Text:
-    """Return the line about ``course``, the most important first; ``shown`` runs are looked at."""
+def headline(course: Course, shown: int = 1, asked: Sequence[str] = ()) -> Text:
+    """Return the line about ``course``, the most important first.
+
+    ``shown`` runs are looked at; ``asked`` is what this one has not answered yet.
+    """
     status = course.status
     line = Text(no_wrap=True, overflow="ellipsis")
     line.append(course.run.name, "bold")
@@ -57,6 +68,8 @@ def headline(course: Course, shown: int = 1) -> Text:
         line.append(f" (+{shown - 1})", "dim")
     line.append("  ")
     line.append(status.state, STATE_STYLES.get(status.state, ""))
+    if asked:
+        line.append(f"  asked: {', '.join(asked)}", "yellow")
     if status.step is not None:
         total = f"/{status.total_steps:,}" if status.total_steps else ""
         line.append(f"  {status.step:,}{total}")
@@ -65,10 +78,10 @@ def headline(course: Course, shown: int = 1) -> Text:
             line.append(f"  {name} ", "dim")
             line.append(f"{value:.4f}" if math.isfinite(value) else str(value))
     if status.tokens_per_second:
-        line.append(f"  {short(status.tokens_per_second)} tok/s")
+        line.append(f"  {figure(status.tokens_per_second, 3)} tok/s")
     if status.eta_seconds is not None:
         line.append("  left ", "dim")
-        line.append(duration(status.eta_seconds))
+        line.append(human_seconds(status.eta_seconds))
     if reason := course.problem or (status.reason if status.state not in ("running", "finished") else ""):
         line.append(f"  {plain(' '.join(reason.split()))}", "yellow")
     elif not course.complete:
@@ -87,23 +100,3 @@ def standing_alert(course: Course) -> str:
             words = " ".join(str(alert.get("message") or "").split())
             return plain(f"{kind}: {words}" if words else kind)
     return ""
-
-
-def short(number: float) -> str:
-    """Return ``number`` in three digits or so: 950, 12.3k, 4.5M."""
-    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
-        if number >= size:
-            return f"{number / size:.3g}{unit}"
-    return f"{number:.3g}"
-
-
-def duration(seconds: float) -> str:
-    """Return ``seconds`` as 45s, 3m20s, 2h05m or 3d4h."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole}s"
-    if whole < 3600:
-        return f"{whole // 60}m{whole % 60:02d}s"
-    if whole < 86400:
-        return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
-    return f"{whole // 86400}d{whole % 86400 // 3600}h"

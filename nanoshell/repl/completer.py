@@ -19,6 +19,7 @@ from nanoshell.command.script import prompt_group
 from nanoshell.repl.ranking import Match, ranked
 from nanoshell.session import Session
 from nanoshell.tokenizer.special import SPECIAL_GROUPS
+from nanoshell.wording import human_bytes
 
 MOST_PATHS = 500
 """Entries of one folder that are offered."""
@@ -152,14 +153,9 @@ def _paths(word: str, *, only_folders: bool, endings: Sequence[str]) -> Iterator
 
 def _size(entry: os.DirEntry[str]) -> str:
     try:
-        count = float(entry.stat().st_size)
+        return human_bytes(entry.stat().st_size)
     except OSError:
         return ""
-    for unit in ("B", "kB", "MB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}"
-        count /= 1000
-    return f"{count:.1f} GB"
 
 
 def _highlighted(name: str, fits: Match | None) -> StyleAndTextTuples:

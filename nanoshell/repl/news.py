@@ -26,6 +26,7 @@ from prompt_toolkit.application.run_in_terminal import run_in_terminal
 from nanoshell.command.render import say
 from nanoshell.repl.spark import course
 from nanoshell.runs.directory import RunDirectory, RunStatus
+from nanoshell.wording import human_seconds
 
 if TYPE_CHECKING:
     from typing import TextIO
@@ -265,18 +266,8 @@ def ending(run: RunDirectory, status: RunStatus) -> str:
     if status.loss is not None:
         figures.append(f"loss {status.loss:.3f}")
     if status.started is not None and status.updated is not None:
-        figures.append(f"in {duration(status.updated - status.started)}")
+        figures.append(f"in {human_seconds(status.updated - status.started)}")
     return f"run {run.name} {status.state}: {', '.join(figures)}; type to chat with it, or :sample TEXT"
-
-
-def duration(seconds: float) -> str:
-    """Return ``seconds`` as ``45s``, ``3m05s`` or ``2h10m``."""
-    whole = max(0, round(seconds))
-    if whole < 60:
-        return f"{whole}s"
-    if whole < 3600:
-        return f"{whole // 60}m{whole % 60:02}s"
-    return f"{whole // 3600}h{whole % 3600 // 60:02}m"
 
 
 def _signs(run: RunDirectory) -> tuple[int, int]:

@@ -10,8 +10,9 @@ from prompt_toolkit.utils import get_cwidth
 from nanoshell.command.render import harmless
 from nanoshell.following import current
 from nanoshell.repl import spark
-from nanoshell.repl.news import RunWatch, Seen, duration
+from nanoshell.repl.news import RunWatch, Seen
 from nanoshell.session import Session
+from nanoshell.wording import human_count, human_seconds
 
 SEPARATOR = " · "
 
@@ -83,9 +84,9 @@ def run_parts(seen: Seen, *, more: int = 0) -> list[Part]:
     if course := spark.sparkline(seen.losses, spark.BLOCKS if _speaks_utf8() else spark.ASCII):
         parts.append((_COURSE, course))
     if status.tokens_per_second is not None and running:
-        parts.append((_SPEED, f"{_short(status.tokens_per_second)} tokens/s"))
+        parts.append((_SPEED, f"{human_count(status.tokens_per_second)} tokens/s"))
     if status.eta_seconds is not None and running:
-        parts.append((_LEFT, f"{duration(status.eta_seconds)} left"))
+        parts.append((_LEFT, f"{human_seconds(status.eta_seconds)} left"))
     if more > 0:
         parts.append((_SPEED, f"(+{more})"))
     return parts
@@ -151,7 +152,3 @@ def _context(session: Session) -> str:
         return ""
     most = loaded.engine.max_positions
     return f"ctx {min(origin.prompt_tokens + origin.tokens, most)}/{most}"  # the last token is not read
-
-
-def _short(figure: float) -> str:
-    return f"{figure / 1000:.1f}k" if figure >= 1000 else f"{figure:.0f}"

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from nanoshell.runs.events import Event, number, parse_line
+from nanoshell.wording import human_bytes
 
 LONGEST_SAMPLE = 240
 """Letters of a sample that one line shows; `runs samples` has the whole text."""
@@ -62,7 +63,7 @@ def tell_logged(event: Event) -> str:
             return _tell_resume(event)
         case "checkpoint":
             name = Path(str(event.get("path") or "checkpoint")).name
-            size = f" ({event['bytes'] / 1e6:,.1f} MB)" if event.get("bytes") else ""
+            size = f" ({human_bytes(event['bytes'])})" if event.get("bytes") else ""
             return _at_step(event, f"saved {name}{size}")
     return tell(event) or _at_step(event, str(event.get("action") or event.get("type") or "event"))
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from nanoshell import RUN
+from nanoshell import RUN, human_bytes
 from nanoshell_commands.inputs import runs_dir_option
-from nanoshell_commands.layout import Rows, human_bytes
+from nanoshell_commands.layout import Rows
 
 if TYPE_CHECKING:
     from nanoshell import Session

@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
-from nanoshell import setting_differences, setting_text
+from nanoshell import human_bytes, human_count, human_seconds, setting_differences, setting_text
 from nanoshell_commands.details import best_evaluation
-from nanoshell_commands.layout import cell, figure, human_bytes, human_count, human_seconds
+from nanoshell_commands.layout import cell, figure
 from nanoshell_commands.progress import Event
 
 if TYPE_CHECKING:

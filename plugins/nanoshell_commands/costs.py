@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from nanoshell_commands.layout import human_bytes, human_count, pairs
+from nanoshell import human_bytes, human_count
+from nanoshell_commands.layout import pairs
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

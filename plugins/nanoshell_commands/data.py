@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from nanoshell import SOURCE
+from nanoshell import SOURCE, human_bytes
 from nanoshell_commands.inputs import chosen_tokenizer, tokenizer_option
-from nanoshell_commands.layout import Rows, human_bytes, pairs
+from nanoshell_commands.layout import Rows, pairs
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from nanoshell import human_bytes
 from nanoshell_commands.heat import bar, labels, percent
-from nanoshell_commands.layout import figure, human_bytes, pairs, table, utf8
+from nanoshell_commands.layout import figure, pairs, table, utf8
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderableType, RenderResult

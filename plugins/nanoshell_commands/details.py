@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
-from nanoshell import Change
-from nanoshell_commands.layout import figure, human_bytes, human_count, human_seconds, moment, pairs
+from nanoshell import Change, human_bytes, human_count, human_seconds, human_time
+from nanoshell_commands.layout import figure, pairs
 from nanoshell_commands.progress import Event
 from nanoshell_commands.sections import Section, read_sections
 
@@ -102,8 +102,8 @@ class RunDetails:
                 *self.standing(),
                 ("gradient norm", _maybe(self.grad_norm, 3)),
                 ("experts", _loads(self.expert_load)),
-                ("started", moment(self.started) or None),
-                ("last sign", moment(self.updated) or None),
+                ("started", human_time(self.started) or None),
+                ("last sign", human_time(self.updated) or None),
                 ("process", process),
                 ("checkpoints", "\n".join(kept) or "none"),
                 ("model", _keys(self.record.get("model"), _MODEL_KEYS)),

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from nanoshell import DEVICE
-from nanoshell_commands.layout import Rows, human_bytes
+from nanoshell import DEVICE, human_bytes
+from nanoshell_commands.layout import Rows
 
 if TYPE_CHECKING:
     from nanoshell import Backend, Session

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from nanoshell import MODEL, NameType
-from nanoshell_commands.layout import Rows, from_here, human_bytes, pairs
+from nanoshell import MODEL, NameType, human_bytes
+from nanoshell_commands.layout import Rows, from_here, pairs
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

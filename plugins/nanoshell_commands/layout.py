@@ -1,10 +1,9 @@
-"""Tables and figures for people: how sizes, counts, ages and lists of results are written."""
+"""Tables and figures for people: how lists of results are written."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -128,55 +127,10 @@ def turn(role: str, content: str, note: str = "") -> Text:
     return shown.append_text(cell(f" ({note})", "nano.quiet")) if note else shown
 
 
-def human_bytes(amount: int | None) -> str:
-    """Return ``amount`` bytes as people read them (``25.5 kB``), empty where unknown."""
-    if amount is None:
-        return ""
-    size = float(amount)
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 999.5:
-            return f"{size:.0f} {unit}" if unit == "B" or size >= 99.5 else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} TB"
-
-
 def from_here(path: str | Path) -> str:
     """Return ``path`` as short as it can be: from the current folder where it is inside of that."""
     here = Path.cwd()
     return str(Path(path).relative_to(here) if Path(path).is_relative_to(here) else path)
-
-
-def human_count(amount: float | None) -> str:
-    """Return a count in three figures (``12.9M``), empty where unknown."""
-    if amount is None:
-        return ""
-    size = float(amount)
-    for unit in ("", "k", "M"):
-        if size < 999.5:
-            return f"{size:.0f}{unit}" if not unit or size >= 99.5 else f"{size:.1f}{unit}"
-        size /= 1000
-    return f"{size:.1f}B"
-
-
-def human_seconds(seconds: float | None) -> str:
-    """Return a span of time in its two largest units (``2h 05m``), empty where unknown."""
-    if seconds is None:
-        return ""
-    whole = max(0, round(seconds))
-    if whole < 60:
-        return f"{whole}s"
-    if whole < 3600:
-        return f"{whole // 60}m {whole % 60:02d}s"
-    if whole < 86_400:
-        return f"{whole // 3600}h {whole % 3600 // 60:02d}m"
-    return f"{whole // 86_400}d {whole % 86_400 // 3600:02d}h"
-
-
-def moment(seconds: float | None) -> str:
-    """Return a time since the epoch as local date and time, empty where unknown."""
-    if seconds is None:
-        return ""
-    return datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
 def figure(value: float | str | None, digits: int = 4) -> str:

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import click
 
-from nanoshell import MODEL, PRESET_OR_MODEL
+from nanoshell import MODEL, PRESET_OR_MODEL, human_bytes, human_count
 from nanoshell_commands.costs import Costs, Plan, costs, plan_of, plan_of_model
 from nanoshell_commands.exporting_model import EXAMPLES as EXPORT_EXAMPLES, export_model
 from nanoshell_commands.inputs import dtype_option
-from nanoshell_commands.layout import Rows, from_here, human_bytes, human_count, pairs
+from nanoshell_commands.layout import Rows, from_here, pairs
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

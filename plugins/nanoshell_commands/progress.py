@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any, NotRequired, TypedDict, cast
 
-from nanoshell_commands.layout import figure, human_count, human_seconds, steady
+from nanoshell import human_count, human_seconds
+from nanoshell_commands.layout import figure, steady
 
 if TYPE_CHECKING:
     from rich.progress import Progress

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from nanoshell import RUN
+from nanoshell import RUN, human_bytes, human_seconds
 from nanoshell_commands.cleaning import prune, remove
 from nanoshell_commands.inputs import runs_dir_option
-from nanoshell_commands.layout import Rows, figure, human_bytes, human_seconds
+from nanoshell_commands.layout import Rows, figure
 from nanoshell_commands.runlog import LogView
 from nanoshell_commands.samples import SampleRow, Samples, read_samples
 from nanoshell_commands.steer import STEERABLE

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from nanoshell import CONVERSATION
-from nanoshell_commands.layout import Rows, cell, moment, turn
+from nanoshell import CONVERSATION, human_time
+from nanoshell_commands.layout import Rows, cell, turn
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -172,7 +172,7 @@ def list_all(session: Session) -> Rows[TalkRow]:
             ("", lambda row: "*" if row.current else ""),
             ("conversation", lambda row: row.name),
             (">messages", lambda row: row.messages),
-            ("last used", lambda row: moment(row.updated)),
+            ("last used", lambda row: human_time(row.updated)),
             ("begins with", lambda row: row.title),
         ],
         empty="no conversation is kept yet" if session.history else "history is off (--no-history)",

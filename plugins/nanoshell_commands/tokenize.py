@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from nanoshell import SOURCE
+from nanoshell import SOURCE, human_bytes
 from nanoshell_commands.inputs import chosen_tokenizer, tokenizer_option
-from nanoshell_commands.layout import Rows, human_bytes
+from nanoshell_commands.layout import Rows
 
 if TYPE_CHECKING:
     from nanoshell import Corpus, Session

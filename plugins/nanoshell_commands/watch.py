@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
 
-from nanoshell_commands.layout import cell, figure, human_count, human_seconds, steady
+from nanoshell import human_count, human_seconds
+from nanoshell_commands.layout import cell, figure, steady
 from nanoshell_commands.progress import Event, StepLine, eta_text, progress_bar, step_line, step_text
 
 if TYPE_CHECKING:

@@ -45,17 +45,10 @@ def progress(status: RunStatus, *losses: float) -> str:
     return " ".join(words for _, words in toolbar.run_parts(seen(status, losses=losses)))
 
 
-@pytest.mark.parametrize(
-    ("seconds", "expected"), [(-3, "0s"), (59.4, "59s"), (59.6, "1m00s"), (3599, "59m59s"), (3600, "1h00m")]
-)
-def test_durations(seconds: float, expected: str) -> None:
-    assert news.duration(seconds) == expected
-
-
 def test_progress_says_what_is_known() -> None:
     assert progress(RunStatus("starting")) == "tiny-1 starting"
     status = RunStatus("running", step=3, total_steps=9, loss=1.5, tokens_per_second=999.6, eta_seconds=61)
-    assert progress(status) == "tiny-1 3/9 loss 1.500 1000 tokens/s 1m01s left"
+    assert progress(status) == "tiny-1 3/9 loss 1.500 1.0k tokens/s 1m01s left"
     assert progress(RunStatus("paused", step=3)) == "tiny-1 paused step 3"
 
 

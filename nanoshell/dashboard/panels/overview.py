@@ -16,8 +16,9 @@ from nanoshell.dashboard.panels.aside import Aside
 from nanoshell.dashboard.panels.facts import RunFacts, read_facts
 from nanoshell.dashboard.panels.lines import STATE_ROLES, Line, TextLines, span, wrapped
 from nanoshell.dashboard.panels.sections import section_lines
-from nanoshell.dashboard.panels.words import count, figure, size
+from nanoshell.dashboard.panels.words import count, figure
 from nanoshell.runs.comparing import setting_text
+from nanoshell.wording import human_bytes
 
 if TYPE_CHECKING:
     from nanoshell.dashboard.course import Course, Snapshot
@@ -333,14 +334,16 @@ def _origin(record: Mapping[str, Any]) -> list[Item]:
 
 
 def _checkpoints(facts: RunFacts) -> list[Line]:
-    beside = f"  snapshots {size(facts.snapshots)}" if facts.snapshots else ""
+    beside = f"  snapshots {human_bytes(facts.snapshots)}" if facts.snapshots else ""
     lines: list[Line] = [
-        (("Checkpoints", "heading"), (f"  {size(facts.num_bytes)} on the disk{beside}", "quiet"))
+        (("Checkpoints", "heading"), (f"  {human_bytes(facts.num_bytes)} on the disk{beside}", "quiet"))
     ]
     for kept in reversed(facts.checkpoints):
         words = [word for word, path in (("newest", facts.latest), ("best", facts.best)) if path == kept.path]
         step = f"  step {count(kept.step)}"
-        lines.append(((step.ljust(18), ""), (f"{size(kept.num_bytes):>9}  ", ""), (", ".join(words), "good")))
+        lines.append(
+            ((step.ljust(18), ""), (f"{human_bytes(kept.num_bytes):>9}  ", ""), (", ".join(words), "good"))
+        )
     if not facts.checkpoints:
         lines.append(span("  none yet", "quiet"))
     return lines

@@ -11,7 +11,8 @@ from rich.cells import cell_len, set_cell_size
 
 from nanoshell.dashboard.panels.lines import STATE_ROLES, Line, run_role, span
 from nanoshell.dashboard.panels.runlist import RunRow
-from nanoshell.dashboard.panels.words import clock, count, figure, since, size, span_of
+from nanoshell.dashboard.panels.words import count, figure, since
+from nanoshell.wording import human_bytes, human_seconds, human_time
 
 _MARKS = 3
 _GAP = 1
@@ -75,7 +76,7 @@ COLUMNS = (
         4,
     ),
     STARTED,
-    Column("size", 7, lambda row, now: size(row.num_bytes), lambda row: -(row.num_bytes or 0), 6),
+    Column("size", 7, lambda row, now: human_bytes(row.num_bytes), lambda row: -(row.num_bytes or 0), 6),
 )
 """The columns in their order; figures sort from good to bad: the lowest loss, the highest speed first."""
 
@@ -180,9 +181,9 @@ def about_run(row: RunRow) -> list[Line]:
         ("best", best + at if best else ""),
         ("epoch", figure(status.epoch, 3)),
         ("learning rate", figure(status.learning_rate, 3)),
-        ("left", span_of(status.eta_seconds)),
-        ("started", clock(row.created or status.started)),
-        ("size", size(row.num_bytes)),
+        ("left", human_seconds(status.eta_seconds)),
+        ("started", human_time(row.created or status.started)),
+        ("size", human_bytes(row.num_bytes)),
         ("process", f"{status.pid} on {status.host}" if status.pid is not None else ""),
     ]
     figures = [span for name, text in parts if text for span in ((f"{name} ", "quiet"), (f"{text}  ", ""))]

@@ -17,7 +17,8 @@ from nanoshell.dashboard.panel import Panel
 from nanoshell.dashboard.panels.aside import Aside
 from nanoshell.dashboard.panels.bars import bars, highest, newest
 from nanoshell.dashboard.panels.lines import Line, TextLines, span
-from nanoshell.dashboard.panels.words import figure, size
+from nanoshell.dashboard.panels.words import figure
+from nanoshell.wording import human_bytes
 
 if TYPE_CHECKING:
     from nanoshell.dashboard.course import Course, Snapshot
@@ -73,9 +74,9 @@ class Gauge:
 
 GAUGES = (
     Gauge("cpu", "processor", lambda value: f"{value:.1f}", lambda machine: float(machine.cores), "cores"),
-    Gauge("memory", "memory", size, lambda machine: machine.memory),
+    Gauge("memory", "memory", human_bytes, lambda machine: machine.memory),
     Gauge("gpu", "GPU", lambda value: f"{value:.0%}", lambda machine: 1.0),
-    Gauge("gpu_memory", "GPU memory", size),
+    Gauge("gpu_memory", "GPU memory", human_bytes),
     Gauge("tokens/s", "tokens/s", lambda value: figure(value, 3)),
     Gauge("it/s", "steps/s", lambda value: figure(value, 3)),
 )
@@ -166,7 +167,8 @@ def system_lines(
     if machine is None:
         return lines
     if here is not None:
-        told = f"{here.busy:.0%} of {here.cores} cores busy, {size(here.used)} of {size(here.memory)} in use"
+        memory = f"{human_bytes(here.used)} of {human_bytes(here.memory)} in use"
+        told = f"{here.busy:.0%} of {here.cores} cores busy, {memory}"
         lines.append((("machine".ljust(_NAME), "quiet"), (told, "")))
     else:
         lines.append(
@@ -176,7 +178,7 @@ def system_lines(
         disk: Line = (("the folder is gone", "error"),)
     else:
         role = "warning" if machine.free < _SMALL_DISK else ""
-        disk = ((f"{size(machine.free)} free of {size(machine.disk)}", role),)
+        disk = ((f"{human_bytes(machine.free)} free of {human_bytes(machine.disk)}", role),)
     lines.append((("disk".ljust(_NAME), "quiet"), *disk))
     return lines
 

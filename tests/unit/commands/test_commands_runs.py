@@ -20,7 +20,6 @@ from nanoshell.runs.control import ControlInbox
 from nanoshell.runs.directory import RunDirectory, RunStatus
 from nanoshell.session import Session
 from nanoshell_commands.demo import losses
-from nanoshell_commands.layout import human_bytes, human_seconds
 from nanoshell_commands.progress import STEP_FIELDS
 from nanoshell_commands.watch import Watch
 
@@ -346,22 +345,6 @@ def test_an_unknown_run_names_the_nearest(nanoshell, fake_run) -> None:
     said = nanoshell("runs", "show", "shakespear-1")
     assert said.code == 2
     assert "shakespeare-1" in said.err
-
-
-@pytest.mark.parametrize(
-    ("amount", "written"),
-    [(0, "0 B"), (999, "999 B"), (25_516, "25.5 kB"), (51_400_000, "51.4 MB"), (10**13, "10.0 TB")],
-)
-def test_sizes(amount: int, written: str) -> None:
-    assert human_bytes(amount) == written
-
-
-@pytest.mark.parametrize(
-    ("seconds", "written"),
-    [(0, "0s"), (59.6, "1m 00s"), (125, "2m 05s"), (7500, "2h 05m"), (200_000, "2d 07h")],
-)
-def test_spans(seconds: float, written: str) -> None:
-    assert human_seconds(seconds) == written
 
 
 def test_the_load_of_experts_is_shown_shortly(nanoshell, fake_run) -> None:
