@@ -23,10 +23,11 @@ from nanoshell.dashboard.panels.plain import plain
 from nanoshell.dashboard.questions import AskLine, Confirm
 from nanoshell.dashboard.remap import keymap
 from nanoshell.dashboard.showing import Showing
+from nanoshell.dashboard.slots import PanelSlot
 from nanoshell.dashboard.steering import Steering
 from nanoshell.dashboard.table import ACTIONS
-from nanoshell.dashboard.themes import textual_theme
-from nanoshell.dashboard.views import ChartGrid, PanelSlot, build_views
+from nanoshell.dashboard.themes import NoColours, textual_theme, wants_no_colour
+from nanoshell.dashboard.views import ChartGrid, build_views
 
 if TYPE_CHECKING:
     from textual.actions import ActionParseResult
@@ -108,9 +109,10 @@ class DashboardApp(Steering, Showing, inherit_bindings=False):
         kept = load_layout(state_path)
         views = build_views(map(PanelSlot, panels), read_only=read_only)
         super().__init__(views, kept.view, kept.sight)
-        self.theme = textual_theme(theme, few=self.console.color_system not in ("truecolor", "256"))
-        if ascii:
-            self.add_filter(AsciiOnly())
+        self.no_color = wants_no_colour()
+        few = self.no_color or self.console.color_system not in ("truecolor", "256")
+        self.theme = textual_theme(theme, few=few)
+        self.own_filters = [AsciiOnly()] * ascii + [NoColours()] * self.no_color
         self.failure: BaseException | None = None
         self.log_file: LogFile | None = None
         self.run_sections = tuple(sections)
@@ -144,7 +146,21 @@ class DashboardApp(Steering, Showing, inherit_bindings=False):
         if self._read_only:
             self.tell("nothing can be asked of a run here: the dashboard only reads", severity="warning")
         elif (run := self.focused_run()) is not None:
-            self._requests.ask(run, action, **arguments)
+            self.ask_of(run, action, **arguments)
+
+    def ask_of(self, run: RunDirectory, action: str, **arguments: Any) -> None:
+        """Ask the worker of ``run`` for ``action``. Until it answers, the line at the top says so."""
+        self._requests.ask(run, action, **arguments)
+        self.tell_headline()
+
+    def unanswered(self, run: str) -> list[str]:
+        """Return what the run of that name was asked for and has not answered, in a word or two each."""
+        return [asked.words for asked in self._requests.pending(run)]
+
+    def rate_asked(self, run: RunDirectory) -> float | None:
+        """Return the learning rate that ``run`` was asked to have and has not answered to, None for none."""
+        rates = [asked.learning_rate for asked in self._requests.pending(run.name)]
+        return next((rate for rate in reversed(rates) if rate is not None), None)
 
     def focus_run(self, name: str) -> None:
         """Give the run ``name`` the focus, and show it where it is not shown."""
@@ -172,13 +188,20 @@ class DashboardApp(Steering, Showing, inherit_bindings=False):
     def ask_first(self, owner: DOMNode, action: Action) -> None:
         """Ask the question of ``action``, and let ``owner`` do it where the answer is yes."""
         run = self._snapshot.focused
-        question = action.question.replace("{run}", run.run.name if run else "the run")
+        name = run.run.name if run else "the run"
 
-        async def answered(yes: bool | None) -> None:
-            if yes:
-                await self.run_action(action.id, owner)
+        def answered() -> None:
+            now = self._snapshot.focused
+            if run is not None and (now is None or now.run.path != run.run.path):
+                self.tell(f"{name} has the focus no more: nothing was done", severity="warning")
+            else:
+                self.call_later(self.run_action, action.id, owner)
 
-        self.push_screen(Confirm(question), answered)
+        self.ask_yes(action.question.replace("{run}", name), answered)
+
+    def ask_yes(self, question: str, then: Callable[[], None]) -> None:
+        """Ask ``question``, and do ``then`` where the answer is yes."""
+        self.push_screen(Confirm(question), lambda yes: then() if yes else None)
 
     def ask_line(
         self, question: str, text: str, check: Callable[[str], str], then: Callable[[str], None]
@@ -280,6 +303,7 @@ class DashboardApp(Steering, Showing, inherit_bindings=False):
 
     def on_dashboard_app_said(self, message: Said) -> None:
         self.tell(message.text, severity=message.severity)
+        self.tell_headline()
 
     # Actions
 

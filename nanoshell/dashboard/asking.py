@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import queue
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from nanoshell.errors import NanoshellError
 from nanoshell.runs.control import request, wait_for
-from nanoshell.runs.telling import tell_changes, tell_evaluation
+from nanoshell.runs.telling import tell_evaluation
 
 if TYPE_CHECKING:
     from nanoshell.runs.directory import RunDirectory
@@ -22,56 +24,123 @@ PATIENCE_SECONDS = 600.0
 """An evaluation may take minutes; nothing is waited for any longer than this."""
 
 Tell = Callable[[str, str], None]
-"""Takes what is to be said and its severity. Called in another thread."""
+"""Takes what is to be said and its severity. Called in another thread, after what is pending has changed."""
+
+
+@dataclass(eq=False)
+class Asked:
+    """A request that has no answer yet."""
+
+    run: RunDirectory
+    action: str
+    arguments: dict[str, Any] = field(default_factory=dict)
+
+    def repeats(self, other: Asked) -> bool:
+        """Return whether this asks the same as ``other``."""
+        mine, its = ((one.run.path, one.action, one.arguments) for one in (self, other))
+        return mine == its
+
+    @property
+    def learning_rate(self) -> float | None:
+        """The learning rate that was asked for, None where it was something else."""
+        values = self.arguments.get("values") or {}
+        return values.get("learning_rate") if self.action == "set" else None
+
+    @property
+    def words(self) -> str:
+        """What was asked for, in a word or two."""
+        values = self.arguments.get("values") or {}
+        return " ".join(values).replace("_", " ") if self.action == "set" and values else self.action
 
 
 class Requests:
-    """Asks runs, and tells what they answer. Leaving the dashboard takes nothing back."""
+    """Asks runs, in the order in which it is told to, and tells what they answer.
+
+    Leaving the dashboard takes nothing back.
+    """
 
     def __init__(self, session: Session | None, tell: Tell) -> None:
         self._session = session
         self._tell = tell
         self._over = threading.Event()
-        self.pending = 0
+        self._pending: list[Asked] = []
+        self._guard = threading.Lock()
+        self._unwritten: queue.SimpleQueue[Asked | None] = queue.SimpleQueue()
+        self._writer: threading.Thread | None = None
 
     def ask(self, run: RunDirectory, action: str, **arguments: Any) -> None:
-        """Ask ``run`` for ``action``; the answer, or why there is none, is told."""
-        threading.Thread(
-            target=self._ask, args=(run, action, arguments), name=f"ask {run.name}", daemon=True
-        ).start()
+        """Ask ``run`` for ``action``; the answer, or why there is none, is told.
+
+        What was asked last, and is not answered yet, is not asked again.
+        """
+        asked = Asked(run, action, arguments)
+        before = self.pending(run.name)
+        if before and asked.repeats(before[-1]):
+            self._say(f"{run.name} was asked already ({asked.words}); it answers after its step", "warning")
+            return
+        with self._guard:
+            self._pending.append(asked)
+        self._unwritten.put(asked)
+        if self._writer is None:
+            self._writer = threading.Thread(target=self._write, name="ask runs", daemon=True)
+            self._writer.start()
+
+    def pending(self, run: str) -> list[Asked]:
+        """Return what the run of that name was asked for and has not answered, the oldest first."""
+        with self._guard:
+            return [asked for asked in self._pending if asked.run.name == run]
 
     def close(self) -> None:
         """Tell nothing from now on."""
         self._over.set()
+        self._unwritten.put(None)
 
-    def _ask(self, run: RunDirectory, action: str, arguments: dict[str, Any]) -> None:
-        try:
+    def _write(self) -> None:
+        """Write requests in their order; each has a thread that waits for its answer."""
+        while (asked := self._unwritten.get()) is not None:
             ask = self._session.ask_run if self._session is not None else request
-            request_id = ask(run, action, **arguments)
-            self._wait(run, action, request_id)
-        except NanoshellError as error:
-            self._say(error.message + (f"; {error.hint}" if error.hint else ""), "error")
-        except OSError as error:
-            self._say(f"{run.name} cannot be asked to {action}: {error.strerror or error}", "error")
+            name, action = asked.run.name, asked.action
+            try:
+                request_id = ask(asked.run, action, **asked.arguments)
+            except NanoshellError as error:
+                self._end(asked, error.message + (f"; {error.hint}" if error.hint else ""), "error")
+            except OSError as error:
+                self._end(asked, f"{name} cannot be asked to {action}: {error.strerror or error}", "error")
+            else:
+                threading.Thread(
+                    target=self._wait, args=(asked, request_id), name=f"ask {name}", daemon=True
+                ).start()
 
-    def _wait(self, run: RunDirectory, action: str, request_id: str) -> None:
+    def _wait(self, asked: Asked, request_id: str) -> None:
+        run, name = asked.run, asked.run.name
         waited = 0.0
         while waited < PATIENCE_SECONDS and not self._over.is_set():
-            answer = wait_for(run, request_id, IMPATIENCE_SECONDS, poll=0.1)
-            if answer is not None:
-                good = answer.get("ok", True)
-                self._say(f"{run.name}: {answer_words(action, answer)}", "information" if good else "error")
+            try:
+                answer = wait_for(run, request_id, IMPATIENCE_SECONDS, poll=0.1)
+                ended = answer is None and run.status().ended
+            except (NanoshellError, OSError) as error:
+                self._end(asked, f"{name} is not there to answer ({asked.words}): {error}", "error")
                 return
-            if run.status().ended:
-                self._say(f"{run.name} ended before it answered to {action}", "warning")
+            if answer is not None:
+                severity = "information" if answer.get("ok", True) else "error"
+                self._end(asked, f"{name}: {answer_words(asked.action, answer)}", severity)
+                return
+            if ended:
+                self._end(asked, f"{name} ended before it answered ({asked.words})", "warning")
                 return
             if not waited:
-                self._say(
-                    f"{run.name} has not answered to {action} for {IMPATIENCE_SECONDS:.0f} s; "
-                    "it looks after every step",
-                    "warning",
-                )
+                late = f"has not answered ({asked.words}) for {IMPATIENCE_SECONDS:.0f} s"
+                self._say(f"{name} {late}; it looks after every step", "warning")
             waited += IMPATIENCE_SECONDS
+        minutes = f"{PATIENCE_SECONDS / 60:.0f} minutes"
+        self._end(
+            asked, f"{name} has not answered ({asked.words}) for {minutes}: no longer waited for", "error"
+        )
+
+    def _end(self, asked: Asked, text: str, severity: str) -> None:
+        with self._guard:
+            self._pending.remove(asked)
+        self._say(text, severity)
 
     def _say(self, text: str, severity: str) -> None:
         if not self._over.is_set():
@@ -87,7 +156,28 @@ def answer_words(action: str, answer: Event) -> str:
     if action == "evaluate" and {"loss", "val_loss"} & answer.keys():
         return tell_evaluation(answer)
     if action == "set" and answer.get("values"):
-        return tell_changes(answer)
+        return change_words(answer)
     if action == "extend" and answer.get("total_steps"):
         return f"goes on to step {answer['total_steps']:,}"
+    if action == "checkpoint" and answer.get("path"):
+        return f"{message} {answer['path']}"
+    if action == "sample" and answer.get("samples"):
+        return f"{message} more, in the view Samples"
     return message
+
+
+def change_words(answer: Event) -> str:
+    """Return what an answer to ``set`` says: ``learning rate 0.001 -> 0.0008``, and what follows from it."""
+    before = answer.get("before") or {}
+    said = [
+        f"{key.replace('_', ' ')} "
+        + (f"{_figure(before[key])} -> " if key in before else "")
+        + _figure(value)
+        for key, value in answer["values"].items()
+    ]
+    parts = str(answer.get("message") or "").split("; ")
+    return "; ".join(said + [part for part in parts if part.startswith(("the rate of step", "not saved"))])
+
+
+def _figure(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -2,23 +2,53 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from textual import events
 from textual._context import active_message_pump
-from textual.app import App
-from textual.filter import LineFilter
+from textual.app import App, _PrintCapture
+from textual.filter import LineFilter, Monochrome, NoColor
 from textual.message_pump import MessagePump
+from textual.notifications import Notification
 from textual.screen import Screen
+
+from nanoshell.dashboard.typeahead import KeyTurns
 
 
 class InnerApp(App[None], inherit_bindings=False):
-    """An app that decides what an exception means, and that may change every line it draws."""
+    """An app that decides what an exception means, takes keys in turn, and may change every line it draws."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._turns = KeyTurns(self, super().on_event)
+
+    async def on_event(self, event: events.Event) -> None:
+        """Handle ``event``; of what is typed, one after the other."""
+        if isinstance(event, (events.Key, events.Paste)) and not event.is_forwarded:
+            await self._turns.take(event)
+        else:
+            await super().on_event(event)
 
     def fault(self, error: Exception) -> None:
         """Called with what a handler of a message, a timer or a worker has raised."""
         raise NotImplementedError
 
-    def add_filter(self, line_filter: LineFilter) -> None:
-        """Let every line of the screen pass ``line_filter``."""
-        self._filters.append(line_filter)
+    own_filters: Sequence[LineFilter] = ()
+    """What every line of the screen passes."""
+
+    def get_line_filters(self) -> Sequence[LineFilter]:
+        """Return what lines pass: Textual's filters, but for those that draw NO_COLOR in greys, and ours."""
+        known = super().get_line_filters()
+        return [*(one for one in known if not isinstance(one, (Monochrome, NoColor))), *self.own_filters]
+
+    def drop_notice(self, notice: Notification) -> None:
+        """Forget ``notice``, and take it off the screen."""
+        self._unnotify(notice)
+
+    @property
+    def notices(self) -> list[Notification]:
+        """What has been told and still stands on the screen, the oldest first."""
+        return list(self._notifications)
 
     @property
     def can_suspend(self) -> bool:
@@ -32,6 +62,7 @@ class InnerApp(App[None], inherit_bindings=False):
 
     def _handle_exception(self, error: Exception) -> None:
         self.fault(error)
+        self._turns.release()
 
 
 class InnerScreen(Screen[None]):
@@ -52,3 +83,8 @@ class InnerScreen(Screen[None]):
 def handling() -> MessagePump | None:
     """Return whose message is being handled, None where no message is."""
     return active_message_pump.get(None)
+
+
+def is_capture(stream: object) -> bool:
+    """Return whether ``stream`` is what stands in the place of stdout and stderr while an app runs."""
+    return isinstance(stream, _PrintCapture)

@@ -14,7 +14,8 @@ from nanoshell.dashboard.isolation import place_of
 from nanoshell.dashboard.keys import written
 from nanoshell.dashboard.menus import Menus
 from nanoshell.dashboard.table import ACTIONS
-from nanoshell.dashboard.views import ChartGrid, TabBar, View
+from nanoshell.dashboard.tabs import TabBar
+from nanoshell.dashboard.views import ChartGrid, View
 
 REFRESH_SECONDS = 0.25
 """Panels are updated at most so often."""
@@ -26,6 +27,9 @@ LONGEST_SECONDS = 1.0
 """However long drawing takes, panels are updated so often."""
 
 SHARE_SECONDS = 2.0
+
+_IN_FIELDS = ("escape", "f1")
+"""Keys that are told at the bottom while a field has the others."""
 
 
 class Showing(Menus, inherit_bindings=False):
@@ -49,6 +53,10 @@ class Showing(Menus, inherit_bindings=False):
 
     def empty_words(self) -> str:
         """Return what is said where no run is shown."""
+        raise NotImplementedError
+
+    def unanswered(self, run: str) -> list[str]:
+        """Return what the run of that name was asked for and has not answered, in a word or two each."""
         raise NotImplementedError
 
     @property
@@ -93,11 +101,12 @@ class Showing(Menus, inherit_bindings=False):
     def begin_to_show(self, maximized: str) -> None:
         """Show the chosen view; the panel ``maximized``, where there is one, has all the room of its grid."""
         self.query_one(AlertLine).display = False
-        self.query_one(Headline).tell(self._snapshot, self.empty_words())
+        self.tell_headline()
         for view in self.views:
             if isinstance(view, ChartGrid):
                 view.maximize_id(maximized)
         self._choose(self.chosen)
+        self.screen.bindings_updated_signal.subscribe(self, lambda _screen: self.show_keys())
         self.set_interval(SHARE_SECONDS, self._tell_share)
 
     # Handing on
@@ -122,7 +131,7 @@ class Showing(Menus, inherit_bindings=False):
         self._spread_due = False
         self._spread_at = time.monotonic()
         self.call_after_refresh(self._judge, time.thread_time())
-        self.query_one(Headline).tell(self._snapshot, self.empty_words())
+        self.tell_headline()
         self.query_one(AlertLine).tell(self._snapshot)
         if self.grid is not None:
             self.grid.sift(self._snapshot)
@@ -140,30 +149,29 @@ class Showing(Menus, inherit_bindings=False):
             self._spread_due = True
             self.set_timer(later, self._spread)
 
+    def tell_headline(self) -> None:
+        """Show at the top how the run in focus stands, and what it has not answered yet."""
+        run = self._snapshot.focused
+        asked = self.unanswered(run.run.name) if run is not None else ()
+        self.query_one(Headline).tell(self._snapshot, self.empty_words(), asked)
+
     def _judge(self, begun: float) -> None:
         """Rest as long as an update is worth that began at ``begun``, of this thread's time, and is drawn."""
         taken = time.thread_time() - begun
         self._rest_seconds = min(max(REFRESH_SECONDS, taken / UPDATE_SHARE), LONGEST_SECONDS)
 
     def _show_place(self) -> None:
-        pages = self.grid.pages if self.grid is not None else 1
-        note = f"PgUp PgDn {self.grid.page + 1}/{pages}" if self.grid is not None and pages > 1 else ""
-        self.query_one(TabBar).choose(self.chosen, note)
+        page, pages = (self.grid.page + 1, self.grid.pages) if self.grid is not None else (1, 1)
+        self.query_one(TabBar).choose(self.chosen, page, pages)
 
     def show_keys(self) -> None:
         """Show what can be done now at the bottom."""
         if self.screen is not self.screen_stack[0]:
             return
-        found = [
-            (action, keys)
-            for owner, action in self.possible_actions()
-            if action.footer and (keys := self.keymap.keys_of(owner, action))
-        ]
+        besides = _IN_FIELDS if self.field is not None else ()
+        found = [(action, key) for action, key in self.offered_keys() if action.footer or key in besides]
         shown = sorted(found, key=lambda pair: pair[0] not in ACTIONS)  # a panel's own last: F1 tells them
-        self.query_one(KeyFooter).show([(written(keys[0]), action.title) for action, keys in shown])
-
-    def on_descendant_focus(self) -> None:
-        self.show_keys()
+        self.query_one(KeyFooter).show([(written(key), action.title) for action, key in shown])
 
     def _tell_share(self) -> None:
         self.query_one(KeyFooter).tell_share(self._meter.share())
@@ -177,17 +185,20 @@ class Showing(Menus, inherit_bindings=False):
         if name == "maximize":
             return self.grid is not None
         if name == "step_out":
-            return self.chosen > 0 or (self.grid is not None and self.grid.maximized is not None)
+            maximized = self.grid is not None and self.grid.maximized is not None
+            return self.chosen > 0 or maximized or self.field is not None or bool(self.notices)
+        if name in ("next_view", "previous_view"):
+            return len(self.views) > 1
         if name == "next_run":
             return len(self._snapshot.courses) > 1
         return name != "suspend" or self.can_suspend
 
     def _choose(self, index: int) -> None:
+        self.view.remember(self.screen.focused)
         self.chosen = index
         for view in self.views:
             view.display = view is self.view
-        if (first := self.view.first_focus()) is not None:
-            first.focus()
+        self.screen.set_focus(self.view.first_focus())
         self.call_after_refresh(self._spread)
         self.show_keys()
 
@@ -195,6 +206,14 @@ class Showing(Menus, inherit_bindings=False):
         """Show the view ``index``."""
         if index < len(self.views):
             self._choose(index)
+
+    def action_next_view(self) -> None:
+        """Show the next view, after the last the first."""
+        self._choose((self.chosen + 1) % len(self.views))
+
+    def action_previous_view(self) -> None:
+        """Show the view before, before the first the last."""
+        self._choose((self.chosen - 1) % len(self.views))
 
     def action_maximize(self) -> None:
         """Give the panel that has the keys all the room of its grid, or bring the grid back."""
@@ -215,6 +234,7 @@ class Showing(Menus, inherit_bindings=False):
     def _turn(self, by: int) -> None:
         if self.grid is not None:
             self.grid.turn(by)
+            self.screen.set_focus(self.grid.first_focus())
             self.call_after_refresh(self._spread)
 
     def action_next_run(self) -> None:
@@ -224,8 +244,13 @@ class Showing(Menus, inherit_bindings=False):
             self.focus_run(courses[(self._snapshot.focus + 1) % len(courses)].run.name)
 
     def action_step_out(self) -> None:
-        """Leave the innermost thing that is open: the maximised chart, then a field, then the view."""
-        if self.grid is not None and self.grid.maximized is not None:
+        """Leave the innermost that is open: what is told, a field, the maximised chart, the view."""
+        panel = self.focused_panel
+        if self.dismiss_notices():
+            return
+        if self.field is not None and panel is not None and panel.focusable:
+            panel.focus()
+        elif self.grid is not None and self.grid.maximized is not None:
             self.action_maximize()
         elif self.chosen:
             self._choose(0)

@@ -9,12 +9,20 @@ from typing import TYPE_CHECKING, Any
 from nanoshell.errors import NanoshellError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
+    from nanoshell.dashboard.course import Snapshot
     from nanoshell.runs.directory import RunDirectory
+    from nanoshell.runs.status import RunStatus
 
 LOWER, RAISE = 0.8, 1.25
 """What the keys multiply the peak of the learning rate by; one takes back the other."""
+
+FAR = 3.0
+"""A peak more than so many times as high may undo what was learnt: it is asked about."""
+
+LONG = 2.0
+"""So is a length more than so many times as long, which may be a slip of a finger."""
 
 
 def peak_learning_rate(run: RunDirectory) -> float | None:
@@ -37,6 +45,30 @@ def peak_learning_rate(run: RunDirectory) -> float | None:
 def rounded(rate: float) -> float:
     """Return ``rate`` with three digits that count, as people write it."""
     return float(f"{rate:.3g}")
+
+
+def rate_question(run: str, before: float | None, rate: float) -> str:
+    """Return what to ask before the peak of ``run`` goes from ``before`` to ``rate``; '' for no need."""
+    if before is None or rate <= FAR * before:
+        return ""
+    return f"Raise the learning rate of {run} from {before:g} to {rate:g}, {times(rate / before)} as high?"
+
+
+def length_question(run: str, status: RunStatus, by: Mapping[str, float]) -> str:
+    """Return what to ask before ``run`` trains longer ``by`` so many steps or epochs; '' for no need."""
+    total, more = status.total_steps, by.get("steps")
+    if more is None and status.step and status.epoch:
+        more = by["epochs"] * status.step / status.epoch
+    if not total or more is None or total + more <= LONG * total:
+        return ""
+    end, longer = round(total + more), times((total + more) / total)
+    about = "" if "steps" in by else "about "
+    return f"Train {run} to {about}step {end:,} instead of {total:,}, {longer} as long?"
+
+
+def times(factor: float) -> str:
+    """Return ``factor`` as it is said: ``3.5 times``, ``1,200 times``."""
+    return f"{factor:,.0f} times" if factor >= 10 else f"{factor:.2g} times"
 
 
 def wrong_rate(text: str) -> str:
@@ -71,7 +103,12 @@ class Steering:
 
     if TYPE_CHECKING:
 
+        @property
+        def snapshot(self) -> Snapshot: ...
         def ask_run(self, action: str, **arguments: Any) -> None: ...
+        def ask_of(self, run: RunDirectory, action: str, **arguments: Any) -> None: ...
+        def ask_yes(self, question: str, then: Callable[[], None]) -> None: ...
+        def rate_asked(self, run: RunDirectory) -> float | None: ...
         def focused_run(self) -> RunDirectory | None: ...
         def tell(self, text: str, *, severity: str = "information") -> None: ...
         def ask_line(
@@ -114,22 +151,23 @@ class Steering:
         run = self.focused_run()
         if run is None:
             return
-        peak = peak_learning_rate(run)
+        peak = self.rate_asked(run) or peak_learning_rate(run)
         if peak is None:
             self.tell(f"the learning rate of {run.name} is not known; set it with L", severity="warning")
         else:
-            self.ask_run("set", values={"learning_rate": rounded(peak * factor)})
+            self.ask_of(run, "set", values={"learning_rate": rounded(peak * factor)})
 
     def action_learning_rate(self) -> None:
         """Ask for the peak of the learning rate, and set it."""
         run = self.focused_run()
         if run is None:
             return
-        peak = peak_learning_rate(run)
+        peak = self.rate_asked(run) or peak_learning_rate(run)
         question = f"Peak of the learning rate of {run.name}"
 
         def answered(text: str) -> None:
-            self.ask_run("set", values={"learning_rate": float(text)})
+            rate = float(text)
+            self._ask_after(rate_question(run.name, peak, rate), run, "set", values={"learning_rate": rate})
 
         self.ask_line(question, f"{peak:g}" if peak else "", wrong_rate, answered)
 
@@ -140,7 +178,17 @@ class Steering:
             return
 
         def answered(text: str) -> None:
-            self.ask_run("extend", **further(text))
+            course, by = self.snapshot.focused, further(text)
+            known = course is not None and course.run.path == run.path
+            question = length_question(run.name, course.status, by) if course and known else ""
+            self._ask_after(question, run, "extend", **by)
 
         question = f"Train {run.name} longer by how many steps, or epochs (0.5e)?"
         self.ask_line(question, "", wrong_length, answered)
+
+    def _ask_after(self, question: str, run: RunDirectory, action: str, **arguments: Any) -> None:
+        """Ask ``run`` for ``action``, after ``question`` where there is one."""
+        if question:
+            self.ask_yes(question, lambda: self.ask_of(run, action, **arguments))
+        else:
+            self.ask_of(run, action, **arguments)

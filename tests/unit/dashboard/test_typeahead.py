@@ -1,0 +1,129 @@
+"""What is typed ahead: every key arrives where it belongs, in the order in which it was typed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from textual import events
+from textual.app import ComposeResult
+from textual.pilot import Pilot
+from textual.widgets import Input
+
+from nanoshell.dashboard import typeahead
+from nanoshell.dashboard.actions import Action
+from nanoshell.dashboard.app import DashboardApp
+from nanoshell.dashboard.panel import Panel
+from nanoshell.testing import FakeRun
+from tests.unit.dashboard.stage import Counter, HandFeed, desk, kind, play, until
+from tests.unit.dashboard.test_app import requests
+
+NAMES = {"-": "minus", ".": "full_stop"}
+
+
+def type_ahead(app: DashboardApp, *keys: str) -> None:
+    """Type ``keys`` at once, as a terminal hands over what has come meanwhile."""
+    assert app._driver is not None
+    for key in keys:
+        app._driver.send_message(events.Key(NAMES.get(key, key), key if len(key) == 1 else None))
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Iterator[FakeRun]:
+    with FakeRun(tmp_path) as fake:
+        yield fake
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        ("L", *"5e-3", "enter"),
+        ("L", "ctrl+u", *"0.005", "enter"),
+        ("L", *"5e-4", "backspace", "3", "enter"),
+        ("L", *"1", "escape", "L", *"5e-3", "enter"),
+    ],
+)
+def test_a_question_gets_the_keys_that_follow_the_one_which_opens_it(
+    tmp_path: Path, run: FakeRun, keys: tuple[str, ...]
+) -> None:
+    feed = HandFeed()
+    app = desk(tmp_path, Counter, feed=feed)
+
+    async def scene(pilot: Pilot[None]) -> None:
+        feed.give(run.run)
+        await until(pilot, lambda: app.snapshot.courses)
+        type_ahead(app, *keys, "P")
+        await until(pilot, lambda: len(requests(run)) == 2)
+        first, second = requests(run)
+        assert (first["action"], first["values"]) == ("set", {"learning_rate": 0.005})
+        assert second["action"] == "pause"
+        assert len(app.screen_stack) == 1
+        assert app.chosen == 0
+
+    play(app, scene)
+
+
+def test_a_question_gets_what_is_pasted_while_it_opens(tmp_path: Path, run: FakeRun) -> None:
+    feed = HandFeed()
+    app = desk(tmp_path, Counter, feed=feed)
+
+    async def scene(pilot: Pilot[None]) -> None:
+        feed.give(run.run)
+        await until(pilot, lambda: app.snapshot.courses)
+        type_ahead(app, "X")
+        assert app._driver is not None
+        app._driver.send_message(events.Paste("250"))
+        type_ahead(app, "enter")
+        await until(pilot, lambda: [line.get("steps") for line in requests(run)] == [250])
+
+    play(app, scene)
+
+
+class Field(Panel):
+    """A panel with a field that takes the keys when it is asked to."""
+
+    panel_id = title = "field"
+    actions = (Action("search", "Search", ("slash",)),)
+
+    def compose(self) -> ComposeResult:
+        yield Input(disabled=True)
+
+    def action_search(self) -> None:
+        field = self.query_one(Input)
+        field.disabled = False
+        field.focus()
+
+
+def test_a_view_and_a_field_in_it_get_the_keys_that_follow(tmp_path: Path) -> None:
+    app = desk(tmp_path, Counter, Field)
+
+    async def scene(pilot: Pilot[None]) -> None:
+        type_ahead(app, "2", "slash", *"13 q", "left", "x")
+        await until(pilot, lambda: app.query_one(Input).value == "13 xq")
+        assert app.chosen == 1
+
+    play(app, scene)
+
+
+@pytest.mark.parametrize("how", ["fails", "hangs"])
+def test_a_panel_that_does_not_come_to_the_end_of_a_key_holds_back_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    monkeypatch.setattr(typeahead, "PATIENCE_SECONDS", 0.05)
+
+    async def key_z(self: Panel) -> None:
+        if how == "fails":
+            raise LookupError("it broke")
+        await until(None, lambda: app.chosen == 1)  # type: ignore[arg-type]
+
+    app = desk(tmp_path, kind(key_z=key_z), kind(panel_id="other", place="log"))
+
+    async def scene(pilot: Pilot[None]) -> None:
+        type_ahead(app, "z")
+        await pilot.pause()
+        app.screen.set_focus(None)
+        type_ahead(app, "2")
+        await until(pilot, lambda: app.chosen == 1)
+
+    play(app, scene)
