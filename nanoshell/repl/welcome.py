@@ -47,7 +47,7 @@ def _take_up(session: Session) -> list[str]:
     state = last_state()
     lost = {}
     if isinstance(model := state.get("model"), str):
-        session.model_name = _existing_model(session, model, str(state.get("runs_dir", "")))
+        session.model_name = _last_model(session)
         if session.model_name is None:
             lost["model"] = f"the last model is gone: {model}"
     data = state.get("data")
@@ -59,29 +59,16 @@ def _take_up(session: Session) -> list[str]:
     return list(lost.values())
 
 
-def _existing_model(session: Session, reference: str, runs_dir: str) -> str | None:
-    """Return ``reference``, or the path that it stood for in the last session's ``runs_dir``, or None."""
-    from nanoshell.runs.directory import RunDirectory, find_run
+def _last_model(session: Session) -> str | None:
+    """Return the last session's model where it is still there; a run that still trains is followed."""
+    from nanoshell.runs.directory import RunDirectory
+    from nanoshell.runs.locate import last_model
 
-    path = Path(reference)
-    if path.is_absolute():
-        if not path.exists():
-            return None
-        run = RunDirectory(path)
-    else:
-        name, at, step = reference.partition("@")
-        try:
-            run = find_run(Path(runs_dir), name)
-        except NanoshellError:
-            return None
-        path = run.path.resolve()
-        if at:
-            path = path / "checkpoints" / f"step-{step:0>6}"
-        if not path.exists():
-            return None
-        reference = str(path)
-    if run.record_path.is_file() and not run.status().ended:
-        session.follow(run)
+    reference = last_model()
+    if reference is not None:
+        run = RunDirectory(Path(reference))
+        if run.record_path.is_file() and not run.status().ended:
+            session.follow(run)
     return reference
 
 

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from nanoshell import human_bytes
+from nanoshell import CorpusStatistics, human_bytes
 from nanoshell_commands.heat import bar, labels, percent
 from nanoshell_commands.layout import figure, pairs, table, utf8
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 
-    from nanoshell import Corpus, CorpusStatistics, Lengths, RoleCount, Session, TokenCount, Tokenizer
+    from nanoshell import Corpus, Session, Tokenizer
 
 _SIDE_BY_SIDE = 104
 """Columns from which on the tables of lengths and of tokens stand beside each other."""
@@ -21,24 +20,12 @@ _BAR = 24
 
 
 @dataclass(frozen=True)
-class DataStatistics:
-    """What a source holds, in tokens of ``tokenizer``: `CorpusStatistics` with where it comes from."""
+class DataStatistics(CorpusStatistics):
+    """What a source holds, in tokens of ``tokenizer``, and the file ``corpus`` in which they are."""
 
     source: str
     tokenizer: str
     corpus: str
-    tokens: int
-    documents: int
-    distinct_ids: int
-    vocabulary: int
-    text_bytes: int
-    characters: int
-    bytes_per_token: float | None
-    characters_per_token: float | None
-    special_tokens: int
-    lengths: Lengths
-    commonest: Sequence[TokenCount]
-    roles: Sequence[RoleCount]
     _tokenizer: Tokenizer
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
@@ -127,6 +114,11 @@ def statistics_of(session: Session, corpus: Corpus, tokenizer: Tokenizer, top: i
 
     size = corpus.num_tokens * 4
     with session.narrator.progress(f"counting {corpus.spec}", size, "B") as advance:
-        found: CorpusStatistics = corpus_statistics(corpus.path, tokenizer, top=top, progress=advance)
-    fields: dict[str, Any] = vars(found)
-    return DataStatistics(corpus.spec, tokenizer.name, str(corpus.path), **fields, _tokenizer=tokenizer)
+        found = corpus_statistics(corpus.path, tokenizer, top=top, progress=advance)
+    return DataStatistics(
+        **vars(found),
+        source=corpus.spec,
+        tokenizer=tokenizer.name,
+        corpus=str(corpus.path),
+        _tokenizer=tokenizer,
+    )
