@@ -40,6 +40,8 @@ def test_wanted_keys_do_what_the_old_ones_did_and_are_shown(tmp_path: Path) -> N
         await until(pilot, lambda: spun == [1])
         await pilot.press("exclamation_mark")
         await until(pilot, lambda: [line["action"] for line in requests(run)] == ["pause"])
+        run.answer_requests()
+        await until(pilot, lambda: "fake-1: paused" in screen_text(app))
         await pilot.press("f5")
         await until(pilot, lambda: len(requests(run)) == 2)
         await pilot.press("question_mark")

@@ -91,7 +91,7 @@ def test_a_run_that_does_not_answer_is_told(tmp_path: Path, monkeypatch: pytest.
         feed.give(run.run, status=RunStatus("running"))
         await until(pilot, lambda: "fake-1" in screen_text(app))
         await pilot.press("P")
-        await until(pilot, lambda: "has not answered to pause" in screen_text(app))
+        await until(pilot, lambda: "has not answered (pause)" in screen_text(app))
         with run.answering():
             await until(pilot, lambda: "fake-1: " in screen_text(app))
 
