@@ -51,6 +51,8 @@ class DeskCommands(Provider):
         for owner, action in app.possible_actions():
             if action.id != "palette":
                 yield Offer(action.title, action.group, partial(app.perform, owner, action))
+        for index, view in enumerate(app.views):
+            yield Offer(f"Go to {view.title}", f"View {index + 1}", partial(app.action_view, index))
         if app.session is not None:
             for entry in palette_commands(app.session):
                 about = entry.value.get_short_help_str(70)

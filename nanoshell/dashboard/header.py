@@ -27,6 +27,7 @@ STATE_STYLES = {
     "failed": "bold red",
     "crashed": "bold red",
     "silent": "bold red",
+    "gone": "bold red",
 }
 
 
@@ -39,8 +40,12 @@ class Headline(Static):
         ``asked`` is what it was asked for and has not answered yet.
         """
         course = snapshot.focused
-        shown = len(snapshot.courses)
-        line = Text(empty, style="dim") if course is None else headline(course, shown, asked)
+        place, shown = snapshot.focus + 1, len(snapshot.courses)
+        line = (
+            Text(empty, "dim", no_wrap=True, overflow="ellipsis")
+            if course is None
+            else headline(course, place, shown, asked)
+        )
         self.update(line, layout=False)  # its place stays: else every update would lay out the whole screen
 
 
@@ -56,16 +61,16 @@ class AlertLine(Static):
             self.update(line, layout=False)
 
 
-def headline(course: Course, shown: int = 1, asked: Sequence[str] = ()) -> Text:
+def headline(course: Course, place: int = 1, shown: int = 1, asked: Sequence[str] = ()) -> Text:
     """Return the line about ``course``, the most important first.
 
-    ``shown`` runs are looked at; ``asked`` is what this one has not answered yet.
+    It has the ``place`` among the ``shown`` runs; ``asked`` is what it has not answered yet.
     """
     status = course.status
     line = Text(no_wrap=True, overflow="ellipsis")
     line.append(course.run.name, "bold")
     if shown > 1:
-        line.append(f" (+{shown - 1})", "dim")
+        line.append(f" ({place} of {shown})", "dim")
     line.append("  ")
     line.append(status.state, STATE_STYLES.get(status.state, ""))
     if asked:

@@ -9,7 +9,7 @@ from textual.dom import DOMNode
 
 from nanoshell.dashboard.inside import InnerScreen, handling
 from nanoshell.dashboard.panel import Panel
-from nanoshell.dashboard.views import PanelSlot
+from nanoshell.dashboard.slots import PanelSlot
 
 
 class DeskScreen(InnerScreen):

@@ -8,23 +8,32 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 from textual.command import CommandPalette
+from textual.keys import key_to_character
 
 from nanoshell.dashboard.actions import Action
 from nanoshell.dashboard.commands import CommandLine, CommandOutput, DeskCommands
 from nanoshell.dashboard.help import KEYS_WIDTH, HelpScreen, keys_text
-from nanoshell.dashboard.inside import InnerApp
+from nanoshell.dashboard.notices import Notices
 from nanoshell.dashboard.panel import Panel
 from nanoshell.dashboard.remap import Keymap
 from nanoshell.dashboard.table import ACTIONS
 
 if TYPE_CHECKING:
     from textual.dom import DOMNode
+    from textual.widget import Widget
 
     from nanoshell.dashboard.course import Snapshot
     from nanoshell.session import Session
 
 
-class Menus(InnerApp, inherit_bindings=False):
+_FIXED = (("1 … 9", "The views"), ("Tab", "The next panel"), ("Shift-Tab", "The panel before"))
+"""Keys that are no actions, as help shows them."""
+
+_PASSED_ON = ("copy", "screen.copy_text")
+"""What takes Ctrl-C where something is selected, and lets it go on where nothing is."""
+
+
+class Menus(Notices, inherit_bindings=False):
     """The part of the dashboard that knows what can be done, and shows it."""
 
     keymap = Keymap()
@@ -58,8 +67,8 @@ class Menus(InnerApp, inherit_bindings=False):
 
     @property
     def focused_panel(self) -> Panel | None:
-        """The panel that has the keys."""
-        widget = self.screen.focused
+        """The panel that has the keys, also while a menu is open over it."""
+        widget = self.screen_stack[0].focused
         above = widget.ancestors_with_self if widget else ()
         return next((node for node in above if isinstance(node, Panel)), None)
 
@@ -69,6 +78,32 @@ class Menus(InnerApp, inherit_bindings=False):
         own: list[tuple[DOMNode, Action]] = [(panel, action) for action in panel.actions] if panel else []
         every = own + [(self, action) for action in ACTIONS]
         return [(owner, action) for owner, action in every if self.applies(owner, action)]
+
+    @property
+    def field(self) -> Widget | None:
+        """What has the keys where that is a thing to type in."""
+        widget = self.screen_stack[0].focused
+        return widget if widget is not None and widget.check_consume_key("a", "a") else None
+
+    def offered_keys(self) -> list[tuple[Action, str]]:
+        """Return what can be done now by a key alone, each with the first of its keys that gets through.
+
+        A panel's keys come before the app's, and a field keeps what it can write and what moves about in it.
+        """
+        field, taken = self.field, set[str]()
+        if field is not None:
+            bound = self.screen_stack[0].active_bindings.items()
+            taken = {key for key, by in bound if by.node is field and by.binding.action not in _PASSED_ON}
+            taken.discard("escape")  # a field that takes it is left by it
+        found: list[tuple[Action, str]] = []
+        for owner, action in self.possible_actions():
+            keys = [key for key in self.keymap.keys_of(owner, action) if key not in taken]
+            if owner is not self:
+                taken.update(keys)
+            free = [key for key in keys if field is None or not _writes(field, key)]
+            if free:
+                found.append((action, free[0]))
+        return found
 
     def applies(self, owner: DOMNode, action: Action) -> bool:
         """Return whether ``action`` of ``owner`` has something to do now."""
@@ -109,7 +144,8 @@ class Menus(InnerApp, inherit_bindings=False):
         if (panel := self.focused_panel) is not None and panel.actions:
             text = self._keys_of(panel, panel.actions) + Text("\n")
         text += self._keys_of(self, ACTIONS)
-        text.append(f"  {'1 … 9':{KEYS_WIDTH}}The views\n  {'Tab':{KEYS_WIDTH}}The next panel\n")
+        for key, what in _FIXED:
+            text.append(f"  {key:{KEYS_WIDTH}}{what}\n")
         self.push_screen(HelpScreen("Keys", text))
 
     def action_explain(self) -> None:
@@ -120,9 +156,16 @@ class Menus(InnerApp, inherit_bindings=False):
             return
         text = Text(inspect.cleandoc(panel.about) or "It says nothing about itself.")
         if panel.actions:
-            text += Text("\n\n") + self._keys_of(panel, panel.actions)
+            groups = list(dict.fromkeys(action.group for action in panel.actions))
+            first = sorted(panel.actions, key=lambda action: (groups.index(action.group), not action.footer))
+            text += Text("\n\n") + self._keys_of(panel, first)
         self.push_screen(HelpScreen(panel.title or panel.panel_id, text))
 
     def _keys_of(self, owner: DOMNode, actions: Iterable[Action]) -> Text:
         shown = [action for action in actions if self.applies(owner, action)]
         return keys_text((action, self.keymap.keys_of(owner, action)) for action in shown)
+
+
+def _writes(field: Widget, key: str) -> bool:
+    """Return whether ``key`` writes a letter into ``field``."""
+    return field.check_consume_key(key, key_to_character(key))

@@ -92,6 +92,9 @@ class Panel(Widget):
     be done in it (`action_ID` methods); they become its bindings. Its styles are in ``DEFAULT_CSS``.
     ``place`` is the view in which it stands: charts, samples, runs, run, log, chat; where it is empty, it has
     a view of its own.
+
+    What is offered at the bottom, in the palette and as help are the actions that `check_action` allows. Call
+    `refresh_bindings` where it has changed its mind without a new snapshot: it costs next to nothing.
     """
 
     panel_id: ClassVar[str] = ""
@@ -116,6 +119,10 @@ class Panel(Widget):
 
         Called at most four times a second, while the panel is visible, and only when something has changed.
         """
+
+    def first_focus(self) -> Widget:
+        """Return what takes the keys when the view opens: the panel; one to type in returns its field."""
+        return self
 
     def wanted(self, snapshot: Snapshot) -> bool:
         """Return whether a chart has something to show of ``snapshot``; without, the grid leaves it out."""

@@ -1,0 +1,167 @@
+"""The rooms of panels: each has a title and a panel, or the card that says how that has failed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.containers import Container, VerticalScroll
+from textual.content import Content
+from textual.widget import Widget
+from textual.widgets import Static
+
+from nanoshell.dashboard.panel import Panel
+from nanoshell.dashboard.panels.plain import plain
+from nanoshell.spelling import typed
+
+if TYPE_CHECKING:
+    from nanoshell.dashboard.course import Sight, Snapshot
+    from nanoshell.plugin.registry import Entry
+
+SLOW_SECONDS = 0.1
+SLOW_TIMES = 3
+"""A panel that takes longer for an update, so many times in a row, is updated less often."""
+
+BREATHS = 10
+"""A slow panel rests so many times as long as it takes."""
+
+FOCUS_SIGN = "▸ "
+"""Stands before the title of the panel that has the keys: a colour alone is not seen everywhere."""
+
+OWN_PLUGIN = "panels"
+"""The plugin that brings the panels of nanoshell itself: nobody is told to do without all of them."""
+
+_SYNONYMS = {"chart": "charts"}
+
+
+class ErrorCard(VerticalScroll):
+    """What stands in the place of a panel that has failed: its name, its plugin's, the error, what to do."""
+
+    def __init__(self, panel: str, plugin: str, error: BaseException, where: str = "") -> None:
+        super().__init__()
+        told = "\n".join(map(plain, str(error).splitlines()))  # it must not steer the terminal
+        self.text = f"The panel '{panel}' of plugin '{plugin}' has failed\n\n{type(error).__name__}: {told}"
+        if where:
+            self.text += f"\n{where}"
+        self.text += "\n\nThe rest of the dashboard goes on; opened anew, it tries this panel again."
+        if plugin != OWN_PLUGIN:
+            self.text += f"\nTo do without the plugin: {typed(f'plugin disable {plugin}')}"
+
+    def compose(self) -> ComposeResult:
+        yield Static(Text(self.text))
+
+
+class PanelSlot(Container):
+    """The room of one panel, with its title; an `ErrorCard` stands in it once the panel has failed."""
+
+    def __init__(self, entry: Entry[Callable[..., Any]]) -> None:
+        super().__init__()
+        self.entry = entry
+        self.panel: Panel | None = None
+        self.wanted = True
+        self.error: BaseException | None = None
+        self._seen: Snapshot | None = None
+        self._looked: Sight | None = None
+        self._slow = 0
+        self._rests_until = 0.0
+        self._note = ""
+        made = None
+        try:
+            made = self.panel = _made(entry)
+        except Exception as error:
+            self.error = error
+        self.panel_id = (made.panel_id if made else "") or entry.name
+        """The word by which the panel is known: its own, or the name under which it was registered."""
+        self.title = plain((made.title if made else "") or entry.name)
+        """What stands above the panel, also once it has failed."""
+        named = made.place if made else ""
+        self.place = _SYNONYMS.get(named, named) or f"own-{entry.name}"
+        """The view in which the panel stands, a place of `views.PLACES` or the name of its own."""
+        self._entitle(focused=False)
+
+    def _entitle(self, *, focused: bool) -> None:
+        sign = FOCUS_SIGN if focused else ""
+        self.border_title = Content(f"{sign}{self.title}{self._note}")
+
+    def on_descendant_focus(self) -> None:
+        self._entitle(focused=True)
+
+    def on_descendant_blur(self) -> None:
+        self._entitle(focused=self.has_focus_within)
+
+    def compose(self) -> ComposeResult:
+        if self.panel is not None:
+            yield self.panel
+        elif self.error is not None:
+            yield ErrorCard(self.title, self.entry.provider, self.error)
+
+    def first_focus(self) -> Widget | None:
+        """Return what takes the keys first: of the panel, or of the card that stands for it."""
+        found = self.panel.first_focus() if self.panel is not None else None
+        takers = (found, *self.query()) if self.panel is not None else self.query()
+        return next((widget for widget in takers if widget is not None and widget.focusable), None)
+
+    def show(self, snapshot: Snapshot, sight: Sight) -> float:
+        """Hand over what the panel has not seen yet; return in how many seconds to come again, 0 for never.
+
+        Raises what the panel raises.
+        """
+        if self.panel is None or not self.panel.is_mounted:
+            return 0.0
+        self.look(sight)
+        if self._seen is snapshot:
+            return 0.0
+        rest = self._rests_until - time.monotonic()
+        if rest > 0:
+            return rest
+        self._seen = snapshot
+        began = time.monotonic()
+        self.panel.update(snapshot)
+        self._judge(time.monotonic() - began)
+        return 0.0
+
+    def look(self, sight: Sight) -> None:
+        """Let the panel look at its runs so, where it does not yet. Raises what the panel raises."""
+        if self.panel is not None and self.panel.is_mounted and self._looked is not sight:
+            self._looked = sight
+            self.panel.look(sight)
+
+    def saw(self, snapshot: Snapshot) -> bool:
+        """Return whether ``snapshot`` is what the panel was handed last."""
+        return self._seen is snapshot
+
+    @property
+    def throttled(self) -> bool:
+        """Whether the panel has been found slow, and is updated less often."""
+        return self._slow >= SLOW_TIMES
+
+    def _judge(self, seconds: float) -> None:
+        self._slow = self._slow + 1 if seconds > SLOW_SECONDS else 0
+        before, self._note = self._note, ""
+        if self.throttled:
+            self._rests_until = time.monotonic() + BREATHS * seconds
+            self._note = f" (slow: {seconds * 1000:.0f} ms an update, by plugin {self.entry.provider})"
+        if self._note != before:
+            self._entitle(focused=self.has_focus_within)
+
+    def fail(self, error: BaseException, where: str = "") -> None:
+        """Put an `ErrorCard` in the place of the panel."""
+        if self.error is not None:
+            return
+        failed, self.panel, self.error = self.panel, None, error
+        self._note = ""
+        self._entitle(focused=False)
+        if failed is not None:
+            failed.display = False
+            self.call_later(failed.remove)  # it may be in the middle of being mounted
+        self.mount(ErrorCard(self.title, self.entry.provider, error, where))
+
+
+def _made(entry: Entry[Callable[..., Any]]) -> Panel:
+    made = entry.value()
+    if not isinstance(made, Panel):
+        raise TypeError(f"its factory returned no nanoshell.Panel but {type(made).__name__}")
+    return made
