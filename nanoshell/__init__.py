@@ -89,9 +89,10 @@ if TYPE_CHECKING:
     )
     from nanoshell.dashboard.panel import Desk as Desk, Panel as Panel
     from nanoshell.dashboard.panels.alerts import AlertsPanel as AlertsPanel
-    from nanoshell.dashboard.panels.charts import ChartPanel as ChartPanel, chart_panel as chart_panel
+    from nanoshell.dashboard.panels.charts import ChartPanel as ChartPanel
     from nanoshell.dashboard.panels.chat import ChatPanel as ChatPanel
     from nanoshell.dashboard.panels.figures import Figure as Figure
+    from nanoshell.dashboard.panels.kinds import chart_panel as chart_panel
     from nanoshell.dashboard.panels.log import LogPanel as LogPanel
     from nanoshell.dashboard.panels.overview import OverviewPanel as OverviewPanel
     from nanoshell.dashboard.panels.runs import RunsPanel as RunsPanel

@@ -154,7 +154,7 @@ HOME = {
     "attention_map": "nanoshell.inspection.attention",
     "awaited": "nanoshell.command.turn",
     "cache_dir": "nanoshell.paths",
-    "chart_panel": "nanoshell.dashboard.panels.charts",
+    "chart_panel": "nanoshell.dashboard.panels.kinds",
     "check_plugins": "nanoshell.plugin.checkup",
     "check_tokens": "nanoshell.data.tokens",
     "checked_url": "nanoshell.data.download",

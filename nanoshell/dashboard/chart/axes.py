@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -20,8 +21,11 @@ if TYPE_CHECKING:
 _NARROW_GUTTER = 7
 """Cells of the labels of the y axis and its line, as a rule."""
 
-_RANK = {"checkpoint": 0, "resume": 1, "control": 2, "alert": 3}
+MARK_RANK = {"checkpoint": 0, "resume": 1, "control": 2, "alert": 3}
 """Which mark is shown where several share a cell: the highest."""
+
+_CROWDED = ("═", "=")
+"""What the axis is drawn as where checkpoints stand in one column after another; its ticks stay."""
 
 MARK_GLYPHS = {"checkpoint": ("▪", "#"), "resume": ("↻", ">"), "control": ("◆", "o"), "alert": ("!", "!")}
 """What marks are drawn as, and in ASCII."""
@@ -63,7 +67,8 @@ class Layout:
         return self.axis_row + 1
 
 
-def y_labels(scale: Scale, rows: int) -> list[tuple[int, str]]:
+@functools.lru_cache(maxsize=128)
+def y_labels(scale: Scale, rows: int) -> Sequence[tuple[int, str]]:
     """Return the labels of the y axis with their rows, from the top, none in the same row or the next."""
     values = ticks(scale, max(2, min(rows // 3, 10) + 1)) if rows > 3 else []
     if len(values) < 2:
@@ -88,7 +93,8 @@ def gutter_for(labels: Sequence[tuple[int, str]], width: int, before: int = 0) -
     return min(max(before, needed, _NARROW_GUTTER), max(_NARROW_GUTTER, width // 3))
 
 
-def x_labels(scale: Scale, columns: int, axis: Axis) -> list[tuple[int, int, str]]:
+@functools.lru_cache(maxsize=32)
+def x_labels(scale: Scale, columns: int, axis: Axis) -> Sequence[tuple[int, int, str]]:
     """Return the labels of the x axis: the column of the tick, where the text begins, and the text."""
     for most in range(min(20, columns // 5 + 1), 0, -1):
         values = ticks(scale, most, whole=axis != "time", time=axis == "time" and not scale.log)
@@ -152,15 +158,22 @@ def draw_axes(
 def draw_marks(
     picture: Picture, layout: Layout, x: Scale, marks: Sequence[Mark], axis: Axis, plain: bool
 ) -> None:
-    """Draw ``marks`` on the line of the x axis, and a faint line where there is an alert."""
-    places = [(column_of(x, layout.columns, mark.along(axis)), mark.kind) for mark in marks]
-    for column, kind in sorted(places, key=lambda pair: _RANK[pair[1]]):
+    """Draw ``marks`` on the line of the x axis, and a faint line where there is an alert.
+
+    Checkpoints that stand close together thicken the axis, and of alerts only the first has a line.
+    """
+    places = {(column_of(x, layout.columns, mark.along(axis)), mark.kind) for mark in marks}
+    for column, kind in sorted(places, key=lambda pair: (MARK_RANK[pair[1]], pair[0])):
         if not 0 <= column < layout.columns:
             continue
-        glyph = MARK_GLYPHS[kind][plain]
-        picture.put(layout.gutter + column, layout.axis_row, glyph, WARNING if kind == "alert" else HEADING)
-        if kind == "alert":
+        at, glyph = layout.gutter + column, MARK_GLYPHS[kind][plain]
+        if kind == "checkpoint" and {(column - 1, kind), (column + 1, kind)} & places:
+            below = picture.codes[layout.axis_row : layout.axis_row + 1, at]
+            below[below == ord("-" if plain else "─")] = ord(_CROWDED[plain])
+            continue
+        picture.put(at, layout.axis_row, glyph, WARNING if kind == "alert" else HEADING)
+        if kind == "alert" and (column - 1, kind) not in places:
             plot = slice(layout.top, layout.top + layout.rows)
-            blank = np.flatnonzero(picture.codes[plot, layout.gutter + column] == 32) + layout.top
-            picture.codes[blank, layout.gutter + column] = ord(":" if plain else "┊")
-            picture.styles[blank, layout.gutter + column] = QUIET
+            blank = np.flatnonzero(picture.codes[plot, at] == 32) + layout.top
+            picture.codes[blank, at] = ord(":" if plain else "┊")
+            picture.styles[blank, at] = QUIET

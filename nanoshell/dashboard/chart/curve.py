@@ -11,7 +11,9 @@ from nanoshell.dashboard.chart.blocks import Blocks
 from nanoshell.dashboard.chart.smooth import Growing, Smoothing
 
 if TYPE_CHECKING:
-    from nanoshell.dashboard.course import Column
+    from numpy.typing import NDArray
+
+    from nanoshell.dashboard.course import Column, Series
 
 Bad = Literal["nan", "high", "low"]
 """Values that have no height: NaN, what is above any (Inf), and below any (-Inf; 0 or less on a log axis)."""
@@ -23,8 +25,9 @@ class ChartSeries:
 
     ``colour`` is the number of its run's colour. ``points`` draws markers rather than a line, for figures
     that are sparse, such as validation. ``focused`` is drawn over the others and stepped along by the
-    crosshair. The arrays are never changed after they have been handed over; longer ones that begin alike
-    cost only what is new.
+    crosshair. ``called`` is the run whose figure it is, where there are several: its series stand together in
+    the legend. ``rows`` tells of each point its step, tokens and time. The arrays are never changed after
+    they have been handed over; longer ones that begin alike cost only what is new.
     """
 
     name: str
@@ -33,13 +36,16 @@ class ChartSeries:
     colour: int = 0
     points: bool = False
     focused: bool = False
+    called: str = ""
+    rows: Series | None = None
 
 
 class Curve:
     """The points of one series: those that can be drawn, those that can only be marked, and the average.
 
     ``all_x`` and ``all_y`` (n,) are all by rising x; ``x``, ``y`` and ``breaks`` (m,) are about those that
-    have a height, ``bad_x`` and ``bad_kind`` (n - m,) about the others. ``log`` is of the y axis.
+    have a height, ``bad_x`` and ``bad_kind`` (n - m,) about the others. ``log`` is of the y axis. ``order``
+    (n,) tells which of the points that were given each of all is; None where they came by rising x.
     ``blocks`` are those of ``y``, ``smoothed_blocks`` those of what `smoothed` returned last.
     """
 
@@ -51,6 +57,7 @@ class Curve:
     def _clear(self) -> None:
         self.all_x: Column = np.empty(0)
         self.all_y: Column = np.empty(0)
+        self.order: NDArray[np.intp] | None = None
         self._sifted: tuple[Growing, Growing, Growing] | None = None
         self._bad = (Growing(), Growing())
         self._smoothing: Smoothing | None = None
@@ -80,7 +87,7 @@ class Curve:
             self._clear()
             placed = np.flatnonzero(np.isfinite(x))
             order = placed[np.argsort(x[placed], kind="stable")]
-            x, y, known = x[order], y[order], 0
+            x, y, known, self.order = x[order], y[order], 0, order
         self.all_x, self.all_y = x, y
         self._sift(known)
         self.blocks.extend(self.y)

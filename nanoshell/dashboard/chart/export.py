@@ -19,19 +19,39 @@ from nanoshell.dashboard.chart.reduce import visible
 from nanoshell.dashboard.chart.scale import Scale, tick_step, ticks
 
 if TYPE_CHECKING:
+    from nanoshell.dashboard.chart.curve import ChartSeries, Curve
     from nanoshell.dashboard.chart.layers import Drawn
-    from nanoshell.dashboard.course import Column, Mark, Sight
+    from nanoshell.dashboard.course import Axis, Column, Mark, Sight
 
 _LEFT, _TOP, _RIGHT, _BOTTOM = 70, 56, 16, 44
-"""The margins of a drawing."""
+"""The margins of a drawing; the one at the top is wider where the legend has further rows."""
+
+_LEGEND_ROW = 18
+
+_PLACES: dict[Axis, str] = {"step": "step", "tokens": "tokens", "time": "seconds"}
+"""What the columns of a table are called that tell where a point stands."""
+
+_AXIS_WORDS: dict[Axis, str] = {"step": "step", "tokens": "tokens", "time": "time since the run began"}
+
+_MARKS = {
+    "alert": ("#cc0000", "alert"),
+    "control": ("#333333", "asked of the run"),
+    "checkpoint": ("#888888", "checkpoint"),
+    "resume": ("#0060a0", "resumed"),
+}
+"""The colours of marks, and what they are called."""
 
 
 def csv_text(drawn: Sequence[Drawn], sight: Sight, span: Span) -> str:
-    """Return the visible points, one line each: series, place, value, and average ('' without one)."""
+    """Return the visible points, every one of them, a line each.
+
+    Its columns are series, step, tokens, seconds since the run began, value, and average ('' for what is
+    not known).
+    """
     x = seen(sight, span)
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["series", sight.axis, "value", "smoothed"])
+    writer.writerow(["series", *_PLACES.values(), "value", "smoothed"])
     for series, curve in drawn:
         begin, end = visible(curve.all_x, x)
         averages = np.full(len(curve.all_x), np.nan)
@@ -39,16 +59,27 @@ def csv_text(drawn: Sequence[Drawn], sight: Sight, span: Span) -> str:
             good = np.isfinite(curve.all_y) & ((curve.all_y > 0) | (not curve.log))
             found = curve.smoothed(sight.smoothing)
             averages[good] = 10**found if curve.log else found
-        for place, value, average in zip(
-            curve.all_x[begin:end].tolist(),
-            curve.all_y[begin:end].tolist(),
-            averages[begin:end].tolist(),
-            strict=True,
+        known = [_along(series, curve, axis, sight)[begin:end].tolist() for axis in _PLACES]
+        for *places, value, average in zip(
+            *known, curve.all_y[begin:end].tolist(), averages[begin:end].tolist(), strict=True
         ):
-            writer.writerow(
-                [series.name, _exact(place), _exact(value), _exact(average) if average == average else ""]
-            )
+            told = [*map(_known, places), _exact(value), _known(average)]
+            writer.writerow([series.name, *told])
     return out.getvalue()
+
+
+def _along(series: ChartSeries, curve: Curve, axis: Axis, sight: Sight) -> Column:
+    """Return where all points of ``curve`` stand along ``axis`` (n,); NaN where nobody told."""
+    if axis == sight.axis:
+        return curve.all_x
+    if series.rows is None:
+        return np.full(len(curve.all_x), np.nan)
+    column = series.rows.along(axis)
+    return column if curve.order is None else column[curve.order]
+
+
+def _known(value: float) -> str:
+    return _exact(value) if value == value else ""
 
 
 def _exact(value: float) -> str:
@@ -67,7 +98,9 @@ def svg(
 ) -> str:
     """Return the chart as an SVG document of ``size``: extremes for each unit of width, all texts as text."""
     width, height = size
-    columns, rows = max(1, width - _LEFT - _RIGHT), max(1, height - _TOP - _BOTTOM)
+    legend = _legend(drawn, sight, width)
+    top = _TOP + (len(legend) - 1) * _LEGEND_ROW
+    columns, rows = max(1, width - _LEFT - _RIGHT), max(1, height - top - _BOTTOM)
     x = seen(sight, span)
     found = layers(drawn, x, columns, columns, sight.smoothing)
     y = y_scale(found, log_y)
@@ -76,15 +109,16 @@ def svg(
         f' viewBox="0 0 {width} {height}" font-family="sans-serif" font-size="12">',
         f'<rect width="{width}" height="{height}" fill="#ffffff"/>',
         _text(_LEFT, 20, f"{title} ({unit})" if unit else title, size=15),
-        *_legend(drawn),
+        *(part for row in legend for part in row),
+        f'<g transform="translate({_LEFT} {top})">',
         *_grid(x, y, columns, rows, sight),
-        f'<svg x="{_LEFT}" y="{_TOP}" width="{columns}" height="{rows}" viewBox="0 0 {columns} {rows}">',
+        f'<svg width="{columns}" height="{rows}" viewBox="0 0 {columns} {rows}">',
     ]
     for layer in found:
         parts += _lines(layer, y, columns, rows)
     for layer in found:
         parts += _bad(layer, x, columns, rows)
-    parts += ["</svg>", *_marks(marks, x, columns, rows, sight), "</svg>"]
+    parts += ["</svg>", *_marks(marks, x, columns, rows, sight), "</g>", "</svg>"]
     return "\n".join(parts) + "\n"
 
 
@@ -95,20 +129,28 @@ def _text(
     return f'<text x="{x:g}" y="{y:g}" {look}>{escape(text)}</text>'
 
 
-def _legend(drawn: Sequence[Drawn]) -> list[str]:
-    parts, at = [], _LEFT
+def _legend(drawn: Sequence[Drawn], sight: Sight, width: int) -> list[list[str]]:
+    """Return the series with their newest values, and how they are smoothed, in rows; one at the least."""
+    found: list[list[str]] = [[]]
+    at = _LEFT
     for series, curve in drawn:
-        newest = words.short(float(curve.all_y[-1])) if len(curve.all_y) else "-"
-        fill = hex_colour(series.colour, light=True)
-        shape = (
-            f'<circle cx="{at + 6}" cy="36" r="4" fill="{fill}"/>'
+        text = f"{series.name} {words.short(float(curve.all_y[-1])) if len(curve.all_y) else '-'}"
+        room = 34 + 7 * len(text)
+        if at > _LEFT and at + room > width:
+            found.append([])
+            at = _LEFT
+        y, fill = 36 + (len(found) - 1) * _LEGEND_ROW, hex_colour(series.colour, light=True)
+        found[-1].append(
+            f'<circle cx="{at + 7}" cy="{y}" r="4" fill="{fill}"/>'
             if series.points
-            else f'<line x1="{at}" y1="36" x2="{at + 14}" y2="36" stroke="{fill}" stroke-width="3"/>'
+            else f'<line x1="{at}" y1="{y}" x2="{at + 14}" y2="{y}" stroke="{fill}" stroke-width="3"/>'
         )
-        text = f"{series.name} {newest}"
-        parts += [shape, _text(at + 20, 40, text)]
-        at += 34 + 7 * len(text)
-    return parts
+        found[-1].append(_text(at + 20, y + 4, text))
+        at += room
+    if sight.smoothing > 0 and not all(series.points for series, _ in drawn):
+        said = f"smoothed {sight.smoothing:g}, as measured behind it"
+        found[0].append(_text(width - _RIGHT, 20, said, anchor="end", fill="#666666"))
+    return found
 
 
 def _grid(x: Scale, y: Scale, columns: int, rows: int, sight: Sight) -> list[str]:
@@ -117,20 +159,16 @@ def _grid(x: Scale, y: Scale, columns: int, rows: int, sight: Sight) -> list[str
     even = not y.log or tick_step(values) * 1.5 > (values[-1] - values[-2] if len(values) > 1 else 0)
     texts = words.labels(values, tick_step(values)) if even else words.log_labels(values)
     for place, text in zip(y.place(np.array(values)).tolist(), texts, strict=True):
-        at = _TOP + (1 - place) * rows
-        parts.append(
-            f'<line x1="{_LEFT}" y1="{at:.1f}" x2="{_LEFT + columns}" y2="{at:.1f}" stroke="#e6e6e6"/>'
-        )
-        parts.append(_text(_LEFT - 8, round(at + 4, 1), text, anchor="end"))
+        at = (1 - place) * rows
+        parts.append(f'<line x1="0" y1="{at:.1f}" x2="{columns}" y2="{at:.1f}" stroke="#e6e6e6"/>')
+        parts.append(_text(-8, round(at + 4, 1), text, anchor="end"))
     for column, begin, text in x_labels(x, columns // 7, sight.axis):
-        at = _LEFT + (column + 0.5) * columns / (columns // 7)
-        middle = _LEFT + (begin + len(text) / 2) * columns / (columns // 7)
-        parts.append(
-            f'<line x1="{at:.1f}" y1="{_TOP + rows}" x2="{at:.1f}" y2="{_TOP + rows + 4}" stroke="#666666"/>'
-        )
-        parts.append(_text(round(middle, 1), _TOP + rows + 18, text, anchor="middle"))
-    frame = f'<path d="M{_LEFT} {_TOP}V{_TOP + rows}H{_LEFT + columns}" fill="none" stroke="#666666"/>'
-    return [*parts, frame, _text(_LEFT + columns / 2, _TOP + rows + 36, sight.axis, anchor="middle")]
+        at = (column + 0.5) * columns / (columns // 7)
+        middle = (begin + len(text) / 2) * columns / (columns // 7)
+        parts.append(f'<line x1="{at:.1f}" y1="{rows}" x2="{at:.1f}" y2="{rows + 4}" stroke="#666666"/>')
+        parts.append(_text(round(middle, 1), rows + 18, text, anchor="middle"))
+    frame = f'<path d="M0 0V{rows}H{columns}" fill="none" stroke="#666666"/>'
+    return [*parts, frame, _text(columns / 2, rows + 36, _AXIS_WORDS[sight.axis], anchor="middle")]
 
 
 def _lines(layer: Layer, y: Scale, columns: int, rows: int) -> list[str]:
@@ -190,16 +228,21 @@ def _bad(layer: Layer, x: Scale, columns: int, rows: int) -> list[str]:
 
 
 def _marks(marks: Sequence[Mark], x: Scale, columns: int, rows: int, sight: Sight) -> list[str]:
-    fills = {"alert": "#cc0000", "control": "#333333", "checkpoint": "#888888", "resume": "#0060a0"}
-    parts = []
+    """Return ``marks`` as strokes at the x axis, alerts as high as the chart, and what each kind is."""
+    parts, kinds = [], set()
     for mark in marks:
         place = x.place_of(mark.along(sight.axis))
         if 0 <= place <= 1:
-            at = _LEFT + place * columns
-            top = _TOP if mark.kind == "alert" else _TOP + rows - 6
-            look = f'stroke="{fills[mark.kind]}" stroke-dasharray="2 2"'
+            kinds.add(mark.kind)
+            at, top = place * columns, 0 if mark.kind == "alert" else rows - 6
+            look = f'stroke="{_MARKS[mark.kind][0]}"' + (' stroke-dasharray="2 2"' if not top else "")
             parts.append(
-                f'<path d="M{at:.1f} {top}V{_TOP + rows + 4}" {look}>'
+                f'<path d="M{at:.1f} {top}V{rows + 4}" {look}>'
                 f"<title>{escape(f'{mark.kind}: {mark.text}')}</title></path>"
             )
+    end = columns
+    for kind, (fill, name) in _MARKS.items():
+        if kind in kinds:
+            parts.append(_text(end, rows + 36, f"| {name}", anchor="end", fill=fill))
+            end -= 20 + 7 * len(name)
     return parts

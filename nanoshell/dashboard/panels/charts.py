@@ -13,16 +13,8 @@ from nanoshell.dashboard.chart.line_chart import LineChart
 from nanoshell.dashboard.course import AXES, Sight, Snapshot
 from nanoshell.dashboard.panel import Action, Panel
 from nanoshell.dashboard.panels.exporting import copy, export
-from nanoshell.dashboard.panels.figures import (
-    Figure,
-    along,
-    expert_layers,
-    expert_lines,
-    has,
-    lines,
-    whole_span,
-)
-from nanoshell.errors import NanoshellError, unknown_name
+from nanoshell.dashboard.panels.figures import Figure, along, has, lines, whole_span
+from nanoshell.errors import NanoshellError
 
 if TYPE_CHECKING:
     from nanoshell.dashboard.chart.curve import ChartSeries
@@ -33,11 +25,26 @@ SMOOTHING = (0.0, 0.6, 0.9, 0.97, 0.99)
 HIDDEN = "charts.hidden"
 """Under which name the desk remembers the charts that are hidden."""
 
+ABOUT = (
+    "The bright line is smoothed, so that a trend shows (s and a: more, less); the dim one behind it is what "
+    "was measured, with the highest and the lowest of each column. Dots are figures that come now and then. "
+    "A cross or an arrow at the edge is a value that is no number, or has no height.\n\n"
+    "All charts show the same stretch: + and - zoom, Left and Right move, 0 shows all, f follows the newest. "
+    "They share a crosshair: comma and full stop step it from point to point, c puts it away, and the values "
+    "there stand above each chart, in brackets those of the smoothed line. Above several runs stands what "
+    "tells their names apart.\n\n"
+    "On the axis below: ▪ a checkpoint (a double line where they are close together), ◆ what was asked of "
+    "the run in focus, ↻ where it was resumed, ! an alert; in ASCII # (or =), o, > and !. With the crosshair "
+    "on one, the last line says what it is. Enter gives a chart all the room, Esc brings the others back."
+)
+"""What F1 says of every chart."""
+
 
 class ChartPanel(Panel):
     """A chart of ``figures`` of every run that is shown.
 
     ``smooths`` is False where the figures have no noise; ``log_from_start`` begins with a logarithmic y axis.
+    What is said of one kind of chart stands in its ``about`` before `ABOUT`.
     A chart of a plugin names its figures, and is registered as any panel is.
     """
 
@@ -46,12 +53,7 @@ class ChartPanel(Panel):
     figures: ClassVar[tuple[Figure, ...]] = ()
     smooths: ClassVar[bool] = True
     log_from_start: ClassVar[bool] = False
-    about = (
-        "All charts show the same stretch of their runs, and share a crosshair, with its values above "
-        "each chart. The raw values are dim, the smoothed line is bright; crosses mark what is no number. "
-        "Along the axis stand checkpoints, alerts and what was asked of the run in focus. Enter gives "
-        "this chart all the room, Esc brings the others back."
-    )
+    about = ABOUT
     actions: ClassVar[tuple[Action, ...]] = (
         Action("axis", "By step, tokens or time", ("x",), "Chart", footer=True),
         Action("log_y", "Logarithmic, or not", ("l",), "Chart", footer=True),
@@ -105,7 +107,8 @@ class ChartPanel(Panel):
 
     def _fill(self) -> None:
         focused, axis = self._shown.focused, self.chart.sight.axis
-        self.chart.set_series(self.drawn(self._shown), span=whole_span(self._shown, axis))
+        growing = any(not course.status.ended for course in self._shown.courses)
+        self.chart.set_series(self.drawn(self._shown), span=whole_span(self._shown, axis), growing=growing)
         self.chart.set_marks(focused.marks if focused else ())
 
     def drawn(self, snapshot: Snapshot) -> list[ChartSeries]:
@@ -192,7 +195,8 @@ class ChartPanel(Panel):
 
     @property
     def _heading(self) -> str:
-        return ", ".join(filter(None, (self.title, self.chart.title)))
+        alone = [course.run.name for course in self._shown.courses] if len(self._shown.courses) == 1 else []
+        return ", ".join(filter(None, (self.title, self.chart.title, *alone)))
 
     def action_export(self) -> None:
         """Write what is visible as a drawing (SVG) and as a table (CSV)."""
@@ -221,123 +225,3 @@ def _handed_on(action: Action) -> Callable[[ChartPanel], None]:
 
 for _action in line_chart.ACTIONS:
     setattr(ChartPanel, f"action_{_action.id}", _handed_on(_action))
-
-
-class LossChart(ChartPanel):
-    """Training loss, and validation loss as points."""
-
-    panel_id = "loss"
-    title = "Loss (nats)"
-    figures = (Figure("loss", "training"), Figure("val_loss", "validation", points=True))
-
-    def has_figures(self, snapshot: Snapshot) -> bool:
-        return True
-
-
-class LearningRateChart(ChartPanel):
-    """Learning rate."""
-
-    panel_id = "learning_rate"
-    title = "Learning rate"
-    smooths = False
-    figures = (Figure("learning_rate", "learning rate"),)
-
-
-class GradientChart(ChartPanel):
-    """Norm of the gradient before it is clipped."""
-
-    panel_id = "grad_norm"
-    title = "Gradient norm"
-    figures = (Figure("grad_norm", "gradient norm"),)
-
-
-class SpeedChart(ChartPanel):
-    """Tokens per second."""
-
-    panel_id = "speed"
-    title = "Tokens/s"
-    figures = (Figure("tokens/s", "tokens/s"),)
-
-
-class MemoryChart(ChartPanel):
-    """Memory of the worker, and of its accelerator as points."""
-
-    panel_id = "memory"
-    title = "Memory (bytes)"
-    smooths = False
-    figures = (Figure("memory", "worker"), Figure("gpu_memory", "GPU", points=True))
-
-
-class BitsPerByteChart(ChartPanel):
-    """Bits per byte of the validation text."""
-
-    panel_id = "bits_per_byte"
-    title = "Bits per byte"
-    figures = (Figure("bits_per_byte", "validation", points=True),)
-
-
-class BalanceChart(ChartPanel):
-    """How evenly tokens go to experts: 1 where the load is even."""
-
-    panel_id = "balance_loss"
-    title = "Balance loss"
-    figures = (Figure("balance_loss", "balance loss"),)
-
-
-class ExpertChart(ChartPanel):
-    """The share of each expert of one layer of the focused run. ``expert_layer`` is the one chosen."""
-
-    panel_id = "expert_load"
-    title = "Expert load"
-    about = "The share of a layer's choices that fell on each expert; v goes to the next layer."
-    actions: ClassVar[tuple[Action, ...]] = (
-        Action("next_layer", "Next layer", ("v",), "Chart", footer=True),
-        *ChartPanel.actions,
-    )
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.expert_layer: int | None = None
-
-    def has_figures(self, snapshot: Snapshot) -> bool:
-        return bool(expert_layers(snapshot.focused))
-
-    def drawn(self, snapshot: Snapshot) -> list[ChartSeries]:
-        layers, kept = expert_layers(snapshot.focused), self.desk.recall("chart.expert_load.layer")
-        if snapshot.focused is None or not layers:
-            return []
-        self.expert_layer = kept if kept in layers else layers[0]
-        self.chart.title = f"layer {self.expert_layer}"
-        return expert_lines(snapshot.focused, self.expert_layer, self.chart.sight.axis)
-
-    def action_next_layer(self) -> None:
-        """Show the experts of the next layer that has some."""
-        layers = expert_layers(self._shown.focused)
-        if not layers or self.expert_layer is None:
-            return
-        at = layers.index(self.expert_layer) if self.expert_layer in layers else -1
-        self.desk.remember("chart.expert_load.layer", layers[(at + 1) % len(layers)])
-        self._fill()
-
-
-_CHARTS: tuple[type[ChartPanel], ...] = (
-    LossChart,
-    LearningRateChart,
-    GradientChart,
-    SpeedChart,
-    BitsPerByteChart,
-    MemoryChart,
-    ExpertChart,
-    BalanceChart,
-)
-
-CHARTS = tuple(chart.panel_id for chart in _CHARTS)
-"""The charts that the dashboard brings, in the order of its grid."""
-
-
-def chart_panel(name: str) -> ChartPanel:
-    """Return the chart called ``name``, one of `CHARTS`. Raises `UnknownNameError`."""
-    for chart in _CHARTS:
-        if chart.panel_id == name:
-            return chart()
-    raise unknown_name("chart", name, CHARTS)

@@ -36,15 +36,18 @@ def lines(snapshot: Snapshot, figures: tuple[Figure, ...], axis: Axis) -> list[C
             series = course.series.get(figure.name)
             if series is None or not len(series.value):
                 continue
-            name = course.run.name if len(figures) == 1 else f"{course.run.name} {figure.label}"
+            run = course.run.name if several else ""
+            name = run if several and len(figures) == 1 else f"{run} {figure.label}".strip()
             found.append(
                 ChartSeries(
-                    name if several else figure.label,
+                    name,
                     series.along(axis),
                     series.value,
                     snapshot.colours.get(course.run.name, index),
                     figure.points,
                     index == snapshot.focus,
+                    run,
+                    series,
                 )
             )
     return found
@@ -74,7 +77,9 @@ def expert_lines(course: Course, layer: int, axis: Axis) -> list[ChartSeries]:
         if kind == "expert_load" and of_layer == str(layer) and expert.isdecimal():
             found.append((int(expert), series))
     return [
-        ChartSeries(f"expert {expert}", series.along(axis), series.value, expert)
+        ChartSeries(
+            f"expert {expert}", series.along(axis), series.value, expert, called=str(expert), rows=series
+        )
         for expert, series in sorted(found, key=lambda pair: pair[0])
     ]
 

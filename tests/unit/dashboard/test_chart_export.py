@@ -81,6 +81,6 @@ def test_the_table_holds_what_is_visible_exactly() -> None:
 
 
 def test_an_empty_chart_can_be_exported() -> None:
-    assert LineChart("loss").to_csv() == "series,step,value,smoothed\n"
+    assert LineChart("loss").to_csv() == "series,step,tokens,seconds,value,smoothed\n"
     ET.fromstring(LineChart("loss").to_svg())
     ET.fromstring(LineChart("loss", log_y=True).to_svg(10, 10))

@@ -17,9 +17,10 @@ from textual.pilot import Pilot
 
 from nanoshell.dashboard.app import DashboardApp
 from nanoshell.dashboard.course import Course, Series, Sight, Snapshot
-from nanoshell.dashboard.panels.charts import (
+from nanoshell.dashboard.panels.charts import ChartPanel
+from nanoshell.dashboard.panels.figures import Figure, along, expert_layers, expert_lines, lines, whole_span
+from nanoshell.dashboard.panels.kinds import (
     CHARTS,
-    ChartPanel,
     ExpertChart,
     GradientChart,
     LearningRateChart,
@@ -27,7 +28,6 @@ from nanoshell.dashboard.panels.charts import (
     SpeedChart,
     chart_panel,
 )
-from nanoshell.dashboard.panels.figures import Figure, along, expert_layers, expert_lines, lines, whole_span
 from nanoshell.errors import UnknownNameError
 from nanoshell.testing import FakeRun
 
@@ -236,7 +236,7 @@ def test_a_chart_is_exported_and_overwrites_nothing(
     made = sorted(path.name for path in tmp_path.iterdir() if path.is_file())
     assert made == ["fake-1-loss-2.csv", "fake-1-loss-2.svg", "fake-1-loss.csv", "fake-1-loss.svg"]
     drawing = ET.parse(tmp_path / "fake-1-loss.svg").getroot()
-    assert "Loss (nats)" in [one.text for one in drawing.iter("{http://www.w3.org/2000/svg}text")]
+    assert "Loss (nats), fake-1" in [one.text for one in drawing.iter("{http://www.w3.org/2000/svg}text")]
     with (tmp_path / "fake-1-loss.csv").open() as file:
         table = list(csv.DictReader(file))
     assert len(table) == 33

@@ -14,7 +14,7 @@ from textual.pilot import Pilot
 from textual.widgets import Input
 
 from nanoshell.dashboard.app import DashboardApp
-from nanoshell.dashboard.panels.charts import LossChart
+from nanoshell.dashboard.panels.kinds import LossChart
 from nanoshell.dashboard.panels.samples import SamplesPanel
 from nanoshell.testing import FakeRun
 

@@ -1,0 +1,156 @@
+"""Legends: series with their newest values, or those under the crosshair, in the room that there is."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from nanoshell.dashboard.chart import words
+from nanoshell.dashboard.chart.drawing import glyphs_for, line_glyph, point_glyph
+from nanoshell.dashboard.chart.palette import QUIET, TEXT, WARNING, bright
+
+if TYPE_CHECKING:
+    from nanoshell.dashboard.chart.curve import ChartSeries, Curve
+    from nanoshell.dashboard.chart.drawing import Frame
+    from nanoshell.dashboard.chart.layers import Drawn
+    from nanoshell.dashboard.chart.palette import Look
+    from nanoshell.dashboard.course import Sight
+
+Words = list[tuple[str, int]]
+"""Pieces of text, each with the number of its style."""
+
+_DIGITS = 4
+
+_PARTS = re.compile(r"[^-_. ]+[-_. ]*")
+
+
+@dataclass(frozen=True)
+class Detail:
+    """How much is told: ``full`` names, ``averages``, ``points`` beside a line; ``digits`` of values.
+
+    Without ``signs`` a name has the colour of its line instead.
+    """
+
+    full: bool = False
+    averages: bool = False
+    points: bool = True
+    digits: int = _DIGITS
+    signs: bool = True
+
+
+DETAILS = (
+    Detail(full=True, averages=True),
+    Detail(full=True),
+    Detail(averages=True),
+    Detail(),
+    Detail(digits=3),
+    Detail(digits=3, points=False),
+    Detail(digits=3, points=False, signs=False),
+)
+"""From the most that is told to the least."""
+
+
+def short_names(names: Sequence[str]) -> list[str]:
+    """Return ``names`` without the words with which all begin or end: ``a`` of ``run-a-1``, ``run-b-1``.
+
+    A number alone keeps the word before it.
+    """
+    split = [_PARTS.findall(name) or [name] for name in names]
+    spare = min(map(len, split), default=1) - 1
+    if len(split) < 2 or not spare:
+        return list(names)
+    head = next((at for at in range(spare) if len({parts[at] for parts in split}) > 1), spare)
+    spare -= head
+    tail = next((at for at in range(spare) if len({parts[-1 - at] for parts in split}) > 1), spare)
+    ends = [parts[: len(parts) - tail] for parts in split]
+    if head and not all(any(map(str.isalpha, "".join(parts[head:]))) for parts in ends):
+        head -= 1
+    return ["".join(parts[head:]).rstrip("-_. ") for parts in ends]
+
+
+def entries(drawn: Sequence[Drawn]) -> list[list[Drawn]]:
+    """Return what stands together in a legend: the series of one run; that of the focused run comes first."""
+    found: dict[str | int, list[Drawn]] = {}
+    for at, pair in enumerate(drawn):
+        found.setdefault(pair[0].called or at, []).append(pair)
+    return sorted(found.values(), key=lambda pairs: not pairs[0][0].focused)
+
+
+def legend_words(
+    title: str, drawn: Sequence[Drawn], frame: Frame, sight: Sight, look: Look, room: int
+) -> Words:
+    """Return the legend of ``drawn`` in ``room`` cells: all in as much detail as fits, else as many as do.
+
+    Under a ``title`` that says what a series is, its name is left out.
+    """
+    groups, glyphs = entries(drawn), glyphs_for(look, drawn)
+    names = [pairs[0][0].called for pairs in groups]
+    short = short_names(names)
+    pieces: list[Words] = []
+    for detail in DETAILS:
+        if not detail.signs and (glyphs or not all(names)):
+            continue
+        told = names if detail.full else short
+        pieces = [
+            _entry(pairs, name, title, frame, sight, detail, glyphs)
+            for pairs, name in zip(groups, told, strict=True)
+        ]
+        if sum(map(_length, pieces)) <= room:
+            return [word for piece in pieces for word in piece]
+    found: Words = []
+    for at, piece in enumerate(pieces):
+        more = f" +{len(pieces) - at}"
+        if _length(piece) + (len(more) if at + 1 < len(pieces) else 0) > room:
+            return [*found, (more, QUIET)] if at else []
+        found += piece
+        room -= _length(piece)
+    return found
+
+
+def _entry(
+    pairs: Sequence[Drawn], name: str, title: str, frame: Frame, sight: Sight, detail: Detail, glyphs: bool
+) -> Words:
+    """Return what is told of the series ``pairs`` of one run: its ``name``, and the value of each."""
+    found: Words = [(" " if detail.digits < _DIGITS else "  ", TEXT)]
+    lines = [pair for pair in pairs if not pair[0].points]
+    for at, (series, curve) in enumerate(pairs if detail.points or not lines else lines):
+        colour = bright(series.colour)
+        sign = point_glyph(series.colour, glyphs) if series.points else line_glyph(series.colour)
+        sign = sign if glyphs or series.points else "━"
+        called = "" if at or series.name == title else name or series.name
+        if detail.signs:
+            found += [(f"{' ' if at else ''}{sign} ", colour), (f"{called} " if called else "", TEXT)]
+        else:
+            found.append((f"{called} ", colour))
+        index = _index_shown(curve, frame, sight)
+        found += [("-", QUIET)] if index is None else _value(series, curve, sight, index, detail)
+    return [word for word in found if word[0]]
+
+
+def _length(piece: Words) -> int:
+    return sum(len(text) for text, _ in piece)
+
+
+def _value(series: ChartSeries, curve: Curve, sight: Sight, index: int, detail: Detail) -> Words:
+    """Return the value at the point ``index`` of ``curve``, and the average in brackets."""
+    value = float(curve.all_y[index])
+    marked = not math.isfinite(value) or (curve.log and value <= 0)
+    found = [(words.short(value, detail.digits), WARNING if marked else TEXT)]
+    if detail.averages and sight.smoothing > 0 and not series.points and not marked:
+        found.append((f" ({words.short(curve.smoothed_at(index, sight.smoothing))})", QUIET))
+    return found
+
+
+def _index_shown(curve: Curve, frame: Frame, sight: Sight) -> int | None:
+    """Return the point that is told of: the nearest to the crosshair, or the newest."""
+    if not len(curve.all_x):
+        return None
+    if sight.cursor is None:
+        return len(curve.all_x) - 1
+    room = frame.x.at(1 / frame.layout.columns) - frame.x.low if not frame.x.log else 0.0
+    if not curve.all_x[0] - room <= sight.cursor <= curve.all_x[-1] + room:
+        return None
+    return curve.nearest(sight.cursor)

@@ -1,0 +1,109 @@
+"""Legends: names as short as they can be told apart, and as much of the values as there is room for."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, strategies as st
+
+from nanoshell.dashboard.chart.curve import ChartSeries, Curve
+from nanoshell.dashboard.chart.drawing import draw
+from nanoshell.dashboard.chart.legend import legend_words, short_names
+from nanoshell.dashboard.chart.palette import Look
+from nanoshell.dashboard.course import Mark, Sight
+
+X = np.arange(1.0, 11.0)
+Drawn = tuple[ChartSeries, Curve]
+
+
+def runs(count: int) -> list[Drawn]:
+    """Return a line and points of each of ``count`` runs."""
+    found: list[Drawn] = []
+    for at in range(count):
+        for label, points in (("training", False), ("validation", True)):
+            series = ChartSeries(
+                f"nano-{at}x-1 {label}", X, X * (at + 1) / 3, at, points, at == 1, f"nano-{at}x-1"
+            )
+            curve = Curve()
+            curve.feed(series.x, series.y)
+            found.append((series, curve))
+    return found
+
+
+def legend(drawn: list[Drawn], room: int, look: Look | None = None, sight: Sight | None = None) -> str:
+    look, sight = look or Look(), sight or Sight()
+    frame = draw(drawn, (), sight, (1, 10), look, (80, 20))
+    return "".join(text for text, _ in legend_words("", drawn, frame, sight, look, room))
+
+
+@pytest.mark.parametrize(
+    ("names", "short"),
+    [
+        (["run-a-1", "run-b-1"], ["a", "b"]),
+        (["slow-1", "quick-1"], ["slow", "quick"]),
+        (["nano-start-1", "nano-start-2"], ["start-1", "start-2"]),
+        (["run", "run-2"], ["run", "run-2"]),
+        (["1", "2"], ["1", "2"]),
+        (["alone-1"], ["alone-1"]),
+        ([], []),
+    ],
+)
+def test_names_lose_what_all_share(names: list[str], short: list[str]) -> None:
+    assert short_names(names) == short
+
+
+@given(st.lists(st.text(st.sampled_from("ab1-_. "), max_size=12), unique=True, max_size=6))
+def test_short_names_stay_parts_of_the_names_and_are_never_empty(names: list[str]) -> None:
+    for name, short in zip(names, short_names(names), strict=True):
+        assert short in name
+        assert bool(short.strip("-_. ")) == bool(name.strip("-_. "))
+
+
+@given(st.lists(st.from_regex(r"[ab1]{1,2}(-[ab1]{1,2}){0,3}", fullmatch=True), unique=True, max_size=6))
+def test_short_names_tell_apart_what_the_names_do(names: list[str]) -> None:
+    assert len(set(short_names(names))) == len(names)
+
+
+def test_the_focused_run_comes_first_and_its_points_stand_beside_its_line() -> None:
+    told = legend(runs(2), 200)
+    assert told.index("nano-1x-1 6.667") < told.index("nano-0x-1 3.333")
+    assert told.count("● 6.667") == 1
+    assert told.count("nano-1x-1") == 1
+
+
+def test_less_room_takes_averages_then_names_then_points_then_signs_then_runs() -> None:
+    drawn = runs(4)
+    assert legend(drawn, 200).count("(") == 4
+    assert legend(drawn, 130).count("(") == 0
+    assert "nano-0x-1 3.333 ● 3.333" in legend(drawn, 120)
+    assert "━ 0x 3.333 ● 3.333" in legend(drawn, 90)
+    assert legend(drawn, 50) == " ━ 1x 6.67 ━ 0x 3.33 ━ 2x 10 ━ 3x 13.3"
+    assert legend(drawn, 32) == " 1x 6.67 0x 3.33 2x 10 3x 13.3"
+    assert legend(drawn, 24) == " 1x 6.67 0x 3.33 +2"
+    assert legend(drawn, 5) == ""
+    assert " O " not in legend(drawn, 50, Look(depth="mono"))
+    assert legend(drawn, 50, Look(ascii=True)) == " x 1x 6.67 * 0x 3.33 + 2x 10 % 3x 13.3"
+
+
+@given(st.integers(0, 9), st.integers(0, 160))
+def test_a_legend_never_takes_more_room_than_there_is(count: int, room: int) -> None:
+    assert len(legend(runs(count), room)) <= room
+
+
+def test_checkpoints_close_together_leave_the_ticks_to_be_seen() -> None:
+    drawn = runs(1)
+    alone = [Mark("checkpoint", 5, 0, 0, "one")]
+    many = [Mark("checkpoint", 1 + at * 9 / 300, 0, 0, str(at)) for at in range(301)]
+    for marks, glyph, other in ((alone, "▪", "═"), (many, "═", "▪")):
+        frame = draw(drawn, marks, Sight(), (1, 10), Look(), (80, 20))
+        row = "".join(map(chr, frame.picture.codes[frame.layout.axis_row]))
+        assert glyph in row
+        assert other not in row
+        assert row.count("┬") >= 5
+
+
+def test_alerts_close_together_do_not_cover_the_chart() -> None:
+    marks = [Mark("alert", 1 + at * 9 / 300, 0, 0, str(at)) for at in range(301)]
+    frame = draw(runs(1), marks, Sight(), (1, 10), Look(), (80, 20))
+    columns = [(frame.picture.codes[:, column] == ord("┊")).any() for column in range(80)]
+    assert sum(columns) == 1
