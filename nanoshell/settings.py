@@ -121,6 +121,9 @@ COMPILE_MODES: Mapping[str, str] = MappingProxyType(
 KEYS: Mapping[str, str] = MappingProxyType(
     {"emacs": "Ctrl-A, Ctrl-E, Alt-F, as in a shell", "vi": "Esc, then h, j, k, l; i types again"}
 )
+MOUSE: Mapping[str, str] = MappingProxyType(
+    {"on": "tabs, charts and lists take clicks and the wheel", "off": "the terminal selects text as ever"}
+)
 
 CORE_SETTINGS = (
     Setting("device", "auto", text("device"), "where models compute: auto, cpu, cuda, mps"),
@@ -148,6 +151,13 @@ CORE_SETTINGS = (
         [],
         key_words("dashboard_keys"),
         "keys of the dashboard: pause=p,chart.export=w",
+    ),
+    Setting(
+        "dashboard_mouse",
+        "on",
+        one_of("dashboard_mouse", MOUSE),
+        "the mouse in the dashboard; off leaves it to the terminal, which selects text",
+        choices=MOUSE,
     ),
     Setting(
         "theme", "terminal", one_of("theme", THEMES), "colours by what is shown", choices=THEME_SUMMARIES

@@ -16,6 +16,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, cast
 
+from nanoshell.dashboard.inside import is_capture
 from nanoshell.errors import NanoshellError, UsageError
 
 if TYPE_CHECKING:
@@ -33,6 +34,9 @@ FORCE_SECONDS = 3.0
 
 RING_LINES = 1000
 
+MOST_LOG_BYTES = 1_000_000
+"""A log that is longer makes room when the dashboard is opened; the one before is kept beside it."""
+
 _ENDING = ("SIGTERM", "SIGHUP", "SIGINT")
 _OTHERS = ("SIGTSTP", "SIGCONT", "SIGWINCH", "SIGTTIN", "SIGTTOU", "SIGQUIT")
 
@@ -47,6 +51,9 @@ class LogFile(io.TextIOBase):
         self._lock = threading.Lock()
         self._file: TextIO | None = None
         if path is not None:
+            with contextlib.suppress(OSError):
+                if path.is_file() and path.stat().st_size > MOST_LOG_BYTES:
+                    path.replace(path.with_suffix(".old.log"))  # another dashboard goes on writing there
             with contextlib.suppress(OSError):
                 self._file = path.open("a", encoding="utf-8", errors="backslashreplace")
 
@@ -177,7 +184,7 @@ class TerminalHandover:
             for handler, stream in moved:
                 handler.setStream(stream)
             for handler in _handlers():
-                if handler.stream is log:  # made meanwhile
+                if handler.stream is log or is_capture(handler.stream):  # made meanwhile
                     handler.setStream(sys.stderr)
 
 

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nanoshell import paths
 from nanoshell.dashboard.app import DashboardApp
+from nanoshell.dashboard.asciionly import wants_ascii
 from nanoshell.dashboard.handover import TerminalHandover, check_terminal
 from nanoshell.dashboard.serving import LOOPBACK, PORT, is_served, serve
 from nanoshell.errors import UsageError
 from nanoshell.narrator import Advance
-from nanoshell.runs.directory import find_run
+from nanoshell.runs.directory import find_run, list_runs
+from nanoshell.spelling import typed
 
 if TYPE_CHECKING:
     from nanoshell.session import Session
+
+RUNS = "runs"
+"""The folder of runs in a folder where somebody trains."""
 
 
 def open_dashboard(
@@ -24,25 +30,31 @@ def open_dashboard(
     words: Sequence[str] = (),
     *,
     read_only: bool = False,
-    ascii: bool = False,  # noqa: A002
+    ascii: bool | None = None,  # noqa: A002
+    mouse: bool | None = None,
 ) -> None:
     """Show the runs that ``words`` name until the user leaves; the terminal is then as it was.
 
-    A word is a run, or a folder of runs. Without any it is the run that the session follows, else the newest.
+    A word is a run, or a folder of runs, or one with ``runs`` in it. Without any it is the runs that are in
+    progress, else the newest. ``ascii`` draws in ASCII alone, by default where the terminal asks for it;
+    ``mouse`` takes the mouse, by default as the setting ``dashboard_mouse`` says.
     On a page of a browser, which has no terminal, the dashboard only reads.
-    Raises `NanoshellError` without a terminal, `UnknownNameError` and `RunError` for runs that are not there,
-    and what made the dashboard fail.
+    Raises `NanoshellError` without a terminal, `UsageError` for a folder without runs, `UnknownNameError` and
+    `RunError` for runs that are not there, and what made the dashboard fail.
     """
     if is_served():
         read_only = True
     else:
         check_terminal()
-    app = build_app(session, words, read_only=read_only, ascii=ascii)
+        ascii = wants_ascii() if ascii is None else ascii
+    if mouse is None:
+        mouse = session.settings.text("dashboard_mouse") == "on"
+    app = build_app(session, words, read_only=read_only, ascii=bool(ascii))
     handover = TerminalHandover(paths.private_folder(paths.data_dir()) / "dashboard.log")
     app.log_file = handover.log
     narrator, session.narrator = session.narrator, DeskNarrator(app.say)
     try:
-        handover.run(app.run_async, app.leave)
+        handover.run(partial(app.run_async, mouse=mouse), app.leave)
     finally:
         session.narrator = narrator
     if app.failure is not None:
@@ -110,9 +122,8 @@ def build_app(
 def chosen_runs(session: Session, words: Sequence[str]) -> tuple[Path, list[str]]:
     """Return the folder of runs, and those that are shown: names in it, or paths of runs elsewhere."""
     folder = session.runs_dir
-    named = [Path(word).expanduser() for word in words]
-    if len(words) == 1 and _is_folder_of_runs(named[0], folder, words[0]):
-        return named[0].resolve(), []
+    if len(words) == 1 and (named := _folder_of_runs(folder, words[0])) is not None:
+        return named, []
     found = [find_run(folder, word) for word in words]
     if not words and (current := session.runs_in_progress()):
         found = [run for run, _status in current]
@@ -121,10 +132,26 @@ def chosen_runs(session: Session, words: Sequence[str]) -> tuple[Path, list[str]
     return folder, list(dict.fromkeys(names))
 
 
-def _is_folder_of_runs(path: Path, folder: Path, word: str) -> bool:
-    """Return whether ``path`` is a folder and no run. A run's name comes before a folder's."""
-    if not path.is_dir() or (path / "run.yaml").is_file() or (folder / word / "run.yaml").is_file():
-        if path.is_file():
-            raise UsageError(f"{path} is a file", hint="name runs, or a folder that holds runs")
-        return False
-    return True
+def _folder_of_runs(folder: Path, word: str) -> Path | None:
+    """Return the folder of runs that ``word`` means, None where it means a run: a run's name comes first.
+
+    One without runs, in which there is a folder ``runs`` that has some, means that.
+    """
+    path = Path(word).expanduser()
+    if (path / "run.yaml").is_file() or (folder / word / "run.yaml").is_file():
+        return None
+    if path.is_file():
+        raise UsageError(f"{path} is a file", hint="name runs, or a folder that holds runs")
+    if not path.is_dir():
+        return None
+    for place in (path, path / RUNS):
+        if list_runs(place):
+            return place.resolve()
+    if any(run.name.startswith(word) for run in list_runs(folder)):
+        return None
+    if is_served():  # its server has looked already, and whoever opens a page may wait for the first run
+        return path.resolve()
+    raise UsageError(
+        f"there is no run in {path}, nor in {path / RUNS}",
+        hint=f"name runs, or a folder that holds runs; {typed('dashboard')} alone waits for the first one",
+    )

@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import os
 
+from rich.segment import Segment
+from rich.style import Style
+from textual.color import Color
+from textual.filter import LineFilter
+
 _LIGHT_BACKGROUNDS = ("7", "15")
+
+
+def wants_no_colour() -> bool:
+    """Return whether the user wants no colours: NO_COLOR is set, and not to an empty word (no-color.org)."""
+    return bool(os.environ.get("NO_COLOR"))
 
 
 def textual_theme(name: str, *, few: bool) -> str:
@@ -13,6 +24,20 @@ def textual_theme(name: str, *, few: bool) -> str:
     if few or name == "mono":
         return "ansi-light" if light else "ansi-dark"
     return "textual-light" if light else "textual-dark"
+
+
+class NoColours(LineFilter):
+    """Draws without any colour, those of greys and of backgrounds too; bold, dim and reverse stay."""
+
+    def apply(self, segments: list[Segment], background: Color) -> list[Segment]:
+        """Return ``segments`` without the colours of their styles."""
+        return [Segment(text, style and _uncoloured(style), control) for text, style, control in segments]
+
+
+@functools.lru_cache(1024)
+def _uncoloured(style: Style) -> Style:
+    plain = style.without_color
+    return plain + Style.from_meta(style.meta) if style.meta else plain
 
 
 def _told_light() -> bool:

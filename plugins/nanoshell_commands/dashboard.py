@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 from click.core import ParameterSource
 
-from nanoshell import RUN, UsageError
+from nanoshell import RUN_OR_DIR, UsageError
 
 if TYPE_CHECKING:
     from nanoshell import Session
@@ -25,11 +25,23 @@ EXAMPLES = (
 
 
 @click.command("dashboard")
-@click.argument("runs", nargs=-1, metavar="[RUN|DIR]...", type=RUN)
+@click.argument("runs", nargs=-1, metavar="[RUN|DIR]...", type=RUN_OR_DIR)
 @click.option(
     "--read-only", is_flag=True, help="Show runs only: no commands, no chat, nothing is asked of them."
 )
-@click.option("--ascii", "plain", is_flag=True, help="Draw with nothing but ASCII.")
+@click.option(
+    "--ascii/--no-ascii",
+    "plain",
+    default=None,
+    show_default="by the locale",
+    help="Draw with nothing but ASCII.",
+)
+@click.option(
+    "--mouse/--no-mouse",
+    default=None,
+    show_default="dashboard_mouse",
+    help="Take the mouse from the terminal.",
+)
 @click.option("--web", is_flag=True, help="Serve it to browsers, which can only look.")
 @click.option("--host", default=LOOPBACK, show_default=True, help="With --web: the address to listen at.")
 @click.option(
@@ -41,12 +53,21 @@ EXAMPLES = (
 )
 @click.pass_context
 def dashboard(
-    ctx: click.Context, runs: tuple[str, ...], read_only: bool, plain: bool, web: bool, host: str, port: int
+    ctx: click.Context,
+    runs: tuple[str, ...],
+    read_only: bool,
+    plain: bool | None,
+    mouse: bool | None,
+    web: bool,
+    host: str,
+    port: int,
 ) -> None:
     """Show and steer runs on the whole screen.
 
-    It shows each RUN, the first in focus; of a folder, and without any, those in progress, else the newest.
+    It shows each RUN, the first in focus; of a folder (DIR, or DIR/runs), and without any, those in progress,
+    else the newest.
     It reads the runs' directories alone: runs of other terminals and machines are shown as well.
+    ASCII is what a terminal gets whose locale is not UTF-8. With --no-mouse the terminal selects text as ever.
     Inside ? lists the keys, Ctrl-P the commands, q comes back.
 
     With --web it is a page for browsers of this machine: no commands, no chat, nothing is asked of a run.
@@ -56,7 +77,7 @@ def dashboard(
     if web:
         from nanoshell import serve_dashboard
 
-        serve_dashboard(session, runs, host=host, port=port, ascii=plain)
+        serve_dashboard(session, runs, host=host, port=port, ascii=bool(plain))
         return
     given = [
         name for name in ("host", "port") if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
@@ -65,4 +86,4 @@ def dashboard(
         raise UsageError(f"--{given[0]} goes with --web alone")
     from nanoshell import open_dashboard
 
-    open_dashboard(session, runs, read_only=read_only, ascii=plain)
+    open_dashboard(session, runs, read_only=read_only, ascii=plain, mouse=mouse)

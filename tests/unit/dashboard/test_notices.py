@@ -1,0 +1,85 @@
+"""Notices: few at once, none twice, gone with Esc, and nothing of them over a question."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from textual.pilot import Pilot
+
+from nanoshell.dashboard.app import DashboardApp
+from nanoshell.dashboard.notices import MOST_NOTICES
+from tests.unit.dashboard.stage import HandFeed, play, screen_text, until
+
+
+def lines(app: DashboardApp) -> list[str]:
+    return screen_text(app).splitlines()
+
+
+def said(app: DashboardApp) -> list[str]:
+    return [notice.message for notice in app.notices]
+
+
+def test_the_newest_stand_there_each_once_and_esc_takes_them_away(tmp_path: Path) -> None:
+    app = DashboardApp(tmp_path, feed=HandFeed())
+
+    async def scene(pilot: Pilot[None]) -> None:
+        assert not app.fits("step_out")
+        for number in range(6):
+            app.tell(f"notice {number}")
+            app.tell("always the same")
+        await until(pilot, lambda: "notice 5" in screen_text(app))
+        assert said(app) == ["notice 4", "notice 5", "always the same"]
+        app.tell("notice 5")
+        app.tell("notice 5", severity="error")  # what differs in kind is something else
+        await until(pilot, lambda: app.notices[-1].severity == "error")
+        assert said(app) == ["always the same", "notice 5", "notice 5"]
+        assert app.fits("step_out")
+        await pilot.press("escape")
+        await until(pilot, lambda: "notice" not in screen_text(app))
+        assert said(app) == []
+        assert not app.fits("step_out")
+
+    play(app, scene)
+
+
+def test_long_ones_leave_the_headline_the_tabs_and_the_keys_free(tmp_path: Path) -> None:
+    app = DashboardApp(tmp_path, feed=HandFeed())
+
+    async def scene(pilot: Pilot[None]) -> None:
+        before = lines(app)
+        for number in range(MOST_NOTICES):
+            app.tell(f"{number} " + "a long notice of many words " * 20, severity="warning")
+        await until(pilot, lambda: "2 a long notice" in screen_text(app))
+        after = lines(app)
+        assert [after[at] for at in (0, 1, 2, 23)] == [before[at] for at in (0, 1, 2, 23)]
+
+    play(app, scene)
+
+
+@pytest.mark.parametrize("open_it", ["ask_line", "action_palette", "action_help"])
+def test_nothing_covers_a_question_and_what_was_told_meanwhile_comes_after_it(
+    tmp_path: Path, open_it: str
+) -> None:
+    app = DashboardApp(tmp_path, feed=HandFeed())
+    arguments: dict[str, tuple[Any, ...]] = {
+        "ask_line": ("How much?", "", lambda _text: "", lambda _text: None)
+    }
+
+    async def scene(pilot: Pilot[None]) -> None:
+        app.tell("before\n" * 5)
+        await until(pilot, lambda: "before" in screen_text(app))
+        getattr(app, open_it)(*arguments.get(open_it, ()))
+        await until(pilot, lambda: len(app.screen_stack) == 2)
+        for number in range(5):
+            app.tell(f"meanwhile {number}")
+        await pilot.pause(0.2)
+        assert not any(toast.region for toast in app.screen.query("Toast"))
+        assert "meanwhile" not in screen_text(app)
+        app.pop_screen()
+        await until(pilot, lambda: "meanwhile 4" in screen_text(app))
+        assert said(app) == ["meanwhile 2", "meanwhile 3", "meanwhile 4"]
+        assert min(notice.time_left for notice in app.notices) > 5
+
+    play(app, scene)
