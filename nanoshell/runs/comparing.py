@@ -45,10 +45,11 @@ def run_settings(record: Mapping[str, Any], events: Sequence[Event]) -> dict[str
     ``record`` is its ``run.yaml``, ``events`` those of its log that count; steps are not needed.
     """
     found = {
-        f"{section}.{key}": value
+        inner: leaf
         for section in _SECTIONS
         for key, value in dict(record.get(section) or {}).items()
         if (section, key) not in _BESIDE
+        for inner, leaf in dotted(f"{section}.{key}", value).items()
     }
     found |= {key: record[key] for key in _PLAN if key in record}
     began = [event for event in events if event.get("state") == "running" and "threads" in event]
@@ -61,6 +62,15 @@ def run_settings(record: Mapping[str, Any], events: Sequence[Event]) -> dict[str
             if not (same and key == "total_steps")
         }
     return found
+
+
+def dotted(key: str, value: Any) -> dict[str, Any]:
+    """Return ``value`` by its ``key``; of a mapping what is in it, each by a dotted key."""
+    if not isinstance(value, Mapping) or not value:
+        return {key: value}
+    return {
+        inner: leaf for name, each in value.items() for inner, leaf in dotted(f"{key}.{name}", each).items()
+    }
 
 
 def setting_differences(settings: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 from typing import Any
 
-from rich.cells import cell_len
+from rich.cells import cell_len, chop_cells
 
-from nanoshell.dashboard.panels.lines import Line, span
+from nanoshell.dashboard.panels.lines import Line, Span, span, wrapped
+from nanoshell.dashboard.panels.words import cut_middle
 from nanoshell.errors import NanoshellError
 from nanoshell.runs.comparing import run_settings, setting_differences, setting_text
 from nanoshell.runs.directory import RunDirectory
@@ -16,6 +18,8 @@ from nanoshell.runs.telling import rare_events
 
 _NARROWEST = 8
 _GAP = "  "
+_MOST_LINES = 6
+"""Lines that a value may take."""
 
 
 def read_settings(run: RunDirectory) -> dict[str, Any]:
@@ -31,7 +35,7 @@ def read_difference(first: RunDirectory, second: RunDirectory, width: int) -> li
     try:
         settings = [read_settings(run) for run in (first, second)]
     except NanoshellError as error:
-        return [span(error.message, "error")]
+        return wrapped([span(error.message, "error")], width)
     return difference_lines(first.name, second.name, settings[0], settings[1], width)
 
 
@@ -48,17 +52,24 @@ def difference_lines(
     keys = min(max(len(key) for key, _, _ in rows), max(_NARROWEST, width // 2))
     room = max(_NARROWEST, (width - keys) // 2 - len(_GAP))
     left = min(room, max(cell_len(first), *(cell_len(one) for _, one, _ in rows)))
-    lines: list[Line] = [((" " * keys + _GAP + _fit(first, left) + _GAP + _fit(second, room), "heading"),)]
-    lines += [
-        ((_fit(key, keys) + _GAP, ""), (_fit(one, left) + _GAP, "quiet"), (_fit(other, room), "bright"))
-        for key, one, other in rows
-    ]
+    heading = (cut_middle(first, left), cut_middle(second, room))
+    lines = [_row(("", *heading), (keys, left, room), ("", "heading", "heading"))]
+    for row in rows:
+        columns = [_folded(text, each) for text, each in zip(row, (keys, left, room), strict=True)]
+        lines += [
+            _row(parts, (keys, left, room), ("", "quiet", "bright"))
+            for parts in zip_longest(*columns, fillvalue="")
+        ]
     return lines
 
 
-def _fit(text: str, width: int) -> str:
-    """Return ``text`` in ``width`` columns; of a longer one the middle goes: names differ at the end."""
-    if cell_len(text) > width:
-        end = (width - 1) // 2
-        text = text[: width - 1 - end] + "…" + text[len(text) - end :]
-    return text + " " * max(0, width - cell_len(text))
+def _folded(text: str, width: int) -> list[str]:
+    """Return ``text`` in lines of at most ``width`` columns: all of it, of an endless one the ends."""
+    return chop_cells(cut_middle(text, _MOST_LINES * width), width) or [""]
+
+
+def _row(texts: Sequence[str], widths: Sequence[int], roles: Sequence[str]) -> Line:
+    spans: list[Span] = []
+    for text, width, role in zip(texts, (*widths[:-1], 0), roles, strict=True):
+        spans.append((text + (" " * (width - cell_len(text)) + _GAP if width else ""), role))
+    return tuple(spans)

@@ -7,14 +7,15 @@ import re
 import shlex
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 from nanoshell.errors import UsageError, unknown_name
-from nanoshell.runs.comparing import setting_text
+from nanoshell.runs.comparing import dotted, setting_text
+from nanoshell.runs.status import State
 
 FIGURES: Mapping[str, str] = {
     "name": "of the run",
-    "state": "running, paused, finished, stopped, failed, crashed, silent",
+    "state": ", ".join(get_args(State)),
     "reason": "why it is in that state",
     "step": "steps done",
     "total_steps": "steps it will do",
@@ -127,6 +128,8 @@ def _term(word: str, keys: frozenset[str]) -> Term:
 def _checked(term: Term) -> Term:
     if not term.value:
         raise UsageError(f"{term.name}{term.sign} lacks a value")
+    if term.name == "state" and term.sign in ("=", "!=") and term.value.lower() not in get_args(State):
+        raise unknown_name("state", term.value, get_args(State))
     if term.sign in _COMPARED and number_of(term.value) is None:
         raise UsageError(
             f"'{term.value}' is no number", hint=f"for example: {term.name}{term.sign}1e-3, 10k, 2M"
@@ -156,6 +159,22 @@ def full_name(name: str, keys: frozenset[str]) -> str:
     )
 
 
+def completed(text: str, keys: Iterable[str]) -> str:
+    """Return ``text`` with its last word made whole: a figure, a key, or a state; '' where nothing fits.
+
+    Of several the figures come first, then the short names, then the last parts of ``keys``.
+    """
+    before, word = text[: text.rfind(" ") + 1], text[text.rfind(" ") + 1 :]
+    if state := re.fullmatch(r"(state!?=)(\w+)", word, re.IGNORECASE):
+        before, word, known = before + state[1], state[2], list(get_args(State))
+    else:
+        dotted = sorted(keys)
+        known = [*FIGURES, *sorted(SHORT), *(key.partition(".")[2] for key in dotted), *dotted]
+    lowered = word.lower()
+    found = next((name for name in known if name.startswith(lowered) and name != lowered), "")
+    return before + word + found[len(word) :] if word and found else ""
+
+
 def number_of(text: str) -> float | None:
     """Return the number that ``text`` is (``1e-3``, ``10k``, ``2M``, ``nan``, ``inf``), or None."""
     if text.lower() in ("nan", "inf", "-inf"):
@@ -178,13 +197,5 @@ def config_values(record: Mapping[str, Any]) -> dict[str, Any]:
     """Return the values in a ``run.yaml`` by dotted key, those within mappings too."""
     found: dict[str, Any] = {"source": record.get("source")}
     for section in ("model", "trainer", "corpus"):
-        found |= _flat(section, record.get(section))
+        found |= dotted(section, record.get(section))
     return found
-
-
-def _flat(key: str, value: Any) -> dict[str, Any]:
-    if not isinstance(value, Mapping):
-        return {key: value}
-    return {
-        inner: leaf for name, each in value.items() for inner, leaf in _flat(f"{key}.{name}", each).items()
-    }

@@ -16,7 +16,7 @@ from nanoshell.dashboard.panel import Panel
 from nanoshell.dashboard.panels.aside import Aside
 from nanoshell.dashboard.panels.difference import read_difference
 from nanoshell.dashboard.panels.fields import LineField
-from nanoshell.dashboard.panels.filter import FIGURES, Term, fulfils, needs_config, parse_filter
+from nanoshell.dashboard.panels.filter import FIGURES, Term, completed, fulfils, needs_config, parse_filter
 from nanoshell.dashboard.panels.lines import Line, TextLines, span, wrapped
 from nanoshell.dashboard.panels.runlist import RunList, RunReader, RunRow
 from nanoshell.dashboard.panels.runtable import (
@@ -41,6 +41,10 @@ READ_SECONDS = 2.0
 """The folder is looked through so often while the panel is on the screen."""
 
 
+_ORDER = "runs.order"
+"""As what the order is remembered. A filter is not: one that was forgotten would hide runs."""
+
+
 class RunsPanel(Panel):
     """All runs of the folder in a table, and below it what there is to say of the one that is chosen."""
 
@@ -56,8 +60,9 @@ class RunsPanel(Panel):
         "alone is part of a name. Beside the figures "
         f"({', '.join(FIGURES)}) every key of a config can be asked: "
         "model.hidden_size=64, batch_size>=8.\n\n"
-        "d compares the configs of two runs: the one that you marked with m (else the one in focus) and "
-        "the chosen one."
+        "In the filter's field Tab completes the dimmed name.\n\n"
+        "d compares the configs of two runs: those that you marked with m. With one mark it is that one and "
+        "the chosen one, without any the one in focus and the chosen one."
     )
     actions: ClassVar[tuple[Action, ...]] = (
         Action("take", "Focus the run", ("enter",), "Runs", footer=True),
@@ -82,13 +87,14 @@ class RunsPanel(Panel):
     RunsPanel > #runs-wrong.-open { display: block; }
     RunsPanel > #runs-table { height: 3fr; }
     RunsPanel > #runs-about { height: 2fr; min-height: 4; border-top: solid $foreground 30%; }
+    RunsPanel.-comparing > #runs-table { height: 1fr; }
     .-ascii RunsPanel > #runs-about { border-top: ascii $foreground 30%; }
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.chosen = ""
-        self.marked = ""
+        self.marked: tuple[str, ...] = ()
         self.terms: tuple[Term, ...] = ()
         self._sort = STARTED
         self._backwards = False
@@ -105,12 +111,17 @@ class RunsPanel(Panel):
         self._sought: set[str] = set()
 
     def compose(self) -> ComposeResult:
-        yield LineField("lr>1e-3 val_loss<2 name~nano state=finished", id="runs-filter", anew=False)
+        example = "lr>1e-3 val_loss<2 name~nano state=finished"
+        yield LineField(example, id="runs-filter", anew=False, complete=self._completed)
         yield TextLines(id="runs-wrong")
         yield TextLines(id="runs-table")
         yield TextLines(id="runs-about")
 
     def on_mount(self) -> None:
+        kept = self.desk.recall(_ORDER)
+        if isinstance(kept, dict):
+            self._sort = next((each for each in COLUMNS if each.title == kept.get("sort")), STARTED)
+            self._backwards = kept.get("backwards") is True
         self.set_interval(READ_SECONDS, self._read)
         self._read()
 
@@ -136,6 +147,8 @@ class RunsPanel(Panel):
 
     def _take_list(self, found: RunList) -> None:
         self._found, self._was_read, self._drawn = found, True, {}
+        there = {row.run.name for row in found.rows}
+        self.marked = tuple(name for name in self.marked if name in there)
         if self.query_one(LineField).is_open:
             self._apply()
         self._draw()
@@ -182,7 +195,7 @@ class RunsPanel(Panel):
     def _line(self, row: RunRow, columns: list[Column], width: int, look: Look) -> Line:
         """Return the line of ``row``; of most of many runs it is the one that was drawn the last time."""
         name = row.run.name
-        about = (look.colours.get(name), name == look.focus, name == look.marked, width, look.now // 60)
+        about = (look.colours.get(name), name == look.focus, name in look.marked, width, look.now // 60)
         drawn = self._drawn.get(name)
         if drawn is None or drawn[0] is not row or drawn[1] != about:
             drawn = self._drawn[name] = (row, about, row_line(row, columns, width, look))
@@ -194,7 +207,8 @@ class RunsPanel(Panel):
         if needs_config(self.terms) and any(row.config is None for row in self._found.rows):
             return span("   reading the configs …", "quiet")
         if self._found.rows:
-            return span(f"   none of the {len(self._found.rows)} runs fulfils the filter", "quiet")
+            clear = "/ and then Esc removes it"
+            return span(f"   none of the {len(self._found.rows)} runs fulfils the filter; {clear}", "quiet")
         return span(f"   there are no runs in {self.desk.runs_dir} yet", "quiet")
 
     def _about_lines(self) -> list[Line]:
@@ -215,11 +229,15 @@ class RunsPanel(Panel):
     # What is read of the chosen run
 
     def _key(self) -> str:
-        return f"{self._other()} {self.chosen}" if self._comparing else self.chosen
+        return " ".join(self._compared()) if self._comparing else self.chosen
 
-    def _other(self) -> str:
+    def _compared(self) -> tuple[str, str]:
+        """Return the names of the two runs to compare: equal ones where there is only one."""
+        if len(self.marked) == 2:
+            return self.marked[0], self.marked[1]
         focused = self.desk.snapshot.focused
-        return self.marked or (focused.run.name if focused else "")
+        first = self.marked[0] if self.marked else focused.run.name if focused else self.chosen
+        return first, self.chosen
 
     def _ask_facts(self) -> None:
         row = self._row(self.chosen)
@@ -231,11 +249,12 @@ class RunsPanel(Panel):
             sections = self.desk.run_sections
             self._facts.ask(lambda: (key, wrapped(section_lines(row.run, sections, width), width)))
             return
-        other = next((each.run for each in self._found.rows if each.run.name == self._other()), None)
-        if other is None or other.name == self.chosen:
+        first, second = (self._row(name) for name in self._compared())
+        if first is None or second is None or first.run == second.run:
             self._take_facts((key, [_two_wanted(self.chosen)]))
             return
-        self._facts.ask(lambda: (key, read_difference(other, row.run, width)))
+        pair = first.run, second.run
+        self._facts.ask(lambda: (key, read_difference(*pair, width)))
 
     def _take_facts(self, told: tuple[str, list[Line]]) -> None:
         self._told = told
@@ -273,14 +292,18 @@ class RunsPanel(Panel):
             self.desk.show_run(self.chosen, self.chosen not in shown)
 
     def action_mark(self) -> None:
-        """Mark the chosen run, or no longer, as the one with which others are compared."""
-        self.marked = "" if self.marked == self.chosen else self.chosen
+        """Mark the chosen run for comparing, or no longer; of three the first loses its mark."""
+        if self.chosen in self.marked:
+            self.marked = tuple(name for name in self.marked if name != self.chosen)
+        elif self.chosen:
+            self.marked = (*self.marked, self.chosen)[-2:]
         self._draw()
         self._ask_facts()
 
     def action_difference(self) -> None:
-        """Show in what the chosen run differs from the marked one, or what is known of it."""
+        """Show in what the marked runs differ, or what is known of the chosen one."""
         self._comparing = not self._comparing
+        self.set_class(self._comparing, "-comparing")
         self._draw()
         self._ask_facts()
 
@@ -292,12 +315,15 @@ class RunsPanel(Panel):
 
     def _sort_by(self, title: str) -> None:
         self._sort = next(column for column in COLUMNS if column.title == title)
-        self._backwards = False
-        self._draw()
+        self._turn(backwards=False)
 
     def action_reverse(self) -> None:
         """Turn the order round."""
-        self._backwards = not self._backwards
+        self._turn(backwards=not self._backwards)
+
+    def _turn(self, *, backwards: bool) -> None:
+        self._backwards = backwards
+        self.desk.remember(_ORDER, {"sort": self._sort.title, "backwards": backwards})
         self._draw()
 
     def action_filter(self) -> None:
@@ -318,6 +344,9 @@ class RunsPanel(Panel):
     @on(LineField.Left)
     def _left(self) -> None:
         self._close_field()
+
+    def _completed(self, text: str) -> str:
+        return completed(text, self._found.keys)
 
     def _close_field(self) -> None:
         """Give the keys back to the table; the field stays in sight while it holds a filter."""
@@ -354,4 +383,4 @@ class RunsPanel(Panel):
 
 
 def _two_wanted(chosen: str) -> Line:
-    return span(f"choose another run to compare it with {chosen}; m marks the one to compare with", "quiet")
+    return span(f"choose another run to compare it with {chosen}; m marks one, or two", "quiet")

@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rich.cells import cell_len, set_cell_size
+from rich.cells import cell_len
 
 from nanoshell.dashboard.panels.lines import STATE_ROLES, Line, run_role, span
 from nanoshell.dashboard.panels.runlist import RunRow
-from nanoshell.dashboard.panels.words import count, figure, since
+from nanoshell.dashboard.panels.words import count, cut_middle, figure, figure_within, since
+from nanoshell.runs.status import RunStatus
 from nanoshell.wording import human_bytes, human_seconds, human_time
 
 _MARKS = 3
 _GAP = 1
 _NAME_LEAST, _NAME_MOST = 14, 40
+_WHY_LEAST = 24
+_STEP_WIDTH, _LOSS_WIDTH = 13, 6
 
 
 @dataclass(frozen=True)
 class Column:
     """A column: its heading, its width, what it shows of a row at a time, and by what it sorts.
 
-    Where there is no room, those of the highest ``rank`` go first.
+    A run of which ``order`` knows nothing (None) is last. Where there is no room, the columns of the highest
+    ``rank`` go first.
     """
 
     title: str
@@ -32,6 +36,23 @@ class Column:
     order: Callable[[RunRow], Any]
     rank: int = 0
     right: bool = True
+
+
+def _falling(value: float | None) -> float | None:
+    """Return what sorts the highest ``value`` first."""
+    return None if value is None or math.isnan(value) else -value
+
+
+def _loss(title: str, of: Callable[[RunStatus], float | None], rank: int) -> Column:
+    """Return the column of a loss: the lowest first, and after all numbers what is none."""
+
+    def order(row: RunRow) -> float | None:
+        value = of(row.status)
+        return None if value is None or math.isnan(value) else value
+
+    return Column(
+        title, _LOSS_WIDTH, lambda row, now: figure_within(of(row.status), _LOSS_WIDTH), order, rank
+    )
 
 
 def _steps(row: RunRow, now: float) -> str:
@@ -44,45 +65,41 @@ def _steps(row: RunRow, now: float) -> str:
     return f"{figure(status.step, 3)}/{figure(status.total_steps, 3)}"
 
 
-_STEP_WIDTH = 13
 NAME = Column("run", _NAME_LEAST, lambda row, now: row.run.name, lambda row: row.run.name, right=False)
 STARTED = Column(
     "started",
     8,
     lambda row, now: since(row.created or row.status.started, now),
-    lambda row: -(row.created or 0),
+    lambda row: _falling(row.created),
     3,
+)
+WHY = Column(
+    "why",
+    _WHY_LEAST,
+    lambda row, now: " ".join(row.status.reason.split()),
+    lambda row: row.status.reason or None,
+    7,
+    right=False,
 )
 COLUMNS = (
     NAME,
     Column("state", 8, lambda row, now: row.status.state, lambda row: row.status.state, right=False),
-    Column("step/total", _STEP_WIDTH, _steps, lambda row: -(row.status.step or 0), 5),
-    Column("loss", 6, lambda row, now: figure(row.status.loss), lambda row: _number(row.status.loss)),
-    Column(
-        "val", 6, lambda row, now: figure(row.status.val_loss), lambda row: _number(row.status.val_loss), 1
-    ),
-    Column(
-        "best",
-        6,
-        lambda row, now: figure(row.status.best_val_loss),
-        lambda row: _number(row.status.best_val_loss),
-        2,
-    ),
+    Column("step/total", _STEP_WIDTH, _steps, lambda row: _falling(row.status.step), 5),
+    _loss("loss", lambda status: status.loss, 0),
+    _loss("val", lambda status: status.val_loss, 1),
+    _loss("best", lambda status: status.best_val_loss, 2),
     Column(
         "tok/s",
         6,
         lambda row, now: figure(row.status.tokens_per_second, 3),
-        lambda row: -(row.status.tokens_per_second or 0),
+        lambda row: _falling(row.status.tokens_per_second),
         4,
     ),
     STARTED,
-    Column("size", 7, lambda row, now: human_bytes(row.num_bytes), lambda row: -(row.num_bytes or 0), 6),
+    Column("size", 7, lambda row, now: human_bytes(row.num_bytes), lambda row: _falling(row.num_bytes), 6),
+    WHY,
 )
 """The columns in their order; figures sort from good to bad: the lowest loss, the highest speed first."""
-
-
-def _number(value: float | None) -> float:
-    return math.inf if value is None or math.isnan(value) else value
 
 
 def fitting(width: int) -> list[Column]:
@@ -99,11 +116,11 @@ def _used(columns: Sequence[Column]) -> int:
 
 @dataclass(frozen=True)
 class Look:
-    """How the table is to look: the shown runs' numbers of colour, who has the focus, who is marked."""
+    """How the table is to look: the shown runs' numbers of colour, who has the focus, who are marked."""
 
     colours: Mapping[str, int]
     focus: str
-    marked: str
+    marked: Collection[str]
     sort: Column
     backwards: bool
     ascii: bool
@@ -111,9 +128,14 @@ class Look:
 
 
 def ordered(rows: Sequence[RunRow], sort: Column, backwards: bool) -> list[RunRow]:
-    """Return ``rows`` by the column ``sort``; runs that are equal there stay newest first."""
-    newest = sorted(rows, key=STARTED.order)
-    return sorted(newest, key=sort.order, reverse=backwards)
+    """Return ``rows`` by the column ``sort``; runs that are equal there stay newest first.
+
+    Those of which that is not known are last in both directions.
+    """
+    newest = sorted(rows, key=lambda row: -(row.created or 0))
+    known = [row for row in newest if sort.order(row) is not None]
+    unknown = [row for row in newest if sort.order(row) is None]
+    return sorted(known, key=sort.order, reverse=backwards) + unknown
 
 
 def head_line(columns: Sequence[Column], width: int, look: Look) -> Line:
@@ -131,12 +153,14 @@ def row_line(row: RunRow, columns: Sequence[Column], width: int, look: Look) -> 
     name = row.run.name
     number = look.colours.get(name)
     dot = (("o" if look.ascii else "●"), run_role(number)) if number is not None else (" ", "")
-    mark = "=" if name == look.marked else ">" if name == look.focus else " "
+    mark = "=" if name in look.marked else ">" if name == look.focus else " "
     line = [dot, (f"{mark} ", "accent")]
     for index, (column, room) in enumerate(zip(columns, widths(columns, width), strict=True)):
         role = STATE_ROLES.get(row.status.state, "") if column.title == "state" else ""
         if column is NAME and name == look.focus:
             role = "heading"
+        if column is WHY:
+            role = "quiet"
         if column.title == "loss" and row.status.loss is not None and not math.isfinite(row.status.loss):
             role = "error"
         line.append((" " * bool(index) + _cell(column.show(row, look.now), room, column.right), role))
@@ -144,9 +168,11 @@ def row_line(row: RunRow, columns: Sequence[Column], width: int, look: Look) -> 
 
 
 def widths(columns: Sequence[Column], width: int) -> list[int]:
-    """Return how wide each of ``columns`` is; the name has what is left."""
-    name = max(_NAME_LEAST, min(_NAME_MOST, width - _used(columns) + NAME.width))
-    return [name if column is NAME else column.width for column in columns]
+    """Return how wide each of ``columns`` is; the name has what is left, and then the reason."""
+    free = width - _used(columns)
+    name = max(_NAME_LEAST, min(_NAME_MOST, free + NAME.width))
+    found = {NAME: name, WHY: WHY.width + max(0, free - (name - NAME.width))}
+    return [found.get(column, column.width) for column in columns]
 
 
 def column_at(x: int, columns: Sequence[Column], width: int) -> Column | None:
@@ -160,8 +186,7 @@ def column_at(x: int, columns: Sequence[Column], width: int) -> Column | None:
 
 
 def _cell(text: str, width: int, right: bool) -> str:
-    if cell_len(text) > width:
-        return set_cell_size(text, width - 1) + "…" if width > 1 else set_cell_size(text, width)
+    text = cut_middle(text, width)
     space = " " * (width - cell_len(text))
     return space + text if right else text + space
 

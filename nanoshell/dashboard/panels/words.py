@@ -4,12 +4,33 @@ from __future__ import annotations
 
 import time
 
+from rich.cells import cell_len, set_cell_size
+
 from nanoshell.dashboard.chart.words import short
 
 
 def figure(value: float | None, digits: int = 4) -> str:
     """Return a number in ``digits`` digits (``2.314``, ``12.3k``, ``nan``), '' where it is not known."""
     return "" if value is None else short(value, digits)
+
+
+def figure_within(value: float | None, width: int) -> str:
+    """Return a number in up to four digits, in as few as have room in ``width`` columns."""
+    fewest = 1 if value is not None and abs(value) < 1 else 3
+    texts = [figure(value, digits) for digits in range(4, fewest - 1, -1)]
+    return next((text for text in texts if len(text) <= width), texts[-1])
+
+
+def cut_middle(text: str, width: int) -> str:
+    """Return ``text`` in at most ``width`` columns; of a longer one the middle goes: the ends tell more."""
+    if cell_len(text) <= width:
+        return text
+    end = ""
+    for letter in reversed(text):
+        if cell_len(letter + end) > (width - 1) // 2:
+            break
+        end = letter + end
+    return set_cell_size(text, width - 1 - cell_len(end)) + "…" + end
 
 
 def count(value: float | None) -> str:

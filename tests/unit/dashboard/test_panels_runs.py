@@ -5,102 +5,72 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from rich.cells import cell_len
 
 from nanoshell.dashboard.panels.difference import difference_lines
-from nanoshell.dashboard.panels.filter import config_values, fulfils, parse_filter
+from nanoshell.dashboard.panels.runlist import RunRow
 from nanoshell.dashboard.panels.runs import RunsPanel
-from nanoshell.dashboard.panels.runtable import COLUMNS, fitting, widths
-from nanoshell.errors import UsageError
+from nanoshell.dashboard.panels.runtable import COLUMNS, Column, fitting, ordered, widths
+from nanoshell.dashboard.panels.words import cut_middle, figure_within
 from nanoshell.plugin.registry import Entry
-from nanoshell.runs.directory import create_run
+from nanoshell.runs.comparing import run_settings
+from nanoshell.runs.directory import RunDirectory, create_run
+from nanoshell.runs.status import RunStatus
 from nanoshell.testing import FakeRun, write_run
-from nanoshell.training.keys import config_keys
 
 from .desk import run, shown
 
-KEYS = frozenset(config_keys())
-VALUES = {
-    "name": "nano-3",
-    "state": "finished",
-    "loss": 1.5,
-    "val_loss": 1.75,
-    "best": None,
-    "step": 2000,
-    "trainer.learning_rate": 0.003,
-    "trainer.shuffle": "windows",
-    "trainer.keep_best": True,
-    "trainer.betas": [0.9, 0.95],
-    "model.hidden_size": 64,
-}
-
-
-# The filter
-
-
-@pytest.mark.parametrize(
-    ("text", "holds"),
-    [
-        ("", True),
-        ("lr>1e-3 val_loss<2 name~nano state=finished", True),
-        ("lr>1e-3 val_loss<1", False),
-        ("learning_rate=0.003", True),
-        ("trainer.learning_rate<=3e-3", True),
-        ("hidden_size=64 model.hidden_size>=64", True),
-        ("hidden_size!=64", False),
-        ("step>=2k", True),
-        ("step<2k", False),
-        ("nano", True),
-        ("name!~^tiny", True),
-        ("name~^ano", False),
-        ("STATE==Finished", True),
-        ("keep_best=yes shuffle=windows", True),
-        ("keep_best=false", False),
-        ("best<9", False),
-        ("best>0", False),
-        ("best=none", True),
-        ("best!=3", True),
-        ('betas="0.9, 0.95"', True),
-        ("loss=nan", False),
-        ("loss<inf", True),
-    ],
-)
-def test_conditions_hold_of_what_they_say(text: str, holds: bool) -> None:
-    assert fulfils(VALUES, parse_filter(text, KEYS)) is holds
-
-
-def test_a_loss_that_is_no_number_is_found_and_is_below_nothing() -> None:
-    values = {"loss": float("nan")}
-    assert fulfils(values, parse_filter("loss=nan", KEYS))
-    assert not fulfils(values, parse_filter("loss<1e9", KEYS))
-    assert not fulfils(values, parse_filter("loss>0", KEYS))
-
-
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ("los<2", "did you mean 'loss'?"),
-        ("hiden_size=3", "did you mean 'hidden_size'?"),
-        ("loss<two", "'two' is no number"),
-        ("loss<", "lacks a value"),
-        ("<2", "lacks a name"),
-        ("name~[", "no regular expression"),
-        ('name="a', "a quotation mark is missing"),
-    ],
-)
-def test_a_wrong_condition_says_what_is_wrong(text: str, said: str) -> None:
-    with pytest.raises(UsageError) as raised:
-        parse_filter(text, KEYS)
-    assert said in raised.value.message
-
-
-def test_the_keys_of_a_record_are_dotted_also_within_mappings() -> None:
-    record = {"source": "a.txt", "model": {"layer_options": {"kernel": 3}}, "trainer": None}
-    found = config_values(record)
-    assert found["model.layer_options.kernel"] == 3
-    assert found["source"] == "a.txt"
-
-
 # Table and difference
+
+
+def row(name: str, created: float, status: RunStatus, num_bytes: int | None = 1) -> RunRow:
+    return RunRow(RunDirectory(Path(name)), status, created, num_bytes)
+
+
+@pytest.mark.parametrize("column", COLUMNS, ids=lambda column: column.title)
+def test_runs_of_which_nothing_is_known_are_last_in_both_directions(column: Column) -> None:
+    low = RunStatus("crashed", "a", 1, loss=1.0, val_loss=1.0, best_val_loss=1.0, tokens_per_second=2.0)
+    high = RunStatus("stopped", "b", 2, loss=2.0, val_loss=2.0, best_val_loss=2.0, tokens_per_second=3.0)
+    none = RunStatus("silent", loss=float("nan"))
+    rows = [row("unknown", 1.0, none, None), row("low", 2.0, low, 5), row("high", 3.0, high, 6)]
+    forth, back = ([each.run.name for each in ordered(rows, column, turned)] for turned in (False, True))
+    if column.title not in ("run", "state", "started"):  # which are known of all
+        assert forth[-1] == back[-1] == "unknown"
+        assert forth[:2] == back[1::-1]
+        best = {"loss": "low", "val": "low", "best": "low", "why": "low"}.get(column.title, "high")
+        assert forth[0] == best
+    else:
+        assert forth == back[::-1]
+
+
+def test_figures_and_names_have_the_room_that_there_is() -> None:
+    assert [figure_within(value, 6) for value in (0.021811, 2.3456, 12.3456, None)] == [
+        "0.0218",
+        "2.346",
+        "12.35",
+        "",
+    ]
+    assert len(figure_within(-0.000123456, 6)) <= 6
+    assert cut_middle("a-long-name-12", 9) == "a-lo…e-12"
+    assert cell_len(cut_middle("漢字漢字漢字", 8)) == 8
+
+
+def test_settings_within_settings_are_compared_one_by_one() -> None:
+    records = [
+        {"trainer": {"options": {"muon": {"momentum": value, "nesterov": True}}}} for value in (0.9, 0.95)
+    ]
+    before, after = (run_settings(record, []) for record in records)
+    lines = ["".join(text for text, _ in line) for line in difference_lines("one", "two", before, after, 78)]
+    assert [line.split() for line in lines[1:]] == [["trainer.options.muon.momentum", "0.9", "0.95"]]
+
+
+def test_a_long_value_is_folded_and_whole_on_both_sides() -> None:
+    before, after = {"source": "x/" * 40 + "one.txt"}, {"source": "y/" * 40 + "two.txt"}
+    lines = ["".join(text for text, _ in line) for line in difference_lines("a", "b", before, after, 78)]
+    assert all(len(line) <= 78 for line in lines)
+    left = "".join(line[8:].split()[0] for line in lines[1:])
+    right = "".join(line[8:].split()[1] for line in lines[1:])
+    assert (left, right) == (before["source"], after["source"])
 
 
 @pytest.mark.parametrize("width", [40, 62, 78, 100, 158])
@@ -109,7 +79,7 @@ def test_columns_fit_and_the_name_keeps_its_room(width: int) -> None:
     assert columns[:2] == list(COLUMNS[:2])
     assert 3 + sum(each + 1 for each in widths(columns, width)) <= width + 1
     assert widths(columns, width)[0] >= 14
-    assert len(fitting(100)) == len(COLUMNS)
+    assert len(fitting(120)) == len(COLUMNS)
 
 
 def test_a_difference_names_both_values_and_fits() -> None:
@@ -253,8 +223,15 @@ def test_two_runs_are_compared_by_what_they_were_given(tmp_path: Path) -> None:
             assert desk.line("changed.learning_rate").split() == ["changed.learning_rate", "-", "0.5"]
             await desk.press("m", "home", "end")
             await desk.until(lambda: desk.line("trainer.max_steps").split()[1:] == ["77", "1000"])
-            await desk.press("d")
+            await desk.press("m", "up")  # two are marked now: it does not matter which one is chosen
+            assert panel.marked == ("second-1", "first-1")
+            await desk.until(lambda: desk.line("trainer.max_steps").split()[1:] == ["77", "1000"])
+            second.run.record_path.write_text("trainer: [")
+            await desk.press("d", "d")
+            await desk.sees("is damaged")
+            await desk.press("d", "m")
             await desk.sees("folder")
+            assert panel.marked == ("first-1",)
 
     run(scene)
     first.close()
