@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -16,7 +17,7 @@ from nanoshell.dashboard.actions import Action
 from nanoshell.dashboard.asciionly import AsciiOnly
 from nanoshell.dashboard.asking import Requests
 from nanoshell.dashboard.course import Snapshot
-from nanoshell.dashboard.isolation import DeskScreen, place_of, slot_of
+from nanoshell.dashboard.isolation import DeskScreen, cause_of, place_of, slot_of
 from nanoshell.dashboard.keys import bindings, find
 from nanoshell.dashboard.layout import Layout, keep_layout, load_layout
 from nanoshell.dashboard.panels.plain import plain
@@ -118,7 +119,7 @@ class DashboardApp(Steering, Showing, inherit_bindings=False):
         self.run_sections = tuple(sections)
         self._state_path = state_path
         self._layout_kept = kept
-        self.runs_dir = runs_dir
+        self._runs_dir = runs_dir
         self._session = None if read_only else session
         self._read_only = read_only
         self._ascii = ascii
@@ -132,6 +133,10 @@ class DashboardApp(Steering, Showing, inherit_bindings=False):
     @property
     def session(self) -> Session | None:
         return self._session
+
+    @property
+    def runs_dir(self) -> Path:
+        return self._runs_dir
 
     @property
     def read_only(self) -> bool:
@@ -175,7 +180,8 @@ class DashboardApp(Steering, Showing, inherit_bindings=False):
         return self._kept.get(key)
 
     def remember(self, key: str, value: Any) -> None:
-        """Remember ``value``, which JSON can hold, for this time and the next."""
+        """Remember ``value`` for this time and the next. Raises `TypeError` where JSON cannot hold it."""
+        json.dumps(value)
         self._kept[key] = value
         self.spread()
 
@@ -207,7 +213,22 @@ class DashboardApp(Steering, Showing, inherit_bindings=False):
         self, question: str, text: str, check: Callable[[str], str], then: Callable[[str], None]
     ) -> None:
         """Ask for a line of text, ``text`` to begin with, and hand it to ``then`` unless it stays empty."""
-        self.push_screen(AskLine(question, text, check), lambda line: then(line) if line else None)
+
+        def checked(line: str) -> str:
+            try:
+                return check(line)
+            except Exception as error:
+                return f"it cannot be checked: {type(error).__name__}: {plain(str(error))}"
+
+        def answered(line: str | None) -> None:
+            try:
+                if line:
+                    then(line)
+            except Exception as error:
+                if not self._tell_fault("the answer to a question", error):
+                    raise
+
+        self.push_screen(AskLine(question, text, checked), answered)
 
     def focused_run(self) -> RunDirectory | None:
         """Return the run that steering is about; where there is none, say so and return None."""
@@ -256,12 +277,16 @@ class DashboardApp(Steering, Showing, inherit_bindings=False):
 
     def fault(self, error: Exception) -> None:
         """Let the panel that has raised ``error`` stand for it; what is nobody's ends the dashboard."""
-        slot = slot_of(error)
+        cause = cause_of(error)
+        slot = slot_of(cause, self._slots())
         if slot is not None and slot.error is None:
-            slot.fail(error, place_of(error))
+            slot.fail(cause, place_of(cause))
         elif slot is None:
             self.failure = self.failure or error
             self.end_at_once()
+
+    def _slots(self) -> list[PanelSlot]:
+        return [slot for view in self.views for slot in view.slots]
 
     async def run_action(
         self,
@@ -272,16 +297,21 @@ class DashboardApp(Steering, Showing, inherit_bindings=False):
         """Do ``action``. What a panel raises is said, and the panel stays."""
         try:
             return await super().run_action(action, default_namespace, namespaces)
-        except Exception as error:
-            slot = slot_of(error)
-            if slot is None:
+        except (Exception, SystemExit) as error:
+            if not self._tell_fault(str(action), error):
                 raise
+            return True
+
+    def _tell_fault(self, what: str, error: BaseException) -> bool:
+        """Tell that ``what`` of a panel has raised ``error``; return False where it was no panel's."""
+        slot = slot_of(error, self._slots())
+        if slot is not None:
             self.tell(
-                f"{action} of panel '{slot.panel_id}' (plugin '{slot.entry.provider}') failed: "
+                f"{what} of panel '{slot.panel_id}' (plugin '{slot.entry.provider}') failed: "
                 f"{type(error).__name__}: {error}",
                 severity="error",
             )
-            return True
+        return slot is not None
 
     def on_print(self, event: events.Print) -> None:
         if self.log_file is not None:
@@ -293,10 +323,6 @@ class DashboardApp(Steering, Showing, inherit_bindings=False):
 
     def _arrive_aside(self, snapshot: Snapshot) -> None:
         self.post_message(self.Arrived(snapshot))
-
-    def empty_words(self) -> str:
-        """Return what is said where no run is shown."""
-        return f"no run is shown; {self.runs_dir} has none yet" if not self._snapshot.courses else ""
 
     def on_dashboard_app_arrived(self, message: Arrived) -> None:
         self.show_snapshot(message.snapshot)

@@ -50,15 +50,20 @@ class Headline(Static):
 
 
 class AlertLine(Static):
-    """The newest alert of the run in focus that is not over; without one the line is not there."""
+    """The newest alert of the run in focus that is not over; without one the line is not there.
+
+    ``hint`` is what stands there while there is no run.
+    """
+
+    hint = ""
 
     def tell(self, snapshot: Snapshot) -> None:
-        """Show the alert of ``snapshot``."""
-        text = standing_alert(snapshot.focused) if snapshot.focused else ""
+        """Show the alert of ``snapshot``, or the hint."""
+        alert = standing_alert(snapshot.focused) if snapshot.focused else ""
+        text, style = (f"! {alert}", "bold red") if alert else (self.hint, "")
         self.display = bool(text)
         if text:
-            line = Text(f"! {text}", style="bold red", no_wrap=True, overflow="ellipsis")
-            self.update(line, layout=False)
+            self.update(Text(text, style=style, no_wrap=True, overflow="ellipsis"), layout=False)
 
 
 def headline(course: Course, place: int = 1, shown: int = 1, asked: Sequence[str] = ()) -> Text:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import time
+from typing import TYPE_CHECKING
 
+from textual import events
 from textual.app import ComposeResult
 from textual.containers import Container
+from textual.timer import Timer
 
 from nanoshell.dashboard.course import Sight, Snapshot
 from nanoshell.dashboard.footer import CpuMeter, KeyFooter
@@ -13,18 +16,13 @@ from nanoshell.dashboard.header import AlertLine, Headline
 from nanoshell.dashboard.isolation import place_of
 from nanoshell.dashboard.keys import written
 from nanoshell.dashboard.menus import Menus
-from nanoshell.dashboard.table import ACTIONS
+from nanoshell.dashboard.pace import Pace
+from nanoshell.dashboard.table import ACTIONS, PALETTE
 from nanoshell.dashboard.tabs import TabBar
 from nanoshell.dashboard.views import ChartGrid, View
 
-REFRESH_SECONDS = 0.25
-"""Panels are updated at most so often."""
-
-UPDATE_SHARE = 0.02
-"""Of one core, for updates: where drawing takes more, they come less often, since a run has the rest."""
-
-LONGEST_SECONDS = 1.0
-"""However long drawing takes, panels are updated so often."""
+if TYPE_CHECKING:
+    from pathlib import Path
 
 SHARE_SECONDS = 2.0
 
@@ -41,19 +39,37 @@ class Showing(Menus, inherit_bindings=False):
         names = [view.place for view in views]
         self.chosen = names.index(chosen) if chosen in names else 0
         self._snapshot = Snapshot(now=time.time())
+        self._heard = self._shown_any = False
         self._sight = sight
         self._meter = CpuMeter()
         self._spread_at = 0.0
         self._spread_due = False
-        self._rest_seconds = REFRESH_SECONDS
+        self._spread_timer: Timer | None = None
+        self._pace = Pace()
 
     def focus_run(self, name: str) -> None:
         """Give the run ``name`` the focus, and show it where it is not shown."""
         raise NotImplementedError
 
-    def empty_words(self) -> str:
-        """Return what is said where no run is shown."""
+    @property
+    def runs_dir(self) -> Path:
+        """The folder of the runs."""
         raise NotImplementedError
+
+    def empty_words(self) -> str:
+        """Return what is said at the top where no run is shown."""
+        if not self._heard:
+            return f"looking for runs in {self.runs_dir} …"
+        if self._shown_any:
+            return "no run is shown; in the view of runs Space shows one, Enter gives it the focus"
+        return f"no run yet in {self.runs_dir}: one that begins appears here by itself"
+
+    def hint_words(self) -> str:
+        """Return how a first run is begun."""
+        if self.session is None:
+            return "to begin one, in another terminal: nanoshell demo, or nanoshell train"
+        palette = written(self.keymap.keys_of(self, PALETTE)[0])
+        return f"to begin one: {palette} and demo or train; or nanoshell demo in another terminal"
 
     def unanswered(self, run: str) -> list[str]:
         """Return what the run of that name was asked for and has not answered, in a word or two each."""
@@ -113,22 +129,37 @@ class Showing(Menus, inherit_bindings=False):
 
     def show_snapshot(self, snapshot: Snapshot) -> None:
         """Let the panels show ``snapshot``, soon."""
+        if snapshot.problem and snapshot.problem != self._snapshot.problem:
+            self.tell(snapshot.problem, severity="error")
         self._snapshot = snapshot
+        self._heard = True
+        self._shown_any = self._shown_any or bool(snapshot.courses)
+        self.query_one(AlertLine).hint = "" if self._shown_any else self.hint_words()
         self.spread()
+
+    async def on_event(self, event: events.Event) -> None:
+        """Take an event; what comes of keys and mouse is shown at once, and what is new soon, for a while."""
+        if isinstance(event, events.InputEvent) and not event.is_forwarded:
+            self._pace.notice()
+            if self._spread_timer is not None:  # it was set for when nobody is there
+                self._spread_timer.stop()
+                self._spread_due = False
+                self.spread()
+        await super().on_event(event)
 
     def spread(self) -> None:
         """Hand what is new to the panels that are visible, now or when their time has come."""
         if self._spread_due:
             return
-        wait = self._spread_at + self._rest_seconds - time.monotonic()
+        wait = self._spread_at + self._pace.rest_seconds - time.monotonic()
         if wait > 0:
             self._spread_due = True
-            self.set_timer(wait, self._spread)
+            self._spread_timer = self.set_timer(wait, self._spread)
         else:
             self._spread()
 
     def _spread(self) -> None:
-        self._spread_due = False
+        self._spread_due, self._spread_timer = False, None
         self._spread_at = time.monotonic()
         self.call_after_refresh(self._judge, time.thread_time())
         self.tell_headline()
@@ -141,7 +172,7 @@ class Showing(Menus, inherit_bindings=False):
         for slot in self.view.visible_slots():
             try:
                 again = slot.show(self._snapshot, self._sight)
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 slot.fail(error, place_of(error))
                 continue
             later = min(later, again) if later and again else later or again
@@ -156,9 +187,8 @@ class Showing(Menus, inherit_bindings=False):
         self.query_one(Headline).tell(self._snapshot, self.empty_words(), asked)
 
     def _judge(self, begun: float) -> None:
-        """Rest as long as an update is worth that began at ``begun``, of this thread's time, and is drawn."""
-        taken = time.thread_time() - begun
-        self._rest_seconds = min(max(REFRESH_SECONDS, taken / UPDATE_SHARE), LONGEST_SECONDS)
+        """Weigh an update that began at ``begun``, of this thread's time, and is drawn."""
+        self._pace.judge(time.thread_time() - begun)
 
     def _show_place(self) -> None:
         page, pages = (self.grid.page + 1, self.grid.pages) if self.grid is not None else (1, 1)

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from rich.console import Console
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.containers import Container, VerticalScroll
 from textual.content import Content
+from textual.css.stylesheet import StylesheetParseError
 from textual.widget import Widget
 from textual.widgets import Static
 
+from nanoshell.dashboard.inside import take_out
 from nanoshell.dashboard.panel import Panel
 from nanoshell.dashboard.panels.plain import plain
 from nanoshell.spelling import typed
@@ -34,6 +38,7 @@ FOCUS_SIGN = "▸ "
 OWN_PLUGIN = "panels"
 """The plugin that brings the panels of nanoshell itself: nobody is told to do without all of them."""
 
+_CARD_WIDTH = 70
 _SYNONYMS = {"chart": "charts"}
 
 
@@ -42,7 +47,7 @@ class ErrorCard(VerticalScroll):
 
     def __init__(self, panel: str, plugin: str, error: BaseException, where: str = "") -> None:
         super().__init__()
-        told = "\n".join(map(plain, str(error).splitlines()))  # it must not steer the terminal
+        told = "\n".join(map(plain, _words(error).splitlines()))  # it must not steer the terminal
         self.text = f"The panel '{panel}' of plugin '{plugin}' has failed\n\n{type(error).__name__}: {told}"
         if where:
             self.text += f"\n{where}"
@@ -97,6 +102,12 @@ class PanelSlot(Container):
             yield self.panel
         elif self.error is not None:
             yield ErrorCard(self.title, self.entry.provider, self.error)
+
+    async def mount_composed_widgets(self, widgets: list[Widget]) -> None:
+        try:
+            await super().mount_composed_widgets(widgets)
+        except Exception as error:  # its styles, as a rule
+            self.fail(error)
 
     def first_focus(self) -> Widget | None:
         """Return what takes the keys first: of the panel, or of the card that stands for it."""
@@ -156,8 +167,18 @@ class PanelSlot(Container):
         self._entitle(focused=False)
         if failed is not None:
             failed.display = False
-            self.call_later(failed.remove)  # it may be in the middle of being mounted
+            self.call_later(take_out, failed)  # it may be in the middle of being mounted
         self.mount(ErrorCard(self.title, self.entry.provider, error, where))
+
+
+def _words(error: BaseException) -> str:
+    """Return what ``error`` says; of styles that cannot be read it is something to be drawn."""
+    if not isinstance(error, StylesheetParseError):
+        return str(error)
+    console = Console(file=io.StringIO(), width=_CARD_WIDTH, color_system=None)
+    with console.capture() as said:
+        console.print(error.errors)
+    return said.get()
 
 
 def _made(entry: Entry[Callable[..., Any]]) -> Panel:

@@ -24,11 +24,13 @@ def _asked(
     return Action(name, title, (key,), RUN, writes=True, question=question, footer=footer, states=states)
 
 
+PALETTE = Action("palette", "Commands", ("ctrl+p",), DESK, footer=True)
+
 ACTIONS = (
     Action("leave", "Quit", ("q", "ctrl+c"), DESK, footer=True),
     Action("help", "Keys", ("question_mark",), DESK, footer=True),
     Action("explain", "Explain this panel", ("f1",), DESK),
-    Action("palette", "Commands", ("ctrl+p",), DESK, footer=True),
+    PALETTE,
     Action("maximize", "Maximise the panel, or back", ("enter",), DESK),
     Action("next_page", "Further charts", ("pagedown",), DESK),
     Action("previous_page", "Charts before", ("pageup",), DESK),

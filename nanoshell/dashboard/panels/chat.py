@@ -18,6 +18,7 @@ from nanoshell.dashboard.panels.writing import PULSE_SECONDS, Writing
 
 if TYPE_CHECKING:
     from textual.timer import Timer
+    from textual.widget import Widget
 
     from nanoshell.chat.conversation import Conversation
     from nanoshell.chat.template import Message
@@ -70,11 +71,11 @@ class ChatPanel(Panel):
         "The conversation of the prompt: what is said here is said there. Enter sends the line; Esc or "
         "Ctrl-C ends a reply and keeps what has come. It is with the model chosen at the prompt, without "
         "one with the newest weights of the run in focus; Ctrl-T goes from the one to the other. Up, "
-        "Down, PgUp and PgDn scroll."
+        "Down, PgUp and PgDn scroll. Esc leaves the line, so that other keys work, and Enter comes back."
     )
-    can_focus = False
     actions: ClassVar[tuple[Action, ...]] = (
         Action("interrupt", "End the reply", ("escape", "ctrl+c"), "Chat", writes=True, footer=True),
+        Action("talk", "Say something", ("enter",), "Chat", writes=True, footer=True),
         Action("other_model", "Chosen model or run", ("ctrl+t",), "Chat", writes=True, footer=True),
         Action("line_up", "Up", ("up",), "Chat"),
         Action("line_down", "Down", ("down",), "Chat"),
@@ -296,7 +297,7 @@ class ChatPanel(Panel):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Return whether ``action`` can be done: nothing is interrupted where nothing is written."""
-        if action == "interrupt" and not self.replying:
+        if (action == "interrupt" and not self.replying) or (action == "talk" and self.session is None):
             return False
         return super().check_action(action, parameters)
 
@@ -304,6 +305,15 @@ class ChatPanel(Panel):
         """End the reply, and keep what has come."""
         if self._writing is not None:
             self._writing.interrupt()
+
+    def first_focus(self) -> Widget:
+        """Return the line to type in, where one can be said."""
+        line = self.query_one(Input)
+        return line if line.display else self
+
+    def action_talk(self) -> None:
+        """Type what is said next."""
+        self.first_focus().focus()
 
     def action_other_model(self) -> None:
         """Talk to the newest weights of the focused run, or to the chosen model again."""

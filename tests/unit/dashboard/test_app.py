@@ -118,7 +118,7 @@ def test_the_header_tells_how_the_run_in_focus_stands_and_what_is_wrong(tmp_path
     status = RunStatus("running", step=120, total_steps=1000, loss=2.5, val_loss=2.25, eta_seconds=3661.0)
 
     async def scene(pilot: Pilot[None]) -> None:
-        assert "no run is shown" in screen_text(app)
+        assert "looking for runs in" in screen_text(app)
         alert = {"type": "alert", "kind": "plateau", "message": "the loss stands still"}
         feed.give(run.run, status=status, alerts=(alert,))
         await until(pilot, lambda: "plateau" in screen_text(app))
