@@ -168,15 +168,17 @@ def answer_words(action: str, answer: Event) -> str:
 
 def change_words(answer: Event) -> str:
     """Return what an answer to ``set`` says: ``learning rate 0.001 -> 0.0008``, and what follows from it."""
-    before = answer.get("before") or {}
+    before, values = answer.get("before") or {}, answer["values"]
     said = [
-        f"{key.replace('_', ' ')} "
-        + (f"{_figure(before[key])} -> " if key in before else "")
-        + _figure(value)
-        for key, value in answer["values"].items()
+        f"{key.replace('_', ' ')} " + (f"{_figure(before[key])} -> " if key in before else "") + _figure(value)
+        for key, value in values.items()
     ]
-    parts = str(answer.get("message") or "").split("; ")
-    return "; ".join(said + [part for part in parts if part.startswith(("the rate of step", "not saved"))])
+    for part in str(answer.get("message") or "").split("; "):
+        # The rate of the next step is news where the schedule makes it another than the peak.
+        scheduled = part.startswith("the rate of step") and "(" in part
+        if scheduled or part.startswith("not saved"):
+            said.append(part)
+    return "; ".join(said)
 
 
 def _figure(value: object) -> str:

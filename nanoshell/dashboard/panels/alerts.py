@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -26,39 +26,50 @@ _SEVERE = frozenset({"divergence", "storage", "stalled", "dead"})
 """Alerts on which a run fails, waits or learns nothing more; the others are advice."""
 
 
+@dataclass(frozen=True)
+class _Seen:
+    """What was known of a run when it was last looked at.
+
+    ``last`` is its newest alert, ``until`` the time up to which what has happened is old, by the clock of the
+    run; ``complete`` says that no older part of its log was still to be read.
+    """
+
+    last: Event | None
+    until: float
+    complete: bool
+
+    def after(self, alerts: Sequence[Event]) -> Sequence[Event]:
+        """Return those of ``alerts`` that came later; older ones may have come before the last."""
+        if self.last is None and self.complete:
+            return alerts
+        if self.last is not None and self.last in alerts:
+            return alerts[len(alerts) - list(reversed(alerts)).index(self.last) :]
+        return [alert for alert in alerts if _moment(alert) > self.until]
+
+
 class AlertWatch:
     """Says which alerts are new: those that came while it looked, each once."""
 
     def __init__(self) -> None:
-        self._last: dict[str, Event | None] = {}
-        self._since: dict[str, float] = {}
+        self._seen: dict[str, _Seen] = {}
 
     def new(self, courses: Iterable[Course]) -> list[tuple[str, Event]]:
         """Return the alerts since the last call, with the name of their run; none of a run seen first now."""
         found: list[tuple[str, Event]] = []
         for course in courses:
-            name = course.run.name
-            if name in self._last:
-                found += [(name, alert) for alert in self._after(name, course.alerts)]
+            name, alerts = course.run.name, course.alerts
+            seen = self._seen.get(name)
+            if seen is None:
+                seen = _Seen(None, course.status.updated or 0.0, complete=False)
             else:
-                self._since[name] = _known_until(course)
-            self._last[name] = course.alerts[-1] if course.alerts else self._last.get(name)
+                found += [(name, alert) for alert in seen.after(alerts)]
+            last = alerts[-1] if alerts else seen.last
+            self._seen[name] = _Seen(last, max([seen.until, *map(_moment, alerts)]), course.complete)
         return found
 
-    def _after(self, name: str, alerts: Sequence[Event]) -> Iterator[Event]:
-        """Yield what stands after the last alert that was seen; older parts of a log may come before it."""
-        last = self._last[name]
-        if last is not None and last in alerts:
-            place = len(alerts) - 1 - list(reversed(alerts)).index(last)
-            yield from alerts[place + 1 :]
-        else:
-            yield from (alert for alert in alerts if (number(dict(alert), "t") or 0.0) > self._since[name])
 
-
-def _known_until(course: Course) -> float:
-    """Return the time, by the clock of the run, up to which what has happened is old."""
-    times = [number(dict(alert), "t") or 0.0 for alert in course.alerts]
-    return max([course.status.updated or 0.0, *times])
+def _moment(event: Event) -> float:
+    return number(dict(event), "t") or 0.0
 
 
 @dataclass(frozen=True)
@@ -79,7 +90,7 @@ def paired(run: str, events: Sequence[Event]) -> list[Alert]:
             continue
         for index in range(len(found) - 1, -1, -1):
             if found[index].event.get("kind") == event.get("kind") and found[index].over is None:
-                found[index] = Alert(run, found[index].event, number(dict(event), "t") or 0.0)
+                found[index] = Alert(run, found[index].event, _moment(event))
                 break
     return found
 
@@ -143,7 +154,7 @@ class AlertsPanel(Panel):
             return
         courses = self.desk.snapshot.courses
         alerts = [alert for course in courses for alert in paired(course.run.name, course.alerts)]
-        alerts.sort(key=lambda alert: number(dict(alert.event), "t") or 0.0, reverse=True)
+        alerts.sort(key=lambda alert: _moment(alert.event), reverse=True)
         standing = sum(alert.over is None for alert in alerts)
         bell = "without a bell (b)" if self.silent else "with a bell (b)"
         many = "alert" if len(alerts) == 1 else "alerts"

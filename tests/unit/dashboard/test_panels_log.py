@@ -259,8 +259,9 @@ def test_another_focus_is_another_log(tmp_path: Path) -> None:
 # Alerts
 
 
-def course(*alerts: dict[str, Any], updated: float = 100.0) -> Course:
-    return Course(RunDirectory(Path("runs/a-1")), RunStatus("running", updated=updated), alerts=alerts)
+def course(*alerts: dict[str, Any], updated: float = 100.0, complete: bool = True) -> Course:
+    status = RunStatus("running", updated=updated)
+    return Course(RunDirectory(Path("runs/a-1")), status, alerts=alerts, complete=complete)
 
 
 def alert(t: float, kind: str = "plateau", **fields: Any) -> dict[str, Any]:
@@ -280,9 +281,25 @@ def test_only_what_comes_while_one_looks_is_new() -> None:
 
 def test_the_first_alert_of_a_run_is_new_and_older_parts_are_not() -> None:
     watch = AlertWatch()
-    assert watch.new([course()]) == []
+    assert watch.new([course(complete=False)]) == []
     assert watch.new([course(alert(20))]) == []
     assert len(watch.new([course(alert(20), alert(120))])) == 1
+
+
+def test_the_first_alert_is_new_whatever_the_clock_says_once_the_log_has_been_read() -> None:
+    watch = AlertWatch()
+    watch.new([course(complete=False)])
+    assert watch.new([course()]) == []
+    assert len(watch.new([course(alert(100))])) == 1  # in the millisecond of what was last written
+
+
+def test_alerts_that_a_resume_makes_void_let_none_before_them_be_told_again() -> None:
+    watch = AlertWatch()
+    watch.new([course()])
+    first, second = alert(110), alert(120)
+    assert len(watch.new([course(first, second)])) == 2
+    assert watch.new([course(first)]) == []
+    assert watch.new([course(first, again := alert(130))]) == [("a-1", again)]
 
 
 def test_what_is_over_is_paired_with_what_it_ends() -> None:
