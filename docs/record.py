@@ -1,7 +1,18 @@
-"""Record the pictures of the README: real sessions in a real terminal, saved as SVG.
+"""Record the pictures of the README and of docs/: real runs in real terminals, none of it drawn by hand.
 
-Run it from a checkout with tmux at hand: ``.venv/bin/python docs/record.py``. Each picture is the screen of a
-terminal in which the lines below were typed; nothing is drawn by hand. Training runs take a minute or two.
+``.venv/bin/python docs/record.py`` renews all of them in about five minutes, ``--only dashboard`` those of
+docs/dashboard.md. It needs tmux; the PNGs need Chromium or Chrome and are left as they are without one.
+
+demo                  the demo from nothing                               demo.svg
+prompt                a tour at the prompt that it leaves open            prompt.svg
+dashboard-160x48      charts of two runs, one of which trains             also as .png
+dashboard-80x24       the same at the least size that it takes          also as .png
+dashboard-chart       one chart, smoothed over what was measured
+dashboard-samples     the texts of two steps, differences marked
+dashboard-runs        the runs of the folder, and where two configs differ
+dashboard-palette     the palette of commands
+dashboard-light       charts in a light terminal
+the ASCII one         into docs/dashboard.md, as text
 """
 
 from __future__ import annotations
@@ -9,109 +20,78 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-from rich.console import Console
 from rich.terminal_theme import DEFAULT_TERMINAL_THEME, MONOKAI, TerminalTheme
-from rich.text import Text
 
-PICTURES = Path(__file__).parent / "pictures"
-PROMPT = "nanoshell> "
-WAIT_SECONDS = 300.0
-DRAWN = "(.*[\\u2801-\\u28ff]{2}.*\\n){2}(.*\\n)*.*cpu"
-"""Lines of a chart, and the footer."""
+from recording.picture import draw
+from recording.raster import rasterise
+from recording.terminal import Terminal, terminal
 
-PROMPTS = ["The capital of France is", "Water freezes at"]
-DASHBOARD_KEYS = tuple(
-    word
-    for key in ("eval_interval=20", "sample_interval=25", "sample_tokens=24", f"sample_prompts={PROMPTS}")
-    for word in ("--set", f"trainer.{key}")
+DOCS = Path(__file__).parent
+PICTURES = DOCS / "pictures"
+PAGE = DOCS / "dashboard.md"
+ALSO_AS_PNG = ("dashboard-80x24", "dashboard-160x48")
+
+TOAST = "▌|learning.rate .*->"
+PROMPTS = ["A run is", "The model "]
+PROSE = ("chat", "configuration", "dashboard", "data", "inside", "plugins", "shell", "training")
+"""What the runs learn: those of these documents that are no tables out of the code."""
+EXPERTS = (
+    "feed_forward=moe",
+    "num_experts=4",
+    "experts_per_tok=2",
+    "intermediate_size=128",
+    "max_seq_len=256",
 )
-"""What makes a run of some hundred steps worth looking at."""
+OFTEN = (
+    "eval_interval=40",
+    "eval_tokens=6000",
+    "save_interval=200",
+    "sample_interval=40",
+    "sample_tokens=230",
+    "batch_size=4",
+)
+_SAMPLE = re.compile(r"(<!-- recorded: ascii -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
-class Terminal:
-    """One tmux pane of a given size that runs one program."""
+class Studio:
+    """Where pictures are taken: a folder with a home and texts of its own, and the program that is shown."""
 
-    def __init__(self, socket: str, columns: int, rows: int, folder: Path, command: str) -> None:
-        self._tmux = ["tmux", "-L", socket, "-f", os.devnull]
-        variables = (f"NANOSHELL_HOME={folder / 'home'}", "TERM=tmux-256color", "COLORTERM=truecolor")
-        given = [word for variable in variables for word in ("-e", variable)]
-        size = ["-x", str(columns), "-y", str(rows)]
-        self.run("new-session", "-d", *size, "-c", str(folder), *given, command)
+    def __init__(self, program: str, folder: Path, look: Path | None) -> None:
+        self.program, self.folder, self._look = program, folder, look
+        # A core for each run: they train beside each other while their charts are drawn.
+        self._environment = {**os.environ, "NANOSHELL_HOME": str(folder / "home"), "OMP_NUM_THREADS": "1"}
 
-    def run(self, *arguments: str) -> str:
-        """Give tmux a command and return what it printed."""
-        done = subprocess.run([*self._tmux, *arguments], check=True, capture_output=True, text=True)
-        return done.stdout
+    def ask(self, *arguments: str) -> None:
+        """Let the program do something in the folder, outside of pictures."""
+        subprocess.run(
+            [*self.program.split(), *arguments], cwd=self.folder, env=self._environment, check=True
+        )
 
-    def type(self, line: str) -> None:
-        """Type ``line`` and press Enter."""
-        self.run("send-keys", "-l", line)
-        self.run("send-keys", "Enter")
-
-    def text(self) -> str:
-        """Return the screen without colours."""
-        return self.run("capture-pane", "-p")
-
-    def wait_for_prompt(self, number: int = 1) -> None:
-        """Wait until the prompt stands there for the ``number``-th time, with nothing typed."""
-        deadline = time.monotonic() + WAIT_SECONDS
-        while True:
-            typed = [line for line in self.text().splitlines() if line.startswith(PROMPT.strip())]
-            if len(typed) == number and typed[-1].strip() == PROMPT.strip():
-                return
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"no prompt on the screen:\n{self.text()}")
-            time.sleep(0.1)
-
-    def wait_for(self, pattern: str) -> None:
-        """Wait until something on the screen matches ``pattern``."""
-        deadline = time.monotonic() + WAIT_SECONDS
-        while not re.search(pattern, self.text()):
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"no {pattern} on the screen:\n{self.text()}")
-            time.sleep(0.1)
-
-    def press(self, *keys: str) -> None:
-        """Press ``keys``, by tmux's names of them."""
-        self.run("send-keys", *keys)
-
-    def save(self, name: str, title: str, theme: TerminalTheme = MONOKAI) -> None:
-        """Save the screen, in its colours, as a picture."""
-        screen = Text.from_ansi(self.run("capture-pane", "-p", "-e", "-N").rstrip("\n"), no_wrap=True)
-        columns = int(self.run("display-message", "-p", "#{pane_width}"))
-        console = Console(record=True, width=columns, file=open(os.devnull, "w"))  # noqa: SIM115, PTH123
-        console.print(screen, soft_wrap=True)
+    def take(self, screen: Terminal, name: str, title: str, theme: TerminalTheme = MONOKAI) -> None:
+        """Save what ``screen`` shows as the picture ``name``."""
         PICTURES.mkdir(exist_ok=True)
         path = PICTURES / f"{name}.svg"
-        console.save_svg(str(path), title=title, theme=theme, unique_id=name)
+        path.write_text(draw(screen.colours(), screen.columns, screen.rows, title, theme), "utf-8")
         print(path)
+        if name in ALSO_AS_PNG and not rasterise(path, path.with_suffix(".png")):
+            print(f"no browser: {path.with_suffix('.png')} is left as it is", file=sys.stderr)
+        if self._look:
+            rasterise(path, self._look / f"{name}.png")
 
 
-@contextmanager
-def terminal(columns: int, rows: int, folder: Path, command: str) -> Iterator[Terminal]:
-    """Yield a terminal that is closed at the end."""
-    socket = f"nanoshell-record-{os.getpid()}-{rows}"  # the last server may not have gone yet
-    opened = Terminal(socket, columns, rows, folder, command)
-    try:
-        yield opened
-    finally:
-        opened.run("kill-server")
-
-
-def record_demo(program: str, folder: Path) -> None:
+def record_demo(studio: Studio) -> None:
     """The demo from nothing, then a tour at the prompt that it leaves open."""
-    with terminal(100, 46, folder, f"{program} demo") as screen:
+    with terminal(100, 46, studio.folder, f"{studio.program} demo") as screen:
         screen.wait_for_prompt()
-        screen.save("demo", "make demo")
-    with terminal(100, 42, folder, program) as screen:
+        studio.take(screen, "demo", "make demo")
+    with terminal(100, 42, studio.folder, studio.program) as screen:
         screen.wait_for_prompt()
         tour = (
             ":tokens Hello world, naïve café!",
@@ -122,56 +102,141 @@ def record_demo(program: str, folder: Path) -> None:
         for number, line in enumerate(tour, 2):
             screen.type(line)
             screen.wait_for_prompt(number)
-        screen.save("prompt", "nanoshell")
+        studio.take(screen, "prompt", "nanoshell")
 
 
-def start_training(program: str, folder: Path, name: str, *options: str) -> None:
-    """Train on the built-in texts: in the background where ``options`` say so, else to the end."""
-    given = ["--data", "nano-start", "--val-fraction", "0.1", "--name", name, *DASHBOARD_KEYS, *options]
-    env = {**os.environ, "NANOSHELL_HOME": str(folder / "home")}
-    subprocess.run([*program.split(), "train", *given], cwd=folder, env=env, check=True)
+def start_training(studio: Studio, name: str, learning_rate: float, *options: str, steps: int) -> None:
+    """Train on these documents, by characters: in the background where ``options`` say so."""
+    model = [word for key in EXPERTS for word in ("--set", f"model.{key}")]
+    keys = (*OFTEN, f"sample_prompts={PROMPTS}", f"max_steps={steps}")
+    trainer = [word for key in keys for word in ("--set", f"trainer.{key}")]
+    given = ("--config", "tiny-shakespeare", "--data", "notes", "--val-fraction", "0.1", "--name", name)
+    studio.ask("train", *given, "--learning-rate", str(learning_rate), *model, *trainer, *options)
 
 
-def record_dashboard(program: str, folder: Path) -> None:
-    """Two runs, the second one while it trains: charts in two sizes, in dark and in light, and its texts."""
-    start_training(program, folder, "slow", "--learning-rate", "0.003", "--max-steps", "150")
-    start_training(program, folder, "quick", "--num-epochs", "40", "--background")
-    show = f"{program} dashboard quick-1 slow-1"
+def record_dashboard(studio: Studio) -> None:
+    """Three runs, of which one trains and is steered: charts in two sizes, and what else there is to see."""
+    (studio.folder / "notes").mkdir()
+    for page in PROSE:
+        shutil.copy(DOCS / f"{page}.md", studio.folder / "notes")
+    start_training(studio, "bold", 0.008, "--background", steps=6000)
     try:
-        with terminal(160, 48, folder, show) as screen:
-            screen.wait_for(r"  1[2-9][0-9]/")
-            screen.save("dashboard-160x48", "nanoshell dashboard")
-            screen.press("2")
-            screen.wait_for("The capital of France is")
-            screen.save("dashboard-samples", "nanoshell dashboard")
-        with terminal(80, 24, folder, f"env COLORFGBG='15;0' {show}") as screen:
-            screen.press("1")
-            screen.wait_for(DRAWN)
-            screen.save("dashboard-80x24", "nanoshell dashboard")
-        with terminal(120, 34, folder, f"env COLORFGBG='0;15' {show}") as screen:
-            screen.wait_for(DRAWN)
-            screen.save("dashboard-light", "nanoshell dashboard", DEFAULT_TERMINAL_THEME)
+        start_training(studio, "hasty", 0.3, steps=40)
+        start_training(studio, "careful", 0.001, steps=300)
+        record_charts(studio)
+        record_views(studio)
+        record_colours(studio)
     finally:
-        stop_training(program, folder, "quick-1")
+        studio.ask("runs", "stop", "bold-1")
 
 
-def stop_training(program: str, folder: Path, run: str) -> None:
-    """Stop ``run``, which trains in the background."""
-    env = {**os.environ, "NANOSHELL_HOME": str(folder / "home")}
-    subprocess.run([*program.split(), "runs", "stop", run], cwd=folder, env=env, check=True)
+def shown(studio: Studio, *options: str, light: bool = False) -> str:
+    """Return the command that shows the two runs in a terminal of dark or light ground."""
+    ground = "0;15" if light else "15;0"
+    words = (
+        "env",
+        f"COLORFGBG='{ground}'",
+        studio.program,
+        "--no-history",
+        "dashboard",
+        "bold-1",
+        "careful-1",
+    )
+    return " ".join((*words, *options))
+
+
+def pointed_at(screen: Terminal) -> int:
+    """Return the step at the crosshair; 0 without one."""
+    found = re.search(r"at step (\d+)", screen.text())
+    return int(found[1]) if found else 0
+
+
+def progress(screen: Terminal) -> int:
+    """Return the step that the header tells of the run in focus."""
+    found = re.search(r"(\d+)/6000", screen.text())
+    return int(found[1]) if found else 0
+
+
+def record_charts(studio: Studio) -> None:
+    """Steer the run that trains while its charts are on the screen, and point at a step."""
+    with terminal(160, 48, studio.folder, shown(studio)) as screen:
+        screen.wait_for_charts()
+        for _ in range(4):
+            screen.press("{")
+            screen.wait_for(TOAST)
+        steered = progress(screen)
+        while progress(screen) < 1.15 * steered:
+            time.sleep(1)
+        screen.wait_for("cpu", absent=TOAST)
+        while not 0 < pointed_at(screen) < 280:  # where the other run has values, too
+            screen.press("S-Left")
+            time.sleep(0.3)
+        studio.take(screen, "dashboard-160x48", "nanoshell dashboard")
+    with terminal(120, 32, studio.folder, shown(studio)) as screen:
+        screen.wait_for_charts()
+        screen.press("Enter", "s")
+        screen.wait_for("smoothing")
+        screen.wait_for("cpu", absent="smoothing 0.9")
+        studio.take(screen, "dashboard-chart", "nanoshell dashboard: Enter on a chart, s for smoother")
+
+
+def record_views(studio: Studio) -> None:
+    """Texts, runs and the palette."""
+    with terminal(110, 28, studio.folder, shown(studio)) as screen:
+        screen.press("2")
+        screen.wait_for("A run is")
+        screen.press("d", "Left", "Left")
+        screen.wait_for(r"step \d+.*step \d+")
+        studio.take(screen, "dashboard-samples", "nanoshell dashboard: 2, then d")
+    with terminal(120, 36, studio.folder, shown(studio)) as screen:
+        screen.press("3")
+        screen.wait_for("hasty-1")
+        screen.press("m", "Up", "Up", "d")
+        screen.wait_for("learning_rate")
+        studio.take(screen, "dashboard-runs", "nanoshell dashboard: 3, m on two runs, d")
+    with terminal(100, 28, studio.folder, shown(studio)) as screen:
+        screen.wait_for_charts()
+        screen.press("C-p")
+        screen.wait_for("What is to be done")
+        screen.press("-l", "learning")
+        screen.wait_for("Set the learning")
+        studio.take(screen, "dashboard-palette", "nanoshell dashboard: Ctrl-P")
+
+
+def record_colours(studio: Studio) -> None:
+    """The least size, a light terminal, and one that has nothing but ASCII."""
+    with terminal(80, 24, studio.folder, shown(studio)) as screen:
+        screen.wait_for_charts()
+        studio.take(screen, "dashboard-80x24", "nanoshell dashboard")
+    with terminal(120, 34, studio.folder, shown(studio, light=True)) as screen:
+        screen.wait_for_charts()
+        studio.take(screen, "dashboard-light", "nanoshell dashboard", DEFAULT_TERMINAL_THEME)
+    with terminal(80, 24, studio.folder, shown(studio, "--ascii")) as screen:
+        screen.wait_for("cpu")
+        text = "\n".join(line.rstrip() for line in screen.text().splitlines())
+        PAGE.write_text(
+            _SAMPLE.sub(lambda at: f"{at[1]}```text\n{text}\n```\n{at[2]}", PAGE.read_text("utf-8")), "utf-8"
+        )
+        print(PAGE)
 
 
 def main() -> None:
-    """Record every picture into ``docs/pictures``."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Record what was asked for into ``docs/pictures``."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--only", choices=["demo", "dashboard"])
     parser.add_argument("--program", default=str(Path(sys.executable).with_name("nanoshell")))
+    parser.add_argument("--look", type=Path, metavar="FOLDER", help="rasterise each picture into FOLDER, too")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
+    if options.look:
+        options.look.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="nanoshell-") as folder:
+        studio = Studio(options.program, Path(folder), options.look)
         if options.only != "dashboard":
-            record_demo(options.program, Path(folder))
+            record_demo(studio)
         if options.only != "demo":
-            record_dashboard(options.program, Path(folder))
+            record_dashboard(studio)
 
 
 if __name__ == "__main__":

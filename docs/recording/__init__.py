@@ -1,0 +1,1 @@
+"""Screens of real terminals as pictures."""
