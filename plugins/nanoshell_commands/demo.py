@@ -32,6 +32,7 @@ NEXT = (
     ('sample "Water freezes at"', "continue a text"),
     (f'chat --message "{QUESTION}"', "ask it what it has learnt"),
     ("data head nano-start:qa", "see what that is"),
+    ("dashboard", "its curves, texts and log on the whole screen; q comes back"),
     ("train --data your-notes.txt", "train the same model on a text of yours"),
     ("help", "all the commands"),
 )

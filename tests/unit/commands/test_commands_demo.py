@@ -32,7 +32,7 @@ def test_a_demo_that_fails_to_learn_says_so_and_is_used_again(nanoshell, tmp_pat
     assert said.out.count("this differs from the data, which has:") == 4  # a completion, an answer, two turns
     assert "0 of 3 answers are as in the data" in said.out
     typed = said.out.partition("What you can type next:\n")[2].splitlines()
-    assert len(typed) == 5
+    assert len(typed) == 6
     assert all(line.startswith("  nanoshell ") for line in typed)
 
     again = nanoshell("demo", "--json")
