@@ -27,7 +27,7 @@ from nanoshell.dashboard.showing import Showing
 from nanoshell.dashboard.slots import PanelSlot
 from nanoshell.dashboard.steering import Steering
 from nanoshell.dashboard.table import ACTIONS
-from nanoshell.dashboard.themes import NoColours, textual_theme, wants_no_colour
+from nanoshell.dashboard.themes import colour_filters, textual_theme, wants_no_colour
 from nanoshell.dashboard.views import ChartGrid, build_views
 
 if TYPE_CHECKING:
@@ -110,10 +110,10 @@ class DashboardApp(Steering, Showing, inherit_bindings=False):
         kept = load_layout(state_path)
         views = build_views(map(PanelSlot, panels), read_only=read_only)
         super().__init__(views, kept.view, kept.sight)
-        self.no_color = wants_no_colour()
+        self.no_color = wants_no_colour(theme)
         few = self.no_color or self.console.color_system not in ("truecolor", "256")
         self.theme = textual_theme(theme, few=few)
-        self.own_filters = [AsciiOnly()] * ascii + [NoColours()] * self.no_color
+        self.own_filters = [*colour_filters(self.theme, no_colour=self.no_color), *[AsciiOnly()] * ascii]
         self.failure: BaseException | None = None
         self.log_file: LogFile | None = None
         self.run_sections = tuple(sections)

@@ -8,9 +8,11 @@ from textual import events
 from textual._context import active_message_pump
 from textual.app import App, _PrintCapture
 from textual.filter import LineFilter, Monochrome, NoColor
+from textual.message import Message
 from textual.message_pump import MessagePump
 from textual.notifications import Notification
 from textual.screen import Screen
+from textual.widget import Widget
 
 from nanoshell.dashboard.typeahead import KeyTurns
 
@@ -64,9 +66,15 @@ class InnerApp(App[None], inherit_bindings=False):
         self.fault(error)
         self._turns.release()
 
+    async def _dispatch_message(self, message: Message) -> None:
+        try:
+            await super()._dispatch_message(message)
+        except Exception as error:  # with it the loop would end, and the app hear nothing more
+            self._handle_exception(error)
+
 
 class InnerScreen(Screen[None]):
-    """A screen that decides what an exception means which is raised while it is drawn."""
+    """A screen that decides what an exception means which is raised while it is drawn, and that outlives one."""
 
     def forgives(self, error: Exception) -> bool:
         """Return whether to go on after ``error``."""
@@ -79,10 +87,25 @@ class InnerScreen(Screen[None]):
             if not self.forgives(error):
                 raise
 
+    async def _dispatch_message(self, message: Message) -> None:
+        try:
+            await super()._dispatch_message(message)
+        except Exception as error:
+            self.app._handle_exception(error)
+
 
 def handling() -> MessagePump | None:
     """Return whose message is being handled, None where no message is."""
     return active_message_pump.get(None)
+
+
+async def take_out(widget: Widget) -> None:
+    """Remove ``widget``, also where it has failed while it was mounted: Textual leaves such a one standing."""
+    await widget.remove_children()
+    if widget.is_running:
+        await widget.remove()
+    else:
+        await widget._message_loop_exit()
 
 
 def is_capture(stream: object) -> bool:

@@ -46,10 +46,10 @@ def open_dashboard(
         read_only = True
     else:
         check_terminal()
-        ascii = wants_ascii() if ascii is None else ascii
+    plain = ascii if ascii is not None else wants_ascii() and not is_served()
     if mouse is None:
         mouse = session.settings.text("dashboard_mouse") == "on"
-    app = build_app(session, words, read_only=read_only, ascii=bool(ascii))
+    app = build_app(session, words, read_only=read_only, ascii=plain)
     handover = TerminalHandover(paths.private_folder(paths.data_dir()) / "dashboard.log")
     app.log_file = handover.log
     narrator, session.narrator = session.narrator, DeskNarrator(app.say)

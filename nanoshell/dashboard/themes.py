@@ -12,18 +12,30 @@ from textual.filter import LineFilter
 
 _LIGHT_BACKGROUNDS = ("7", "15")
 
+_YELLOWS = (3, 11)
 
-def wants_no_colour() -> bool:
-    """Return whether the user wants no colours: NO_COLOR is set, and not to an empty word (no-color.org)."""
-    return bool(os.environ.get("NO_COLOR"))
+
+def wants_no_colour(name: str) -> bool:
+    """Return whether the user wants no colours, by nanoshell's theme ``name`` or by NO_COLOR.
+
+    Set to an empty word it says nothing: see no-color.org.
+    """
+    return name == "mono" or bool(os.environ.get("NO_COLOR"))
 
 
 def textual_theme(name: str, *, few: bool) -> str:
     """Return Textual's theme for nanoshell's theme ``name``; with ``few`` colours one of 16."""
     light = name == "light" or (name == "terminal" and _told_light())
-    if few or name == "mono":
+    if few:
         return "ansi-light" if light else "ansi-dark"
     return "textual-light" if light else "textual-dark"
+
+
+def colour_filters(theme: str, *, no_colour: bool) -> list[LineFilter]:
+    """Return what the lines of the screen pass with ``theme``, one of Textual's."""
+    if no_colour:
+        return [NoColours()]
+    return [NoYellow()] if theme == "ansi-light" else []
 
 
 class NoColours(LineFilter):
@@ -32,6 +44,20 @@ class NoColours(LineFilter):
     def apply(self, segments: list[Segment], background: Color) -> list[Segment]:
         """Return ``segments`` without the colours of their styles."""
         return [Segment(text, style and _uncoloured(style), control) for text, style, control in segments]
+
+
+class NoYellow(LineFilter):
+    """Writes in magenta what is yellow: of 16 colours that one cannot be read on white."""
+
+    def apply(self, segments: list[Segment], background: Color) -> list[Segment]:
+        """Return ``segments`` with no yellow letters."""
+        return [Segment(text, style and _legible(style), control) for text, style, control in segments]
+
+
+@functools.lru_cache(1024)
+def _legible(style: Style) -> Style:
+    yellow = style.color is not None and style.color.number in _YELLOWS
+    return style + Style(color="magenta") if yellow else style
 
 
 @functools.lru_cache(1024)

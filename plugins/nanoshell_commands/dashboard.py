@@ -67,7 +67,7 @@ def dashboard(
     It shows each RUN, the first in focus; of a folder (DIR, or DIR/runs), and without any, those in progress,
     else the newest.
     It reads the runs' directories alone: runs of other terminals and machines are shown as well.
-    ASCII is what a terminal gets whose locale is not UTF-8. With --no-mouse the terminal selects text as ever.
+    A terminal whose locale is not UTF-8 gets ASCII. With --no-mouse it selects text as ever.
     Inside ? lists the keys, Ctrl-P the commands, q comes back.
 
     With --web it is a page for browsers of this machine: no commands, no chat, nothing is asked of a run.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,7 +19,8 @@ ON_LIGHT = ("#b87800", "#1f83bd", "#00805d", "#8f8500", "#0060a0", "#c04f00", "#
 ANSI_ON_DARK = (
     "yellow", "bright_cyan", "green", "bright_yellow", "bright_blue", "bright_red", "bright_magenta", "white"
 )  # fmt: skip
-ANSI_ON_LIGHT = ("yellow", "cyan", "green", "bright_red", "blue", "red", "magenta", "bright_black")
+ANSI_ON_LIGHT = ("blue", "magenta", "green", "red", "cyan", "bright_red", "bright_magenta", "bright_black")
+"""None of them is yellow, which many terminals make so bright that it cannot be seen on white."""
 
 LINE_GLYPHS = "*x+%=&$~"
 """What draws the line of a colour where there is no colour."""
@@ -57,7 +60,8 @@ def hex_colour(colour: int, *, light: bool = False) -> str:
     return (ON_LIGHT if light else ON_DARK)[colour % len(ON_DARK)]
 
 
-def styles(look: Look, base: Style, ground: str = "") -> list[Style]:
+@functools.lru_cache(maxsize=16)
+def styles(look: Look, base: Style, ground: str = "") -> Sequence[Style]:
     """Return the styles by their numbers, each with what ``base`` sets (text colour and background).
 
     ``ground`` is the background, ``#rrggbb``, into which faint colours are blended.

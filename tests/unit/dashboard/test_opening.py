@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from textual.pilot import Pilot
 
 from nanoshell.dashboard import opening
 from nanoshell.dashboard.app import DashboardApp
@@ -17,7 +18,7 @@ from nanoshell.dashboard.handover import TerminalHandover
 from nanoshell.dashboard.opening import chosen_runs, open_dashboard
 from nanoshell.errors import NanoshellError, UsageError
 from nanoshell.testing import FakeRun
-from tests.unit.dashboard.stage import screen_text, until
+from tests.unit.dashboard.stage import HandFeed, play, screen_text, until
 
 Open = Callable[..., Any]
 
@@ -155,3 +156,62 @@ def test_ascii_and_the_mouse_are_as_told_else_as_the_terminal_and_the_setting_sa
 def test_without_a_terminal_nothing_is_opened(nanoshell_session: Open) -> None:
     with pytest.raises(NanoshellError, match="needs a terminal"):
         open_dashboard(nanoshell_session().session)
+
+
+def test_no_color_means_no_colours_and_no_greys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("COLORTERM", "truecolor")
+
+    def colours(no_color: str, theme: str = "terminal") -> tuple[bool, set[str]]:
+        monkeypatch.setenv("NO_COLOR", no_color)
+        app = DashboardApp(tmp_path, feed=HandFeed(), theme=theme)
+        found: set[str] = set()
+
+        async def scene(pilot: Pilot[None]) -> None:
+            app.tell("a warning", severity="warning")
+            await pilot.press("ctrl+p")
+            await until(pilot, lambda: "Explain" in screen_text(app))
+            await pilot.pause()
+            for strip in app.screen._compositor.render_strips():
+                for segment in strip:
+                    style = segment.style
+                    found.update(str(one) for one in (style.color, style.bgcolor) if one) if style else None
+
+        play(app, scene)
+        return app.no_color, found
+
+    assert colours("1") == (True, set())
+    off, found = colours("")  # no-color.org: an empty word says nothing
+    assert not off
+    assert found
+    assert colours("", theme="mono") == (True, set())
+
+
+def test_of_sixteen_colours_yellow_is_not_for_a_light_background(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("COLORTERM", raising=False)
+
+    def state_colour(theme: str) -> int | None:
+        feed = HandFeed()
+        app = DashboardApp(tmp_path, feed=feed, theme=theme)
+        found = None
+
+        async def scene(pilot: Pilot[None]) -> None:
+            nonlocal found
+            feed.give(run.run)
+            await until(pilot, lambda: "paused" in screen_text(app))
+            strip = app.screen._compositor.render_strips()[0]
+            style = next(segment.style for segment in strip if segment.text == "paused")
+            assert style is not None
+            found = style.color.number if style.color else None
+
+        play(app, scene)
+        return found
+
+    with FakeRun(tmp_path) as run:
+        run.step(3)
+        run.state("paused")
+        assert (state_colour("dark"), state_colour("light")) == (3, 5)
