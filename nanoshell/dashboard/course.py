@@ -97,13 +97,14 @@ class Snapshot:
     """What panels are handed: the ``courses`` that are shown, and which of them has the ``focus``.
 
     ``colours`` gives each run a number that it keeps while the dashboard is open. ``now`` is in seconds since
-    the epoch.
+    the epoch. ``problem`` says why no run can be watched any more, '' as a rule.
     """
 
     courses: tuple[Course, ...] = ()
     focus: int = 0
     colours: Mapping[str, int] = field(default_factory=dict)
     now: float = 0.0
+    problem: str = ""
 
     @property
     def focused(self) -> Course | None:

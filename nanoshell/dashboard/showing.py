@@ -24,7 +24,7 @@ from nanoshell.dashboard.views import ChartGrid, View
 if TYPE_CHECKING:
     from pathlib import Path
 
-SHARE_SECONDS = 2.0
+SHARE_SECONDS = 5.0
 
 _IN_FIELDS = ("escape", "f1")
 """Keys that are told at the bottom while a field has the others."""
@@ -191,8 +191,8 @@ class Showing(Menus, inherit_bindings=False):
         self._pace.judge(time.thread_time() - begun)
 
     def _show_place(self) -> None:
-        page, pages = (self.grid.page + 1, self.grid.pages) if self.grid is not None else (1, 1)
-        self.query_one(TabBar).choose(self.chosen, page, pages)
+        at, count = self.grid.position if self.grid is not None else (0, 1)
+        self.query_one(TabBar).choose(self.chosen, at + 1, count)
 
     def show_keys(self) -> None:
         """Show what can be done now at the bottom."""
@@ -211,7 +211,7 @@ class Showing(Menus, inherit_bindings=False):
     def fits(self, name: str) -> bool:
         """Return whether the action ``name`` of the app has something to do where one is."""
         if name in ("next_page", "previous_page"):
-            return self.grid is not None and self.grid.pages > 1
+            return self.grid is not None and self.grid.position[1] > 1
         if name == "maximize":
             return self.grid is not None
         if name == "step_out":
@@ -264,7 +264,6 @@ class Showing(Menus, inherit_bindings=False):
     def _turn(self, by: int) -> None:
         if self.grid is not None:
             self.grid.turn(by)
-            self.screen.set_focus(self.grid.first_focus())
             self.call_after_refresh(self._spread)
 
     def action_next_run(self) -> None:

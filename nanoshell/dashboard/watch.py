@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from nanoshell.dashboard.course import Course, Snapshot
@@ -14,11 +16,16 @@ from nanoshell.runs.live import live_runs_here
 from nanoshell.runs.status import RunStatus
 
 POLL_SECONDS = 0.25
+"""So often it looks at most."""
+
+WATCH_SHARE = 0.003
+"""Of one core, for looking: where a look is dearer it comes less often, since a run has the rest."""
+
 PATIENCE_SECONDS = 1.0
 """Whoever leaves waits no longer for a disk that does not answer: the thread ends with the process."""
 
 REST_SECONDS = 2.0
-"""So often it looks while nobody does: the app is suspended, or another program has the terminal."""
+"""So often it looks at least, and while nobody does: the app is suspended, or another has the terminal."""
 
 LIVENESS_SECONDS = 2.0
 """So often it is asked whether a run that says nothing new still lives, and what runs there are."""
@@ -27,7 +34,7 @@ OLDER_SHARE = 0.2
 """Of one core, for the older parts of a long log while a run trains on this machine."""
 
 OLDER_SHARE_ALONE = 0.6
-STATUS_SHARE = 0.05
+STATUS_SHARE = 0.01
 """Of one core, for how the runs stand: of a log without heartbeats that takes a quarter of a second."""
 
 Deliver = Callable[[Snapshot], None]
@@ -48,8 +55,14 @@ class Standing:
         if self._status is not None and now < self._next:
             return self._status
         signs = (_sign(self._run.events_path), _sign(self._run.process_path))
+        gone = self._status is not None and self._status.state == "gone"
+        if signs == (None, None) and not self._run.path.is_dir():
+            if self._status is None or not gone:
+                known = self._status or RunStatus("gone")
+                self._status = replace(known, state="gone", reason="its folder is gone", eta_seconds=None)
+            return self._status
         due = not (self._status and self._status.ended) and now - self._read_at >= LIVENESS_SECONDS
-        if self._status is None or due or signs != self._signs:
+        if self._status is None or due or gone or signs != self._signs:
             self._signs, self._read_at = signs, now
             self._status = self._run.status()
             after = time.monotonic()
@@ -74,12 +87,18 @@ class _Watched:
         self._standing = Standing(run)
 
     def read(self) -> None:
-        """Read what is new. A fault of ours is told as one of the run: others go on."""
+        """Read what is new. Whatever goes wrong is told as the run's problem: others go on."""
         try:
             self.feed.poll()
         except Exception as error:
             self.feed.fail(error)
-        self.course = self.feed.course(self._standing.look())
+        try:
+            self.course = self.feed.course(self._standing.look())
+        except Exception as error:
+            known = self.course or Course(self.feed.run, RunStatus("silent"), complete=self.feed.complete)
+            problem = f"how it stands cannot be told: {type(error).__name__}: {error}"
+            if known is not self.course or known.problem != problem:  # the same course says: nothing new
+                self.course = replace(known, problem=problem, revision=known.revision + 1)
 
 
 class Watcher:
@@ -102,6 +121,7 @@ class Watcher:
         self._thread: threading.Thread | None = None
         self._ended = threading.Event()
         self._told: Snapshot | None = None
+        self._fault = ""
         self._looked_around = -LIVENESS_SECONDS
         self._seen_folder: int | None = None
         self._training_here = True
@@ -152,11 +172,27 @@ class Watcher:
 
     def _watch(self, deliver: Deliver) -> None:
         while not self._ended.is_set():
-            begun = time.monotonic()
+            begun, taken = time.monotonic(), -time.thread_time()
             self._wake.clear()
-            self._look(deliver)
-            pause = REST_SECONDS if self._resting else POLL_SECONDS
-            self._wake.wait(max(0.01, pause - (time.monotonic() - begun)))
+            fault = ""
+            try:
+                self._look(deliver)
+            except Exception as error:  # the thread is all that brings news: it must not end without a word
+                fault = f"the runs cannot be watched: {type(error).__name__}: {error}"
+            if fault != self._fault:
+                self._fault = fault
+                with contextlib.suppress(Exception):
+                    self._tell(deliver)
+            taken += time.thread_time()
+            self._wake.wait(max(0.01, self._pause(taken) - (time.monotonic() - begun)))
+
+    def _pause(self, taken: float) -> float:
+        """Return how long a turn lasts of which looking took ``taken`` seconds of this thread's time."""
+        if self._resting or self._fault:
+            return REST_SECONDS
+        if any(not watched.feed.complete for watched in self._watched()):
+            return POLL_SECONDS  # reading a long log has its own share
+        return min(max(POLL_SECONDS, taken / WATCH_SHARE), REST_SECONDS)
 
     def _look(self, deliver: Deliver) -> None:
         self._look_around()
@@ -220,13 +256,14 @@ class Watcher:
         told = self._told
         if self._ended.is_set() or (
             told is not None
-            and (told.focus, told.colours) == (at, colours)
+            and (told.focus, told.colours, told.problem) == (at, colours, self._fault)
             and len(told.courses) == len(courses)
             and all(one is other for one, other in zip(told.courses, courses, strict=True))
         ):
             return
-        self._told = Snapshot(courses, at, colours, time.time())
-        deliver(self._told)
+        snapshot = Snapshot(courses, at, colours, time.time(), self._fault)
+        deliver(snapshot)
+        self._told = snapshot
 
 
 def _changed(folder: Path) -> int | None:

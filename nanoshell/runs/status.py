@@ -17,8 +17,18 @@ if TYPE_CHECKING:
     from nanoshell.runs.directory import RunDirectory
 
 State = Literal[
-    "starting", "running", "paused", "stopping", "finished", "stopped", "failed", "crashed", "silent"
+    "starting",
+    "running",
+    "paused",
+    "stopping",
+    "finished",
+    "stopped",
+    "failed",
+    "crashed",
+    "silent",
+    "gone",
 ]
+"""``gone`` is said of a run by who has seen its directory and no longer finds it."""
 
 SILENT_AFTER_SECONDS = 20.0
 """A worker says something at least every 5 seconds; the rest is for slow disks and clocks that differ."""

@@ -22,12 +22,12 @@ from nanoshell.dashboard.chart.palette import (
 )
 from nanoshell.dashboard.chart.picture import Picture, blocks, braille, height_row
 from nanoshell.dashboard.chart.reduce import starts, visible
+from nanoshell.dashboard.chart.scale import Scale, settled
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from nanoshell.dashboard.chart.layers import Drawn
-    from nanoshell.dashboard.chart.scale import Scale
     from nanoshell.dashboard.course import Mark, Sight
 
 BAD_GLYPHS = {0.0: ("×", "x"), 1.0: ("▲", "^"), -1.0: ("▼", "v")}
@@ -76,10 +76,11 @@ def draw(
     *,
     log_y: bool = False,
     gutter: int = 0,
+    before: Scale | None = None,
 ) -> Frame:
     """Return the chart of ``drawn`` in a ``size`` (width, height), as ``sight`` shows data of ``span``.
 
-    ``gutter`` is the least that the labels of the y axis take.
+    ``gutter`` is the least that the labels of the y axis take, ``before`` the y axis to stay with if it fits.
     """
     width, height = size
     x = seen(sight, span)
@@ -92,6 +93,7 @@ def draw(
         dots = layout.columns if glyphs else 2 * layout.columns
         found = layers(drawn, x, dots, layout.columns, sight.smoothing)
         y = y_scale(found, log_y)
+        y = y if before is None else settled(y, before)
         labels = y_labels(y, layout.rows)
         needed = gutter_for(labels, width, gutter)
         if needed <= gutter or width < 16:

@@ -14,7 +14,29 @@ if TYPE_CHECKING:
 _NARROWEST = 1e-9
 """What is seen is never less than this share of the data, or of the place where it stands."""
 
+ROOM = 1 / 20
+"""So much of what is seen is at most kept free for what a run that goes on will add: half of it at least."""
+
 Span = tuple[float, float]
+
+
+def with_room(span: Span, sight: Sight) -> Span:
+    """Return ``span`` with its end moved on to the next of a few places, for data that goes on.
+
+    What is seen then stays where it is for a while, and what was drawn of it stays as it is.
+    """
+    first, last = span
+    if sight.log_x and not 0 < first < last:
+        return span
+    begin, end = (math.log(first), math.log(last)) if sight.log_x else (first, last)
+    width = end - begin
+    if not sight.log_x and sight.left is not None and sight.right is not None:
+        width = min(width, sight.right - sight.left)
+    if not 1e-9 * max(abs(begin), abs(end)) < width < math.inf:
+        return span
+    step = 2.0 ** math.floor(math.log2(width * ROOM))
+    end = begin + math.ceil((end - begin) / step) * step
+    return first, max(last, math.exp(end) if sight.log_x else end)
 
 
 def seen(sight: Sight, span: Span) -> Scale:

@@ -85,22 +85,34 @@ class Picture:
         self.codes[row : row + height, column : column + width] = other.codes
         self.styles[row : row + height, column : column + width] = other.styles
 
+    def changes(self, before: Picture) -> dict[int, tuple[int, int]]:
+        """Return the rows in which this looks other than ``before``, of one size, with the columns."""
+        other = (self.codes != before.codes) | (self.styles != before.styles)
+        rows = np.flatnonzero(other.any(axis=1))
+        begins, ends = other[rows].argmax(axis=1), other.shape[1] - other[rows, ::-1].argmax(axis=1)
+        return {row: (a, b) for row, a, b in zip(rows.tolist(), begins.tolist(), ends.tolist(), strict=True)}
+
     def strips(self, styles: Sequence[Style]) -> list[Strip]:
         """Return the rows as strips, ``styles`` being looked up by number."""
-        height, width = self.codes.shape
-        text = self.codes.astype("<u4").tobytes().decode("utf-32-le")
+        return [strip for _, strip in self.some_strips(range(self.codes.shape[0]), styles)]
+
+    def some_strips(self, rows: Sequence[int], styles: Sequence[Style]) -> list[tuple[int, Strip]]:
+        """Return those of the strips that are in ``rows``, each with its row."""
+        chosen = list(rows)
+        codes, width = self.codes[chosen], self.codes.shape[1]
+        text = codes.astype("<u4").tobytes().decode("utf-32-le")
         # A blank shows no colour: it goes with the cell before it, so that there are fewer segments.
-        at = np.where(self.codes != 32, np.arange(width)[None, :], 0)
-        shown = np.take_along_axis(self.styles, np.maximum.accumulate(at, axis=1), axis=1)
+        at = np.where(codes != 32, np.arange(width)[None, :], 0)
+        shown = np.take_along_axis(self.styles[chosen], np.maximum.accumulate(at, axis=1), axis=1)
         changes = shown[:, 1:] != shown[:, :-1]
         found = []
-        for row in range(height):
-            begin = row * width
-            cuts = [0, *(np.flatnonzero(changes[row]) + 1).tolist(), width]
-            numbers = shown[row, cuts[:-1]].tolist()
+        for index, row in enumerate(chosen):
+            begin = index * width
+            cuts = [0, *(np.flatnonzero(changes[index]) + 1).tolist(), width]
+            numbers = shown[index, cuts[:-1]].tolist()
             segments = [
                 Segment(text[begin + a : begin + b], styles[number])
                 for a, b, number in zip(cuts, cuts[1:], numbers, strict=False)
             ]
-            found.append(Strip(segments, width))
+            found.append((row, Strip(segments, width)))
         return found

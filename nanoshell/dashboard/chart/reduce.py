@@ -135,9 +135,9 @@ def spans(
         column = np.arange(columns, dtype=np.float64)
         part = np.searchsorted(place, column, "right") - 1
         _cover(least, most, column, part, place, first, last, joined)
-        _cover(
-            least, most, column, np.where(np.isin(column, place), part - 1, -1), place, first, last, joined
-        )
+        before = np.full(columns, -1)
+        before[own] = part[own] - 1
+        _cover(least, most, column, before, place, first, last, joined)
     nothing = least > most
     least[nothing] = most[nothing] = np.nan
     return least, most

@@ -19,6 +19,13 @@ _FAR = 1e9
 """Places further out are not told apart: lines that lead there are upright or flat."""
 
 
+_ROOM = 1 / 16
+"""So much is kept free beyond what has grown out of a scale: it will grow on."""
+
+_FULL = 0.75
+"""A scale of which less is filled is made narrower."""
+
+
 @dataclass(frozen=True)
 class Scale:
     """An axis from ``low`` to ``high`` (``low < high``; both above 0 where it is logarithmic)."""
@@ -78,6 +85,28 @@ def spread(low: float, high: float, log: bool = False) -> Scale:
     return Scale(low, high) if low < high else Scale(-0.5, 0.5)
 
 
+def settled(scale: Scale, before: Scale) -> Scale:
+    """Return a scale on which all of ``scale`` can be seen, as long as may be ``before``, which was drawn.
+
+    It is another one where something is outside, with some room on that side; and where much is empty.
+    """
+    if scale.log != before.log:
+        return scale
+    low, high = (_height(value, scale.log) for value in (scale.low, scale.high))
+    bottom, top = (_height(value, scale.log) for value in (before.low, before.high))
+    if bottom <= low and high <= top and high - low >= _FULL * (top - bottom):
+        return before
+    room = _ROOM * (high - low)
+    low, high = low - room * (low < bottom), high + room * (high > top)
+    if not scale.log:
+        return spread(low, high)
+    return spread(10.0**low, 10.0**high, log=True) if low > -307 and high < 307 else scale
+
+
+def _height(value: float, log: bool) -> float:
+    return math.log10(value) if log else value
+
+
 def ticks(scale: Scale, most: int, *, whole: bool = False, time: bool = False) -> list[float]:
     """Return at most ``most`` round values on ``scale``, rising, with as many as there can be.
 
@@ -105,7 +134,8 @@ def tick_step(values: list[float]) -> float:
 def _multiples(scale: Scale, step: float) -> list[float]:
     if not 0 < step < math.inf:
         return []
-    first, last = math.ceil(scale.low / step - 1e-9), math.floor(scale.high / step + 1e-9)
+    near = 1e-9 * min(1.0, (scale.high * 0.5 - scale.low * 0.5) * 2 / step)
+    first, last = math.ceil(scale.low / step - near), math.floor(scale.high / step + near)
     return [k * step for k in range(first, min(last, first + 1000) + 1)]
 
 

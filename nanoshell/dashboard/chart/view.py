@@ -21,6 +21,7 @@ from nanoshell.dashboard.chart.title import Words, mark_words, title_words
 from nanoshell.dashboard.course import Sight
 
 if TYPE_CHECKING:
+    from nanoshell.dashboard.chart.scale import Scale
     from nanoshell.dashboard.course import Mark
 
 
@@ -53,9 +54,12 @@ class ChartView(Widget):
         self._gutter = 0
         self._frame: Frame | None = None
         self._basis: tuple[Look, Style, str, Size] | None = None
+        self._circumstances: tuple[object, ...] | None = None
         self._strips: list[Strip] = []
-        self._palette: list[Style] = []
+        self._palette: Sequence[Style] = ()
         self._overlay: dict[int, Strip] = {}
+        self._growing = False
+        self._seen: Scale | None = None
         self.frames = 0
 
     @property
@@ -81,7 +85,11 @@ class ChartView(Widget):
 
     @property
     def span(self) -> navigate.Span:
-        """Where the data begins and ends on the x axis (above 0 where it is logarithmic)."""
+        """Where the data begins and ends on the x axis (beyond 0 on a logarithmic one), with room to grow."""
+        span = self._data_span()
+        return navigate.with_room(span, self._sight) if self._growing else span
+
+    def _data_span(self) -> navigate.Span:
         extents = []
         for _, curve in self._drawn:
             begin = int(np.searchsorted(curve.all_x, 0, "right")) if self._sight.log_x else 0
@@ -95,32 +103,40 @@ class ChartView(Widget):
             first = own[0] if extents else 0.1
         return (first, max(first, last))
 
-    def set_series(self, series: Sequence[ChartSeries], *, span: tuple[float, float] | None = None) -> None:
+    def set_series(
+        self,
+        series: Sequence[ChartSeries],
+        *,
+        span: tuple[float, float] | None = None,
+        growing: bool = False,
+    ) -> None:
         """Show ``series`` instead of those before.
 
         Arrays that begin as the ones before did cost only what is new, and nothing is redrawn where
         nothing has changed. ``span`` is where the x axis of all charts begins and ends, so that sparse series
-        stand under dense ones; without it, that of the series. Raises `ValueError` where x and y differ in
-        length.
+        stand under dense ones; without it, that of the series. Data that is ``growing`` has some room before
+        it, and on the y axis, so that most of what comes changes little of what was drawn. Raises
+        `ValueError` where x and y differ in length.
         """
         known = {(one.name, one.points): curve for one, curve in self._drawn}
         before = [(one.name, one.colour, one.points, one.focused) for one in self.series]
-        changed = span != self._given_span
-        drawn = []
+        seen = self._seen
+        changed, drawn = False, []
         for one in series:
             curve = known.pop((one.name, one.points), None) or Curve(self.log_y)
             changed |= curve.feed(np.asarray(one.x, np.float64), np.asarray(one.y, np.float64))
             drawn.append((one, curve))
-        self._drawn, self._given_span = drawn, span
+        self._drawn, self._given_span, self._growing = drawn, span, growing
         changed |= before != [(one.name, one.colour, one.points, one.focused) for one in self.series]
-        if changed:
-            self._redraw()
+        self._seen = navigate.seen(self._sight, self.span)
+        if changed or self._seen != seen:
+            self._renew()
 
     def set_marks(self, marks: Sequence[Mark]) -> None:
         """Show ``marks`` on the x axis instead of those before."""
         if tuple(marks) != self._marks:
             self._marks = tuple(marks)
-            self._redraw()
+            self._renew()
 
     def look(self, sight: Sight) -> None:
         """Look at the series as ``sight`` says. A crosshair that moves redraws nothing but itself."""
@@ -159,7 +175,7 @@ class ChartView(Widget):
         return found
 
     def to_csv(self) -> str:
-        """Return the visible points as CSV: series, place on the x axis, value, average."""
+        """Return the visible points as CSV: series, step, tokens, seconds, value, average."""
         return export.csv_text(self._drawn, self._sight, self.span)
 
     def _rescale(self) -> None:
@@ -192,14 +208,25 @@ class ChartView(Widget):
         base = Style.from_color(self.rich_style.color, self.rich_style.bgcolor)
         return Look(depth, light, self.ascii), base, name
 
+    def notify_style_update(self) -> None:
+        """Look at the colours again: they may have changed."""
+        super().notify_style_update()
+        self._circumstances = None
+
     def _ready(self) -> Frame:
         """Return the chart as it is now, drawn anew where something has changed."""
-        if self._frame is not None:
-            return self._frame
+        if self._frame is None:
+            self._frame = self._draw(None)
+            self._strips = self._frame.picture.strips(self._palette)
+            self._overlay = {}
+        return self._frame
+
+    def _draw(self, before: Frame | None) -> Frame:
+        """Return a frame of what is known; where data grows, on the y axis of ``before`` if it fits."""
         if self._basis is None or self._basis[3] != self.size:
             self._basis = (*self._look(), self.size)
         look, base, ground, (width, height) = self._basis
-        self._frame = draw(
+        frame = draw(
             self._drawn,
             self._marks,
             self._sight,
@@ -208,19 +235,43 @@ class ChartView(Widget):
             (width, height),
             log_y=self.log_y,
             gutter=self._gutter if width >= 16 else 0,
+            before=before.y if before is not None and self._growing else None,
         )
-        self._gutter = self._frame.layout.gutter
+        self._gutter = frame.layout.gutter
         self._palette = styles(look, base, ground)
-        self._strips = self._frame.picture.strips(self._palette)
-        self._overlay = {}
         self.frames += 1
-        return self._frame
+        return frame
+
+    def _renew(self) -> None:
+        """Draw what is new, and have painted anew only those cells that look different."""
+        before, (width, height) = self._frame, self.size
+        if before is None or before.picture.codes.shape != (height, width):
+            self._redraw()
+            return
+        self._frame = frame = self._draw(before)
+        changed = frame.picture.changes(before.picture)
+        for row, strip in frame.picture.some_strips(list(changed), self._palette):
+            self._strips[row] = strip
+        shown, self._overlay = self._overlay, {}
+        wide = self._sight.cursor is not None  # the crosshair may have moved as well
+        regions = [
+            Region(0, y, width, 1) if wide else Region(a, y, b - a, 1) for y, (a, b) in changed.items()
+        ]
+        for y, strip in shown.items():
+            if y not in changed and self._row(y, frame) != strip:
+                regions.append(Region(0, y, width, 1))
+        if regions:
+            self.refresh(*regions)
 
     def render_lines(self, crop: Region) -> list[Strip]:
         """Return the rows that ``crop`` shows, in the colours of the app as they are now."""
-        basis = (*self._look(), self.size)
-        if basis != self._basis:
-            self._basis, self._frame = basis, None
+        app = self.app
+        circumstances = (app.theme, app.console.color_system, app.no_color, self.ascii, self.size)
+        if circumstances != self._circumstances:  # else the colours are those of before: finding them is dear
+            self._circumstances = circumstances
+            basis = (*self._look(), self.size)
+            if basis != self._basis:
+                self._basis, self._frame = basis, None
         return super().render_lines(crop)
 
     def render_line(self, y: int) -> Strip:
@@ -228,7 +279,9 @@ class ChartView(Widget):
         width, height = self.size
         if not 0 <= y < height or width < 1:
             return Strip.blank(width, self.rich_style)
-        frame = self._ready()
+        return self._row(y, self._ready())
+
+    def _row(self, y: int, frame: Frame) -> Strip:
         if y not in self._overlay:
             self._overlay[y] = self._over(y, frame)
         return self._overlay[y]

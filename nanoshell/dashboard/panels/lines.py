@@ -34,6 +34,7 @@ STATE_ROLES = {
     "failed": "error",
     "crashed": "error",
     "silent": "error",
+    "gone": "error",
 }
 """The role in which the state of a run is written."""
 

@@ -48,6 +48,7 @@ def eager(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watch, "POLL_SECONDS", 0.01)
     monkeypatch.setattr(watch, "LIVENESS_SECONDS", 0.05)
     monkeypatch.setattr(watch, "STATUS_SHARE", 1.0)
+    monkeypatch.setattr(watch, "WATCH_SHARE", 1.0)
 
 
 @pytest.fixture
