@@ -34,6 +34,7 @@ class HelpScreen(ModalScreen[None]):
     def compose(self) -> ComposeResult:
         with VerticalScroll(classes="sheet") as sheet:
             sheet.border_title = self._heading
+            sheet.border_subtitle = "Up Down PgUp PgDn scroll, Esc closes"
             yield Static(self.text)
 
     def action_close(self) -> None:

@@ -16,7 +16,7 @@ from nanoshell.dashboard.help import KEYS_WIDTH, HelpScreen, keys_text
 from nanoshell.dashboard.notices import Notices
 from nanoshell.dashboard.panel import Panel
 from nanoshell.dashboard.remap import Keymap
-from nanoshell.dashboard.table import ACTIONS
+from nanoshell.dashboard.table import ACTIONS, DESK, RUN
 
 if TYPE_CHECKING:
     from textual.dom import DOMNode
@@ -143,9 +143,10 @@ class Menus(Notices, inherit_bindings=False):
         text = Text()
         if (panel := self.focused_panel) is not None and panel.actions:
             text = self._keys_of(panel, panel.actions) + Text("\n")
-        text += self._keys_of(self, ACTIONS)
+        text += self._keys_of(self, (action for action in ACTIONS if action.group == DESK))
         for key, what in _FIXED:
             text.append(f"  {key:{KEYS_WIDTH}}{what}\n")
+        text += Text("\n") + self._keys_of(self, (action for action in ACTIONS if action.group == RUN))
         self.push_screen(HelpScreen("Keys", text))
 
     def action_explain(self) -> None:

@@ -164,11 +164,15 @@ class PanelSlot(Container):
             return
         failed, self.panel, self.error = self.panel, None, error
         self._note = ""
-        self._entitle(focused=False)
+        had_keys = self.has_focus_within
+        self._entitle(focused=had_keys)
         if failed is not None:
             failed.display = False
             self.call_later(take_out, failed)  # it may be in the middle of being mounted
-        self.mount(ErrorCard(self.title, self.entry.provider, error, where))
+        card = ErrorCard(self.title, self.entry.provider, error, where)
+        self.mount(card)
+        if had_keys:
+            card.focus()
 
 
 def _words(error: BaseException) -> str:

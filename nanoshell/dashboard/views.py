@@ -76,6 +76,14 @@ class ChartGrid(View):
         """How many pages there are, at least one."""
         return max(1, -(-len(self.wanted) // (self.columns * self.rows)))
 
+    @property
+    def position(self) -> tuple[int, int]:
+        """Which page is seen, from 0 on, and of how many; which chart of how many, where one has the room."""
+        if self.maximized is None:
+            return self.page, self.pages
+        charts = self.wanted
+        return charts.index(self.maximized) if self.maximized in charts else 0, max(1, len(charts))
+
     def sift(self, snapshot: Snapshot) -> None:
         """Show the charts that have something to show of ``snapshot``, and no others."""
         before = self.wanted
@@ -106,11 +114,18 @@ class ChartGrid(View):
         grid = self.styles
         grid.grid_size_columns = 1 if self.maximized else self.columns
         grid.grid_size_rows = 1 if self.maximized else self.rows
+        focused = self.screen.focused
+        if focused is not None and any(slot in focused.ancestors for slot in self.slots if not slot.display):
+            self.screen.set_focus(self.first_focus())
 
     def turn(self, by: int) -> None:
-        """Show the page that is ``by`` pages further."""
-        self.page = max(0, min(self.page + by, self.pages - 1))
-        self.maximized = None
+        """Show the page that is ``by`` pages further; of charts that have all the room in turn, the chart."""
+        at, count = self.position
+        at = max(0, min(at + by, count - 1))
+        if self.maximized is not None:
+            self.maximized = self.wanted[at] if self.wanted else None
+        else:
+            self.page = at
         self.lay_out()
 
     def maximize(self, slot: PanelSlot | None) -> None:
