@@ -37,7 +37,7 @@ def training(tmp_path: Path) -> Iterator[RunDirectory]:
             until(run, lambda event: event["type"] == "state" and event.get("state") == "stopped")
 
 
-def test_a_run_is_paused_resumed_changed_and_stopped_by_keys(window: Window, training: RunDirectory) -> None:
+def test_a_run_does_all_that_keys_ask_of_it(window: Window, training: RunDirectory) -> None:
     window.type(f"n dash {training.name}; echo ended with $?", "Enter")
     window.wait_until(window.is_open)
     window.wait_for("P Pause")
@@ -45,6 +45,22 @@ def test_a_run_is_paused_resumed_changed_and_stopped_by_keys(window: Window, tra
     window.wait_for(f"{training.name}: paused")
     window.wait_until(lambda: "paused" in window.screen().split("\n")[0] and "R Resume" in window.screen())
     assert "P Pause" not in window.screen()
+    window.type("C")
+    window.wait_for(f"{training.name}: saved checkpoints/step-")
+    window.type("E")
+    window.wait_for(f"{training.name}: exact training loss")
+    window.type("G")
+    window.wait_for("in the view Samples")
+    window.type("}")
+    window.wait_for("learning rate 0.003 -> 0.00375")
+    window.type("{")
+    window.wait_for("learning rate 0.00375 -> 0.003")
+    window.type("L", "0.005", "Enter")  # at once: no key may be lost while the question opens
+    window.wait_for("learning rate 0.003 -> 0.005")
+    window.type("L", "C-u", "0.05", "Enter")
+    window.wait_for("from 0.005 to 0.05")
+    window.type("n", "X", "500", "Enter")
+    window.wait_for("goes on to step 100,500")
     window.type("R")
     window.wait_until(lambda: "running" in window.screen().split("\n")[0] and "P Pause" in window.screen())
     window.type("S")
@@ -55,9 +71,8 @@ def test_a_run_is_paused_resumed_changed_and_stopped_by_keys(window: Window, tra
     window.type("q")
     window.wait_for("\nended with 0\n")
     answers = [event for event in read_events(training.events_path)[0] if event["type"] == "control"]
-    assert [(answer["action"], answer["ok"]) for answer in answers] == [
-        ("pause", True),
-        ("resume", True),
-        ("stop", True),
-    ]
-    assert training.latest_checkpoint() is not None
+    assert all(answer["ok"] for answer in answers)
+    actions = "pause checkpoint evaluate sample set set set extend resume stop".split()
+    assert [answer["action"] for answer in answers] == actions
+    rates = [answer["values"]["learning_rate"] for answer in answers if answer["action"] == "set"]
+    assert rates == [0.00375, 0.003, 0.005]

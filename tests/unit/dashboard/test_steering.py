@@ -1,0 +1,194 @@
+"""What is asked of a run: what is asked first, what is pending, what is refused, and who is told."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from textual.pilot import Pilot
+
+from nanoshell.dashboard import asking
+from nanoshell.dashboard.asking import Requests, answer_words
+from nanoshell.dashboard.steering import length_question, rate_question
+from nanoshell.runs.control import request
+from nanoshell.runs.status import RunStatus
+from nanoshell.testing import FakeRun
+from tests.unit.dashboard.stage import Counter, HandFeed, desk, play, screen_text, until
+from tests.unit.dashboard.test_app import requests
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Iterator[FakeRun]:
+    with FakeRun(tmp_path) as fake:
+        fake.step(10)
+        yield fake
+
+
+@pytest.mark.parametrize(
+    ("before", "rate", "asked"),
+    [
+        (0.003, 0.009, ""),
+        (0.003, 0.0001, ""),
+        (None, 5.0, ""),
+        (0.003, 0.01, "Raise the learning rate of a-1 from 0.003 to 0.01, 3.3 times as high?"),
+        (1e-5, 0.5, "Raise the learning rate of a-1 from 1e-05 to 0.5, 50,000 times as high?"),
+    ],
+)
+def test_a_rate_that_is_far_higher_is_asked_about(before: float | None, rate: float, asked: str) -> None:
+    assert rate_question("a-1", before, rate) == asked
+
+
+@pytest.mark.parametrize(
+    ("by", "asked"),
+    [
+        ({"steps": 1000}, ""),
+        ({"steps": 1001}, "Train a-1 to step 2,001 instead of 1,000, 2 times as long?"),
+        ({"steps": 500_000}, "Train a-1 to step 501,000 instead of 1,000, 501 times as long?"),
+        ({"epochs": 20.0}, ""),
+        ({"epochs": 60.0}, "Train a-1 to about step 4,000 instead of 1,000, 4 times as long?"),
+    ],
+)
+def test_a_length_that_is_multiplied_is_asked_about(by: dict[str, float], asked: str) -> None:
+    assert length_question("a-1", RunStatus("running", step=100, total_steps=1000, epoch=2.0), by) == asked
+    assert length_question("a-1", RunStatus("starting"), by) == ""
+
+
+def test_what_is_dangerous_is_asked_with_its_figures_and_not_done_without_a_yes(
+    tmp_path: Path, run: FakeRun
+) -> None:
+    feed = HandFeed()
+    app = desk(tmp_path, Counter, feed=feed)
+
+    async def scene(pilot: Pilot[None]) -> None:
+        feed.give(run.run)
+        await until(pilot, lambda: app.snapshot.courses)
+        for answer, wanted in (("n", []), ("y", [{"learning_rate": 0.1}])):
+            await pilot.press("L", "0", "full_stop", "1", "enter")
+            await until(pilot, lambda: "from 0.01 to 0.1, 10" in screen_text(app))
+            await pilot.press(answer)
+            await until(pilot, lambda: [line["values"] for line in requests(run)] == wanted)  # noqa: B023
+        await pilot.press("X", *"9000", "enter")
+        await until(pilot, lambda: "to step 10,000 instead of" in screen_text(app))
+        await pilot.press("enter")
+        await pilot.press("X", *"900", "enter")
+        await until(pilot, lambda: [line.get("steps") for line in requests(run)] == [None, 900])
+
+    play(app, scene)
+
+
+def test_what_is_pending_stands_at_the_top_and_is_not_asked_twice(tmp_path: Path, run: FakeRun) -> None:
+    feed = HandFeed()
+    app = desk(tmp_path, Counter, feed=feed)
+
+    async def scene(pilot: Pilot[None]) -> None:
+        feed.give(run.run)
+        await until(pilot, lambda: app.snapshot.courses)
+        await pilot.press("E", "E", "right_curly_bracket", "right_curly_bracket")
+        top = "asked: evaluate, learning rate, learning rate"
+        await until(pilot, lambda: top in screen_text(app).splitlines()[0])
+        await until(pilot, lambda: "was asked already (evaluate)" in screen_text(app))
+        await until(pilot, lambda: len(requests(run)) == 3)
+        assert [line.get("values") for line in requests(run)] == [
+            None,
+            {"learning_rate": 0.0125},
+            {"learning_rate": 0.0156},
+        ]
+        run.answer_requests()
+        await until(pilot, lambda: "learning rate 0.01 -> 0.0156" in screen_text(app))
+        await until(pilot, lambda: "asked:" not in screen_text(app).splitlines()[0])
+
+    play(app, scene)
+
+
+def test_requests_keep_their_order(run: FakeRun) -> None:
+    desk = Requests(None, lambda text, severity: None)
+    wanted = ["pause", "resume"] * 10
+    for action in wanted:
+        desk.ask(run.run, action)
+    with run.answering():
+        while desk.pending(run.run.name):
+            time.sleep(0.01)
+    desk.close()
+    assert [line["action"] for line in requests(run)] == wanted
+
+
+@pytest.mark.parametrize(
+    ("end", "said"),
+    [
+        ("finished", "is not running: it is finished"),
+        ("crashed", "is not running: it is crashed"),
+        ("elsewhere", "has not answered (extend) for"),
+        ("vanished", "its folder is gone"),
+    ],
+)
+def test_who_cannot_answer_is_told_of_and_nothing_stays_pending(
+    run: FakeRun, monkeypatch: pytest.MonkeyPatch, end: str, said: str
+) -> None:
+    monkeypatch.setattr(asking, "IMPATIENCE_SECONDS", 0.1)
+    monkeypatch.setattr(asking, "PATIENCE_SECONDS", 0.2)
+    told: list[str] = []
+    desk = Requests(None, lambda text, severity: told.append(text))
+    if end == "elsewhere":
+        run.move()
+    elif end == "vanished":
+        run.vanish()
+    else:
+        run.finish(end)
+    desk.ask(run.run, "extend", steps=5)
+    while desk.pending(run.run.name):
+        time.sleep(0.01)
+    desk.close()
+    assert said in told[0]
+    assert (end == "elsewhere") == ("no longer waited for" in told[-1])
+
+
+def test_two_dashboards_and_a_prompt_steer_one_run_and_each_hears_its_own(
+    tmp_path: Path, run: FakeRun
+) -> None:
+    first, second = HandFeed(), HandFeed()
+    left = desk(tmp_path, Counter, feed=first)
+    right = desk(tmp_path, Counter, feed=second)
+
+    def told(app: object) -> list[str]:
+        return [notice.message for notice in app._notifications]  # type: ignore[attr-defined]
+
+    async def scene() -> None:
+        async with left.run_test(size=(80, 24)) as one, right.run_test(size=(80, 24)) as other:
+            for feed in (first, second):
+                feed.give(run.run)
+            await until(one, lambda: left.snapshot.courses)
+            await until(other, lambda: right.snapshot.courses)
+            await one.press("P")
+            await other.press("E")
+            await until(one, lambda: len(requests(run)) == 2)
+            request(run.run, "sample", prompts=["Hello"])
+            with run.answering():
+                await until(one, lambda: told(left))
+                await until(other, lambda: told(right))
+            assert told(left) == ["fake-1: paused"]
+            assert len(told(right)) == 1
+            assert told(right)[0].startswith("fake-1: validation loss")
+            for feed in (first, second):
+                feed.give(run.run)
+            for app, pilot in ((left, one), (right, other)):
+                await until(pilot, lambda: "fake-1  paused" in screen_text(app).splitlines()[0])  # noqa: B023
+
+    asyncio.run(scene())
+
+
+def test_answers_are_told_with_what_was_before_and_what_follows() -> None:
+    rate = "the rate of step 8 is 0.0004 (cosine, with its peak at 0.0008)"
+    answer = {
+        "ok": True,
+        "message": f"learning_rate is 0.0008, it was 0.001; {rate}; it would have been 0.0005",
+        "values": {"learning_rate": 0.0008},
+        "before": {"learning_rate": 0.001},
+    }
+    assert answer_words("set", answer) == f"learning rate 0.001 -> 0.0008; {rate}"
+    same = {"ok": True, "message": "learning_rate is 0.001 already", "values": {}, "before": {}}
+    assert answer_words("set", same) == "learning_rate is 0.001 already"
+    refused = {"ok": False, "message": "it cannot", "hint": "try later"}
+    assert answer_words("evaluate", refused) == "it cannot; try later"
