@@ -46,8 +46,13 @@ class Reply:
         self.dropped = dropped
         self.trouble = ""
         self._kept = False
+        before = session.conversation.id, session.conversation.name
         if trouble := self._keeper.begin():
             session.narrator.note(trouble)
+        elif before[0] not in (None, session.conversation.id):
+            session.narrator.note(
+                f"{before[1]} was changed elsewhere meanwhile: this goes on as {session.conversation.name}"
+            )
 
     def __iter__(self) -> Iterator[GeneratedToken]:
         try:

@@ -68,7 +68,10 @@ class Desk(Protocol):
         """Return what was remembered as ``key``, also the last time; None where nothing was."""
 
     def remember(self, key: str, value: Any) -> None:
-        """Remember ``value``, which JSON can hold, for this time and the next."""
+        """Remember ``value`` for this time and the next. Raises `TypeError` where JSON cannot hold it.
+
+        All panels share the keys: one's own begin with the panel's id, as in ``notes.order``.
+        """
 
     def tell(self, text: str, *, severity: str = "information") -> None:
         """Say ``text`` for some seconds (``severity``: information, warning, error)."""
@@ -90,6 +93,7 @@ class Panel(Widget):
 
     ``panel_id`` is a word, ``title`` what stands above it, ``about`` what F1 explains, ``actions`` what can
     be done in it (`action_ID` methods); they become its bindings. Its styles are in ``DEFAULT_CSS``.
+    ``most_rows`` are all that it has a use for beside others, 0 for as many as there are.
     ``place`` is the view in which it stands: charts, samples, runs, run, log, chat; where it is empty, it has
     a view of its own.
 
@@ -100,12 +104,14 @@ class Panel(Widget):
     panel_id: ClassVar[str] = ""
     title: ClassVar[str] = ""
     place: ClassVar[str] = ""
+    most_rows: ClassVar[int] = 0
     about: ClassVar[str] = ""
     actions: ClassVar[tuple[Action, ...]] = ()
     can_focus = True
 
     def __init_subclass__(cls, *args: Any, **kwargs: Any) -> None:
         own: tuple[Action, ...] = cls.__dict__.get("actions", ())
+        cls.SCOPED_CSS = True  # its styles are about what is inside it, and about nothing else
         cls.BINDINGS = [*cls.__dict__.get("BINDINGS", ()), *bindings(own, cls.panel_id or cls.__name__)]
         super().__init_subclass__(*args, **kwargs)
 

@@ -82,6 +82,8 @@ class PanelSlot(Container):
         """The word by which the panel is known: its own, or the name under which it was registered."""
         self.title = plain((made.title if made else "") or entry.name)
         """What stands above the panel, also once it has failed."""
+        if made is not None and made.most_rows:
+            self.styles.max_height = made.most_rows + 1  # and its title
         named = made.place if made else ""
         self.place = _SYNONYMS.get(named, named) or f"own-{entry.name}"
         """The view in which the panel stands, a place of `views.PLACES` or the name of its own."""

@@ -20,7 +20,7 @@ MOST_POINTS = 20_000
 def bars(series: Series, width: int, top: float | None = None, *, ascii: bool = False) -> str:  # noqa: A002
     """Return ``width`` letters, each as high as the highest value of its span of time, from 0 to ``top``.
 
-    Spans without a value are spaces. ``top`` is the highest of them where it is not given.
+    A span without a value has that of the one before. ``top`` is the highest of them where it is not given.
     """
     values, times = series.value[-MOST_POINTS:], series.time[-MOST_POINTS:]
     finite = np.isfinite(values) & np.isfinite(times)
@@ -35,7 +35,8 @@ def bars(series: Series, width: int, top: float | None = None, *, ascii: bool = 
     np.maximum.at(highest, places, values)
     letters = ASCII if ascii else BLOCKS
     most = max(float(values.max()), 0.0) if top is None else top
-    return "".join(_letter(value, most, letters) for value in highest)
+    known = np.maximum.accumulate(np.where(np.isfinite(highest), np.arange(len(highest)), 0))
+    return "".join(_letter(value, most, letters) for value in highest[known])
 
 
 def _letter(value: float, top: float, letters: str) -> str:

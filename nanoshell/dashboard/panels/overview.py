@@ -14,7 +14,8 @@ from nanoshell.dashboard.actions import Action
 from nanoshell.dashboard.panel import Panel
 from nanoshell.dashboard.panels.aside import Aside
 from nanoshell.dashboard.panels.facts import RunFacts, read_facts
-from nanoshell.dashboard.panels.lines import STATE_ROLES, Line, TextLines, span, wrapped
+from nanoshell.dashboard.panels.lines import Line, TextLines, span, wrapped
+from nanoshell.dashboard.panels.runtable import standing
 from nanoshell.dashboard.panels.sections import section_lines
 from nanoshell.dashboard.panels.words import count, figure
 from nanoshell.runs.comparing import setting_text
@@ -169,7 +170,7 @@ class OverviewPanel(Panel):
         course, facts = self._course, self._facts
         if course is None or not self.is_mounted:
             return
-        lines = [_standing(course)]
+        lines = [standing(course.run.name, course.status, course.problem)]
         if facts is None or facts.run != course.run:
             lines.append(span("reading …", "quiet"))
         else:
@@ -179,14 +180,6 @@ class OverviewPanel(Panel):
     def action_scroll_by(self, by: int) -> None:
         """Scroll by so many lines."""
         self._lines.move(by)
-
-
-def _standing(course: Course) -> Line:
-    status = course.status
-    role = STATE_ROLES.get(status.state, "")
-    why = course.problem or status.reason
-    told: Line = ((course.run.name, "heading"), ("  ", ""), (status.state, role))
-    return (*told, (": ", ""), (why, role)) if why else told
 
 
 def fact_lines(facts: RunFacts, width: int) -> list[Line]:
@@ -266,12 +259,16 @@ def _parameters(facts: RunFacts) -> list[Item]:
     tied = _mapping(facts.record.get("model")).get("tie_embeddings")
     items = [("in all", total, "bright")]
     for name, number in parts:
-        share = f" ({number / split.total:.1%})" if split.total and number else ""
+        share = f" ({_share(number / split.total)})" if split.total and number else ""
         shown = (
             "tied to the embedding" if name == "head" and tied and not number else _counted(number) + share
         )
         items.append((name, shown, ""))
     return items
+
+
+def _share(part: float) -> str:
+    return f"{part:.1%}" if part >= 0.0005 else "<0.1%"
 
 
 def _config(facts: RunFacts, section: str, width: int) -> list[Line]:
@@ -323,7 +320,7 @@ def _origin(record: Mapping[str, Any]) -> list[Item]:
         ("seed", _counted(record.get("seed")).replace(",", ""), ""),
         ("schedule to", _counted(record.get("horizon")), ""),
         ("stops at", _counted(record.get("stop_at")), ""),
-        ("git", str(made.get("git_revision") or "not a repository")[:12], ""),
+        ("git", str(made.get("git_revision") or "")[:12] or "no repository", ""),
         ("host", str(machine.get("host") or ""), ""),
         ("resumed", f"{len(resumes)} times" if resumes else "", ""),
         ("versions", ", ".join(f"{name} {version}" for name, version in versions.items()), ""),

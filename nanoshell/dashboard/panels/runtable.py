@@ -194,10 +194,7 @@ def _cell(text: str, width: int, right: bool) -> str:
 def about_run(row: RunRow) -> list[Line]:
     """Return what the table has no room for: the reason of the state first."""
     status = row.status
-    role = STATE_ROLES.get(status.state, "")
-    lines: list[Line] = [
-        ((row.run.name, "heading"), ("  ", ""), (status.state, role), *_because(status.reason, role))
-    ]
+    lines = [standing(row.run.name, status)]
     if status.hint:
         lines.append(span(status.hint, "accent"))
     best = figure(status.best_val_loss)
@@ -217,5 +214,9 @@ def about_run(row: RunRow) -> list[Line]:
     return lines
 
 
-def _because(reason: str, role: str) -> Line:
-    return ((": ", ""), (reason, role)) if reason else ()
+def standing(name: str, status: RunStatus, problem: str = "") -> Line:
+    """Return the line that says how the run ``name`` stands, and why: ``problem`` or the reason."""
+    role = STATE_ROLES.get(status.state, "")
+    why = problem or status.reason.removeprefix(f"{status.state} ")
+    because: Line = ((": ", ""), (why, role)) if why else ()
+    return ((name, "heading"), ("  ", ""), (status.state, role), *because)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 READ_SECONDS = 2.0
 
 _NAME, _VALUE, _PEAK = 12, 18, 18
+_GPU = frozenset({"gpu", "gpu_memory"})
 _SMALL_DISK = 2e9
 """Bytes below which what is free is told as a warning: a checkpoint may need as many."""
 
@@ -88,6 +89,7 @@ class SystemPanel(Panel):
     panel_id = "system"
     title = "System"
     place = "run"
+    most_rows = len(GAUGES) + 3
     about = (
         "What the worker of the run in focus takes: cores of the processor, memory, GPU, and how fast it "
         "trains. Each row of letters is the run from its beginning to now, each letter the highest value "
@@ -163,7 +165,12 @@ def system_lines(
     """Return a line for each gauge, and those of the machine."""
     host = course.status.host
     here = machine if machine is not None and host in (None, machine.host) else None
-    lines = [_gauge_line(gauge, course, here, width, ascii) for gauge in GAUGES]
+    # Who records the processor would record a GPU that it has.
+    without = course.series.keys() & {"cpu", "memory"} and not course.series.keys() & _GPU
+    gauges = [gauge for gauge in GAUGES if not (without and gauge.series in _GPU)]
+    lines = [_gauge_line(gauge, course, here, width, ascii) for gauge in gauges]
+    if without:
+        lines.append((("GPU".ljust(_NAME), "quiet"), ("none", "quiet")))
     if machine is None:
         return lines
     if here is not None:

@@ -164,14 +164,28 @@ def test_gauges_tell_the_newest_value_the_highest_and_the_total() -> None:
     lines = texts(system_lines(course, MACHINE, 100))
     assert squeezed(lines[0]).endswith("2.0 of 8 cores at most 3.5")
     assert squeezed(lines[1]).endswith("15.0 GB of 16.0 GB at most 15.0 GB")
-    assert lines[2:4] == ["GPU         not recorded", "GPU memory  not recorded"]
-    assert squeezed(lines[4]).endswith("4k at most 4k")
-    assert "25% of 8 cores busy, 4.0 GB of 16.0 GB in use" in lines[6]
-    assert "500 GB free of 1.0 TB" in lines[7]
+    assert squeezed(lines[2]).endswith("4k at most 4k")
+    assert lines[3:5] == ["steps/s     not recorded", "GPU         none"]
+    assert "25% of 8 cores busy, 4.0 GB of 16.0 GB in use" in lines[5]
+    assert "500 GB free of 1.0 TB" in lines[6]
     assert all(len(line) <= 100 for line in lines)
     away = replace(course, status=RunStatus("running", host="elsewhere"))
-    assert "it trains on elsewhere" in texts(system_lines(away, MACHINE, 100))[6]
+    assert "it trains on elsewhere" in texts(system_lines(away, MACHINE, 100))[5]
     assert squeezed(texts(system_lines(away, MACHINE, 100))[0]).endswith("2.0 cores at most 3.5")
+
+
+def test_a_gpu_is_shown_where_there_is_one_and_nothing_is_claimed_of_older_logs() -> None:
+    with_gpu = {"cpu": series(1), "gpu": series(0.5, 0.75), "gpu_memory": series(2e9)}
+    lines = texts(system_lines(Course(RunDirectory(Path("x")), RunStatus("finished"), with_gpu), MACHINE, 78))
+    assert squeezed(lines[2]).endswith("75% at most 75%")
+    assert squeezed(lines[3]).endswith("2.0 GB at most 2.0 GB")
+    older = Course(RunDirectory(Path("x")), RunStatus("finished"), {"tokens/s": series(4000)})
+    told = texts(system_lines(older, MACHINE, 78))
+    assert told[2:4] == ["GPU         not recorded", "GPU memory  not recorded"]
+
+
+def test_few_values_leave_no_gaps() -> None:
+    assert bars(series(1.0, 2.0), 6) == BLOCKS[3] * 5 + BLOCKS[-1]
 
 
 def test_little_room_on_the_disk_is_a_warning_and_a_folder_that_is_gone_is_told(tmp_path: Path) -> None:
