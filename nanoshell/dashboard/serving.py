@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import ipaddress
 import os
+import re
 import shlex
 import signal
+import socket
 import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
@@ -23,6 +26,20 @@ if TYPE_CHECKING:
 
 LOOPBACK = "127.0.0.1"
 PORT = 8000
+
+NEAR_PORTS = 20
+"""Among so many ports after one that is taken a free one is looked for."""
+
+_FOREIGN = re.compile(r'<link[^>]*href="https://[^>]*>')
+"""What the library's page asks of other machines, a font: there may be no way to them, or they may listen."""
+
+_FOCUS = """<script>
+  const taking = setInterval(() => {
+    const keys = document.querySelector(".xterm-helper-textarea");
+    if (keys) { keys.focus(); clearInterval(taking); }
+  }, 100);
+</script></body>"""
+"""Gives the keys to the page's terminal, which else has them after a click alone."""
 
 Say = Callable[[str], None]
 
@@ -84,6 +101,8 @@ def _server(command: str, host: str, port: int) -> Server:
             # A page asks for the rest by the name by which it was asked for itself.
             self.public_url = f"{request.scheme}://{request.host}"
             page: web.StreamResponse = await super().handle_index(request)
+            if isinstance(page, web.Response) and page.text is not None:
+                page.text = _FOREIGN.sub("", page.text).replace("</body>", _FOCUS)
             return page
 
         async def handle_websocket(self, request: web.Request) -> web.WebSocketResponse:
@@ -111,9 +130,10 @@ async def _serve(server: Server, say: Say) -> None:
         try:
             await web.TCPSite(runner, server.host, server.port).start()
         except OSError as error:
+            free = _free_port(server.host, server.port) if error.errno == errno.EADDRINUSE else None
             raise NanoshellError(
                 f"cannot listen at {server.host}:{server.port}: {os.strerror(error.errno or 0)}",
-                hint="choose another --port",
+                hint=f"--port {free} is free" if free else "choose another --host or --port",
             ) from None
         with contextlib.suppress(NotImplementedError, RuntimeError):
             loop.add_signal_handler(signal.SIGTERM, ended.set)
@@ -122,3 +142,11 @@ async def _serve(server: Server, say: Say) -> None:
         await ended.wait()
     finally:
         await runner.cleanup()
+
+
+def _free_port(host: str, taken: int) -> int | None:
+    """Return the next port after ``taken`` at which ``host`` can be listened at, None where none is near."""
+    for port in range(taken + 1, min(taken + 1 + NEAR_PORTS, 65536)):
+        with contextlib.suppress(OSError), socket.create_server((host, port)):
+            return port
+    return None
