@@ -72,6 +72,20 @@ def steps(snapshot: Snapshot) -> int:
     return len(course.series["loss"].step) if course is not None and "loss" in course.series else 0
 
 
+def look_on(watcher: Watcher, times: int) -> None:
+    """Wait until ``watcher`` has looked so often."""
+    looked = threading.Semaphore(0)
+    look = watcher._look_around
+
+    def count() -> None:
+        looked.release()
+        look()
+
+    watcher._look_around = count  # type: ignore[method-assign]
+    for _ in range(times):
+        assert looked.acquire(timeout=PATIENCE_SECONDS)
+
+
 def test_it_follows_a_run_that_is_written(nanoshell_fake_run: Begin, watching: Any) -> None:
     fake = nanoshell_fake_run(total_steps=50)
     fake.step(5)
@@ -105,16 +119,7 @@ def test_nothing_is_handed_over_where_nothing_changed(nanoshell_fake_run: Begin,
     fake.finish()
     watcher, seen = watching(fake.run.path.parent, ["fake-1"])
     seen.until(lambda snapshot: steps(snapshot) == 3)
-    looked = threading.Semaphore(0)
-    look = watcher._watched
-
-    def count() -> Any:
-        looked.release()
-        return look()
-
-    watcher._watched = count
-    for _ in range(20):
-        assert looked.acquire(timeout=PATIENCE_SECONDS)
+    look_on(watcher, 20)
     assert len(seen.snapshots) <= 2  # the run as it was read, and without more
 
 
@@ -223,3 +228,83 @@ def test_a_status_is_read_where_something_changed_or_liveness_is_due(
     assert standing.look().state == "running"
     fake.step()
     assert standing.look().step == 0
+
+
+@pytest.mark.parametrize("ended", [True, False])
+def test_a_run_whose_folder_is_away_is_gone_and_comes_back(
+    nanoshell_fake_run: Begin, watching: Any, tmp_path: Path, ended: bool
+) -> None:
+    fake = nanoshell_fake_run()
+    fake.step(3)
+    if ended:
+        fake.finish()
+    state = "finished" if ended else "running"
+    watcher, seen = watching(fake.run.path.parent, [fake.run])
+    seen.until(lambda snapshot: snapshot.courses and snapshot.focused.status.state == state)
+    fake.run.path.rename(tmp_path / "away")
+    snapshot = seen.until(lambda snapshot: snapshot.focused.status.state == "gone")
+    assert "is gone" in snapshot.focused.problem
+    assert steps(snapshot) == 3
+    (tmp_path / "away").rename(fake.run.path)
+    snapshot = seen.until(lambda snapshot: snapshot.focused.status.state == state)
+    assert (snapshot.focused.problem, steps(snapshot)) == ("", 3)
+    before = len(seen.snapshots)
+    fake.run.path.rename(tmp_path / "away")
+    seen.until(lambda snapshot: snapshot.focused.status.state == "gone")
+    look_on(watcher, 10)
+    assert len(seen.snapshots) <= before + 2, "there is nothing new to tell"
+
+
+def test_a_status_that_cannot_be_read_is_a_problem_of_the_run(
+    nanoshell_fake_run: Begin, watching: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake = nanoshell_fake_run()
+    fake.step(2)
+    read = RunDirectory.status
+    monkeypatch.setattr(RunDirectory, "status", lambda run: 1 / 0)
+    _, seen = watching(fake.run.path.parent, [fake.run])
+    snapshot = seen.until(lambda snapshot: snapshot.courses and snapshot.focused.problem)
+    assert "ZeroDivisionError" in snapshot.focused.problem
+    monkeypatch.setattr(RunDirectory, "status", read)
+    snapshot = seen.until(lambda snapshot: not snapshot.focused.problem)
+    assert steps(snapshot) == 2
+    assert len(seen.snapshots) <= 4, "an equal problem is told once"
+
+
+def test_what_goes_wrong_in_the_watcher_is_told_once_and_it_goes_on(
+    nanoshell_fake_run: Begin, watching: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(watch, "REST_SECONDS", 0.02)
+    looked = threading.Semaphore(0)
+
+    def broken(folder: Path) -> list[RunDirectory]:
+        looked.release()
+        raise OSError("the disk is on fire")
+
+    listed = watch.list_runs
+    monkeypatch.setattr(watch, "list_runs", broken)
+    nanoshell_fake_run().step(2)
+    _, seen = watching(tmp_path / "runs")
+    for _ in range(5):
+        assert looked.acquire(timeout=PATIENCE_SECONDS)
+    assert [snapshot.problem for snapshot in seen.snapshots if snapshot.problem] == [
+        "the runs cannot be watched: OSError: the disk is on fire"
+    ]
+    monkeypatch.setattr(watch, "list_runs", listed)
+    assert seen.until(lambda snapshot: steps(snapshot) == 2).problem == ""
+
+
+def test_a_dear_look_is_taken_less_often_but_not_while_a_long_log_is_read(
+    nanoshell_fake_run: Begin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch, "POLL_SECONDS", 0.25)
+    monkeypatch.setattr(watch, "WATCH_SHARE", 0.01)
+    fake = nanoshell_fake_run()
+    watcher = Watcher(fake.run.path.parent, [fake.run])
+    watched = watcher._watched()[0]
+    watched.read()
+    assert [watcher._pause(taken) for taken in (0.001, 0.01, 1.0)] == [0.25, 1.0, 2.0]
+    watched.feed._oldest = 1
+    assert watcher._pause(1.0) == 0.25
+    watcher.rest(True)
+    assert watcher._pause(0.0) == watch.REST_SECONDS
