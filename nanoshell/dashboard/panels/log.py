@@ -41,6 +41,7 @@ class LogPanel(Panel):
     )
     actions: ClassVar[tuple[Action, ...]] = (
         Action("search", "Search", ("slash",), "Log", footer=True),
+        Action("forget", "Search no more", ("escape",), "Log"),
         Action("find(1)", "Next place", ("n",), "Log"),
         Action("find(-1)", "Place before", ("p",), "Log"),
         Action("kind", "Log or events", ("e",), "Log", footer=True),
@@ -149,6 +150,8 @@ class LogPanel(Panel):
         cut = "the last " if tail is not None and tail.cut else ""
         lines = "line" if len(self._kept) == 1 else "lines"
         following = "following" if self.following else "End follows"
+        if self._kept and tail is not None and not tail.there:
+            following = "the file is gone"
         name = f"{self._run.name}  " if self._run else ""
         head: Line = (
             (name, "heading"),
@@ -244,6 +247,14 @@ class LogPanel(Panel):
     def action_search(self) -> None:
         """Open the field of the search."""
         self.query_one(LineField).open()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Return whether ``action`` can be done: a search is forgotten where there is one."""
+        return super().check_action(action, parameters) and (action != "forget" or bool(self._term))
+
+    def action_forget(self) -> None:
+        """Search no more."""
+        self.query_one(LineField).action_leave()
 
     def action_find(self, by: int) -> None:
         """Go to the next place of the search, or to the one before; from the end it begins anew."""

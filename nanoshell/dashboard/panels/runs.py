@@ -68,6 +68,7 @@ class RunsPanel(Panel):
         Action("take", "Focus the run", ("enter",), "Runs", footer=True),
         Action("show_hide", "Show in charts, or hide", ("space",), "Runs"),
         Action("filter", "Filter", ("slash", "f"), "Runs", footer=True),
+        Action("unfilter", "Remove the filter", ("escape",), "Runs"),
         Action("sort", "Sort by the next column", ("o",), "Runs", footer=True),
         Action("reverse", "Sort the other way round", ("r",), "Runs"),
         Action("mark", "Mark for comparing", ("m",), "Runs"),
@@ -207,8 +208,9 @@ class RunsPanel(Panel):
         if needs_config(self.terms) and any(row.config is None for row in self._found.rows):
             return span("   reading the configs …", "quiet")
         if self._found.rows:
-            clear = "/ and then Esc removes it"
-            return span(f"   none of the {len(self._found.rows)} runs fulfils the filter; {clear}", "quiet")
+            return span(
+                f"   none of the {len(self._found.rows)} runs fulfils the filter; Esc removes it", "quiet"
+            )
         return span(f"   there are no runs in {self.desk.runs_dir} yet", "quiet")
 
     def _about_lines(self) -> list[Line]:
@@ -330,6 +332,15 @@ class RunsPanel(Panel):
         """Open the field of the filter."""
         self.query_one(LineField).open()
         self._read(force=True)
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Return whether ``action`` can be done: a filter is removed where there is one."""
+        there = action != "unfilter" or bool(self.query_one(LineField).value)
+        return there and super().check_action(action, parameters)
+
+    def action_unfilter(self) -> None:
+        """Let all runs through."""
+        self.query_one(LineField).action_leave()
 
     @on(Input.Changed, "#runs-filter")
     def _typed(self) -> None:

@@ -110,16 +110,25 @@ def log_line(text: str) -> Told | None:
 
 
 def event_line(text: str, *, steps: bool) -> Told | None:
-    """Return what an event tells, after its time; None for signs of life, and without ``steps`` for steps."""
+    """Return what an event tells, after its time; None for signs of life, and without ``steps`` for steps.
+
+    The time has its day where that is not today.
+    """
     event = parse_line(text.encode("utf-8", "replace"))
     if event is None or event.get("type") == "heartbeat" or (event.get("type") == "step" and not steps):
         return None
     try:
         told = tell_logged(event)
-        moment = time.strftime("%H:%M:%S", time.localtime(float(event["t"])))
+        moment = _moment(float(event["t"]))
     except (KeyError, TypeError, ValueError, OverflowError, AttributeError):
         return None
     return f"{moment}  {without_escapes(told)}", _event_role(event)
+
+
+def _moment(seconds: float) -> str:
+    """Return a time since the epoch as a time of this day, or with its day."""
+    then = time.localtime(seconds)
+    return time.strftime("%H:%M:%S" if then[:3] == time.localtime()[:3] else "%b %d %H:%M:%S", then)
 
 
 def _event_role(event: dict[str, object]) -> str:

@@ -205,6 +205,11 @@ def test_search_goes_from_place_to_place(tmp_path: Path) -> None:
             await desk.press("slash", "escape")
             assert panel.has_focus
             assert "needle" not in desk.text
+            await desk.press("slash", "x", "enter", "escape")
+            assert panel.is_on_screen
+            assert not panel._term
+            fake.run.log_path.unlink()
+            await desk.sees("the file is gone", "line 50 Needle")
 
     run(scene)
     fake.close()
