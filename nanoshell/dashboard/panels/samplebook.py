@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from nanoshell.dashboard.course import Axis, Course, SampleText
 
+_STEPS_TO_ANSWER = 3
+"""A worker looks for requests after every step; one that has gone on for so many has refused."""
+
 
 class SampleBook:
     """Samples by their prompts, in the order in which these first appear, and each group by rising step."""
@@ -47,16 +50,27 @@ class Asked:
     newest: tuple[int, str] | None
     count: int
     complete: bool
+    step: int = 0
 
     @classmethod
     def of(cls, prompt: str, course: Course) -> Asked:
         here = [sample for sample in course.samples if sample.prompt == prompt]
-        return cls(prompt, (here[-1].step, here[-1].text) if here else None, len(here), course.complete)
+        return cls(
+            prompt,
+            (here[-1].step, here[-1].text) if here else None,
+            len(here),
+            course.complete,
+            course.status.step or 0,
+        )
 
     def answered(self, course: Course) -> bool:
         """Return whether ``course`` has a newer text; older ones may have been read meanwhile, too."""
         now = Asked.of(self.prompt, course)
         return now.newest != self.newest or (self.complete and now.count > self.count)
+
+    def refused(self, course: Course) -> bool:
+        """Return whether no text is to be expected: the run has ended, or gone on without writing it."""
+        return course.status.ended or (course.status.step or 0) > self.step + _STEPS_TO_ANSWER
 
 
 def nearest(positions: Sequence[float], position: float) -> int:

@@ -6,30 +6,21 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
 from textual.app import ComposeResult
-from textual.containers import Horizontal, VerticalScroll
+from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.content import Content
-from textual.widgets import Input, Static
+from textual.widgets import Static
 
-from nanoshell.command.render import counted
-from nanoshell.dashboard.course import SampleText
-from nanoshell.dashboard.panel import Action, Panel
-from nanoshell.dashboard.panels.samplebook import Asked, SampleBook, nearest, place
+from nanoshell.dashboard.panel import Action
+from nanoshell.dashboard.panels.samplebook import SampleBook, nearest, place
+from nanoshell.dashboard.panels.sampletext import EARLIER, HERE, PROMPT, QUIET, alike, body, heading
 from nanoshell.dashboard.panels.textdiff import Piece, compare, shown
-from nanoshell.dashboard.panels.writing import PULSE_SECONDS, Writing
+from nanoshell.dashboard.panels.trying import TryingPanel
 
 if TYPE_CHECKING:
-    from textual.timer import Timer
-
-    from nanoshell.dashboard.course import Course, Sight, Snapshot
-    from nanoshell.session import Session
-
-_PROMPT, _CHANGED, _QUIET = "bold", "bold underline", "dim"
-_ENDS = {"length": "", "context": "context is full", "interrupted": "interrupted"}
-_HERE = "here"
-_LAST_WORD_SECONDS = 2.0
+    from nanoshell.dashboard.course import SampleText, Sight, Snapshot
 
 
-class SamplesPanel(Panel):
+class SamplesPanel(TryingPanel):
     """The samples of the focused run. ``prompt`` is the one shown, ``position`` which of its texts.
 
     ``position`` is None for the newest, which it then stays. ``pinned`` is the text on the left where two are
@@ -40,11 +31,16 @@ class SamplesPanel(Panel):
     title = "Samples"
     place = "samples"
     about = (
-        "Every text that the run wrote, by prompt and by step. Left and Right go through the steps and "
-        "take the crosshair of the charts along, and the crosshair brings its step here. d shows two "
-        "steps side by side: words that differ are underlined; m keeps the step that is shown as the left "
-        "one. t begins a prompt of your own: a run that trains is asked and answers after its step, and "
-        "the newest checkpoint of one that has ended is loaded here."
+        "Every text that the run wrote, by prompt and by step: the prompt is bold, what follows is the "
+        "model's. At first it is noise, then words, then sentences; a text that repeats itself, or falls "
+        "back to noise, tells of trouble before the loss does. ] and [ go through the prompts.\n\n"
+        "Left and Right go through the steps and take the crosshair of the charts along, and the crosshair "
+        "brings its step here. End stays with the newest text. d shows two steps side by side: underlined "
+        "words are in one of them alone; m keeps the step that is shown as the left one, and Left and Right "
+        "change the right one.\n\n"
+        "t begins a prompt of your own. A run that trains is asked and answers after its step; of one that "
+        "has ended the newest checkpoint is loaded here, which takes a moment, and Esc ends its text. o "
+        "chooses how: temperature=0.3 makes the likeliest words likelier, a seed gives the same text again."
     )
     actions: ClassVar[tuple[Action, ...]] = (
         Action("step_back", "Earlier step", ("left",), "Samples", footer=True),
@@ -56,18 +52,20 @@ class SamplesPanel(Panel):
         Action("compare", "Compare two steps, or show one", ("d",), "Samples", footer=True),
         Action("pin", "Compare with this step", ("m",), "Samples"),
         Action("try_prompt", "Try a prompt", ("t",), "Samples", writes=True, footer=True),
+        Action("manner", "How prompts are tried: temperature, seed", ("o",), "Samples", writes=True),
         Action("interrupt", "Stop writing", ("escape", "ctrl+c"), "Samples", writes=True),
         Action("text_up", "Text up", ("up",), "Samples"),
         Action("text_down", "Text down", ("down",), "Samples"),
+        Action("page_up", "A page up", ("pageup",), "Samples"),
+        Action("page_down", "A page down", ("pagedown",), "Samples"),
     )
     DEFAULT_CSS = """
     SamplesPanel { layout: vertical; }
-    SamplesPanel > Static { height: 1; width: 1fr; }
-    SamplesPanel > Horizontal { height: 1fr; }
-    SamplesPanel VerticalScroll { width: 1fr; height: 1fr; }
-    SamplesPanel VerticalScroll > Static { width: 1fr; height: auto; }
-    SamplesPanel #before { padding-right: 2; }
-    SamplesPanel Input { height: 1; width: 1fr; }
+    SamplesPanel Static { height: 1; width: 1fr; }
+    SamplesPanel > Horizontal, SamplesPanel Vertical, SamplesPanel VerticalScroll { width: 1fr; height: 1fr; }
+    SamplesPanel VerticalScroll { scrollbar-size-vertical: 1; }
+    SamplesPanel VerticalScroll > Static { height: auto; }
+    SamplesPanel #before { border-right: solid $foreground 40%; margin-right: 1; }
     """
 
     def __init__(self) -> None:
@@ -76,37 +74,21 @@ class SamplesPanel(Panel):
         self.position: int | None = None
         self.pinned: SampleText | None = None
         self.book = SampleBook()
-        self._course: Course | None = None
         self._samples: tuple[SampleText, ...] = ()
-        self._tried: dict[str, list[SampleText]] = {}
-        self._asked: dict[str, Asked] = {}
         self._moved: float | None = None
-        self._writing: Writing | None = None
-        self._writes_for = ""
-        self._pulse: Timer | None = None
 
     def compose(self) -> ComposeResult:
         yield Static(id="prompt")
-        yield Static(id="steps")
         with Horizontal():
-            with VerticalScroll(id="before", can_focus=False):
-                yield Static()
-            with VerticalScroll(id="text", can_focus=False):
-                yield Static()
-        yield Static(id="said")
-        yield Input(placeholder="Try a prompt on the newest checkpoint", compact=True)
+            for side in ("before", "text"):
+                with Vertical(id=side):
+                    yield Static(classes="heading")
+                    with VerticalScroll(can_focus=False):
+                        yield Static()
+        yield from super().compose()
 
     def on_mount(self) -> None:
-        self._pulse = self.set_interval(PULSE_SECONDS, self._take, pause=True)
-        self.query_one(Input).display = not self.desk.read_only
-        if self.desk.read_only:
-            self._say("the dashboard only reads: no prompt can be tried")
-        self._show()
-
-    def on_unmount(self) -> None:
-        if self._writing is not None:
-            self._writing.interrupt()
-            self._let_go(self._writing)
+        self.show()
 
     # What the dashboard hands over
 
@@ -121,15 +103,19 @@ class SamplesPanel(Panel):
             self.book = SampleBook()
         elif other or self._samples is not course.samples:
             self._samples = course.samples
-            self._collect()
+            self.collect()
+        if course is not None:
+            self.forget_unanswered(course)
+        if other and self.book.prompts:
+            self.prompt = self.book.prompts[0]
         if other:
             self._moved = None
             self._seek(self.desk.sight)
-        self._show()
+        self.show()
 
     def look(self, sight: Sight) -> None:
         self._seek(sight)
-        self._show()
+        self.show()
 
     def _seek(self, sight: Sight) -> None:
         """Show the text that is nearest to the crosshair, where that has moved."""
@@ -139,7 +125,7 @@ class SamplesPanel(Panel):
         if positions := [place(sample, sight.axis, self._course) for sample in self.shown_samples]:
             self.position = nearest(positions, sight.cursor)
 
-    def _collect(self) -> None:
+    def collect(self) -> None:
         """Order what the run wrote and what was tried here; what was asked for comes to the front."""
         before, count = self.sample, len(self.shown_samples)
         name = self._course.run.name if self._course else ""
@@ -147,7 +133,7 @@ class SamplesPanel(Panel):
         asked = self._asked.get(name)
         if asked is not None and self._course is not None and asked.answered(self._course):
             del self._asked[name]
-            self.prompt, self.position, self.pinned = asked.prompt, None, None
+            self.show_text(asked.prompt)
             self._say("")
         elif self.position is not None and before is not None and len(self.shown_samples) != count:
             # A text that comes in between moves the others, and the one that is read stays.
@@ -155,6 +141,14 @@ class SamplesPanel(Panel):
             self.position = samples.index(before) if before in samples else None
         if self.prompt not in self.book.prompts:
             self.prompt = self.book.next_prompt("", 0)
+
+    def show_text(self, prompt: str, sample: SampleText | None = None) -> None:
+        """Show ``sample``, by default the newest text after ``prompt``, from its beginning."""
+        self.prompt, self.position, self.pinned = prompt, None, None
+        samples = self.shown_samples
+        if sample is not None and sample != samples[-1]:
+            self.position = samples.index(sample)
+        self._to_top()
 
     @property
     def shown_samples(self) -> list[SampleText]:
@@ -172,48 +166,41 @@ class SamplesPanel(Panel):
 
     # What is on the screen
 
-    def _show(self) -> None:
+    def show(self) -> None:
         if not self.is_mounted:
             return
-        sample, narrow = self.sample, self.desk.ascii
         self.query_one("#before").display = self.pinned is not None
-        about, steps, right = self._about(), Content(""), Content("")
-        if sample is not None and self.pinned is not None:
-            steps = Content(f"step {self.pinned.step:,} | step {sample.step:,}{self._count()}")
-            before, after = compare(self.pinned.text, sample.text)
-            self.query_one("#before > Static", Static).update(_text(self.pinned, before, narrow))
-            right = _text(sample, after, narrow)
-        elif sample is not None:
-            steps = Content(f"step {sample.step:,}{self._count()}{_ended(sample)}")
-            right = _text(sample, [Piece(sample.text, False)], narrow)
-        self.query_one("#prompt", Static).update(about)
-        self.query_one("#steps", Static).update(steps)
-        self.query_one("#text > Static", Static).update(right)
+        self.query_one("#prompt", Static).update(self._about())
+        sample, samples, ascii_only = self.sample, self.shown_samples, self.desk.ascii
+        if sample is None:
+            self._fill("text", "", Content(""))
+            return
+        right = [Piece(sample.text, False)]
+        if self.pinned is not None:
+            left, right = compare(self.pinned.text, sample.text)
+            said = "   ".join(filter(None, (f"step {self.pinned.step:,}", alike(left))))
+            self._fill("before", said, body(self.pinned, left, ascii_only, EARLIER))
+        written = self._writing is not None and sample.stop.startswith(HERE)
+        said = heading(sample, samples, len(samples) - 1 if self.position is None else self.position)
+        self._fill("text", said, body(sample, right, ascii_only, written=written))
+
+    def _fill(self, side: str, said: str, text: Content) -> None:
+        self.query_one(f"#{side} > .heading", Static).update(Content(said))
+        self.query_one(f"#{side} VerticalScroll > Static", Static).update(text)
 
     def _about(self) -> Content:
         if self._course is None:
-            return Content.styled("no run is shown", _QUIET)
+            return Content.styled("no run is shown", QUIET)
         prompts = self.book.prompts
         if not prompts:
             return Content.styled(
                 f"{self._course.run.name} has written no sample yet"
                 + ("" if self.desk.read_only else "; t tries a prompt"),
-                _QUIET,
+                QUIET,
             )
         line = " ".join(shown(self.prompt, ascii_only=self.desk.ascii).split()) or "(no prompt)"
         count = f"prompt {prompts.index(self.prompt) + 1} of {len(prompts)}  "
-        return Content.assemble((count, _QUIET), (line, _PROMPT))
-
-    def _count(self) -> str:
-        samples = self.shown_samples
-        index = len(samples) - 1 if self.position is None else min(self.position, len(samples) - 1)
-        newest = ", the newest" if index == len(samples) - 1 else f", newest {samples[-1].step:,}"
-        return f"   {index + 1:,} of {counted(len(samples), 'text')}{newest}"
-
-    def _say(self, text: str) -> None:
-        said = self.query_one("#said", Static)
-        said.display = bool(text)
-        said.update(Content.styled(shown(text, ascii_only=self.desk.ascii), _QUIET))
+        return Content.assemble((count, QUIET), (line, PROMPT))
 
     # Going through the texts
 
@@ -244,7 +231,7 @@ class SamplesPanel(Panel):
         if self._course is None or not samples:
             return
         self.position = position if position < len(samples) else None
-        self._show()
+        self.show()
         sight = self.desk.sight
         shown_now = samples[min(position, len(samples) - 1)]
         self._moved = None if self.position is None else place(shown_now, sight.axis, self._course)
@@ -259,15 +246,19 @@ class SamplesPanel(Panel):
         self._turn(-1)
 
     def _turn(self, by: int) -> None:
-        before = self.sample
+        """Show another prompt at the steps that are shown, as nearly as it has them."""
+        sample, pinned = self.sample, self.pinned
         self.prompt = self.book.next_prompt(self.prompt, by)
-        self.pinned = None
-        if self.position is not None and before is not None and self.shown_samples:
-            self.position = nearest([float(each.step) for each in self.shown_samples], before.step)
-        self._show()
+        samples = self.shown_samples
+        steps = [float(each.step) for each in samples]
+        if self.position is not None and sample is not None and samples:
+            self.position = nearest(steps, sample.step)
+        self.pinned = samples[nearest(steps, pinned.step)] if pinned is not None and samples else None
+        self.show()
+        self._to_top()
 
     def action_compare(self) -> None:
-        """Show the text beside the one before it, or alone again."""
+        """Show the text beside the one before it, the first beside the second, or alone again."""
         samples, sample = self.shown_samples, self.sample
         if self.pinned is not None or sample is None:
             self.pinned = None
@@ -275,13 +266,17 @@ class SamplesPanel(Panel):
             self.desk.tell("there is one text after this prompt: nothing to compare it with")
         else:
             at = samples.index(sample)
-            self.pinned = samples[at - 1 if at else 1]
-        self._show()
+            self.pinned = samples[max(0, at - 1)]
+            if not at:
+                self._move(1)
+        self.show()
 
     def action_pin(self) -> None:
         """Keep the text that is shown as the left one."""
         self.pinned = self.sample
-        self._show()
+        if self.pinned is not None:
+            self.desk.tell(f"step {self.pinned.step:,} stays on the left; go to another with Left and Right")
+        self.show()
 
     def action_text_up(self) -> None:
         """Scroll the texts up."""
@@ -291,108 +286,18 @@ class SamplesPanel(Panel):
         """Scroll the texts down."""
         self._scroll(1)
 
+    def action_page_up(self) -> None:
+        """Scroll the texts up by what is seen of them."""
+        self._scroll(-max(1, self.query_one("#text VerticalScroll").size.height - 1))
+
+    def action_page_down(self) -> None:
+        """Scroll the texts down by what is seen of them."""
+        self._scroll(max(1, self.query_one("#text VerticalScroll").size.height - 1))
+
     def _scroll(self, by: int) -> None:
         for scroll in self.query(VerticalScroll):
             scroll.scroll_relative(y=by, animate=False)
 
-    # Trying a prompt
-
-    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Return whether ``action`` can be done: nothing is interrupted where nothing is written."""
-        if action == "interrupt":
-            return self._writing is not None or isinstance(self.app.focused, Input)
-        return super().check_action(action, parameters)
-
-    def action_try_prompt(self) -> None:
-        """Go to the line of the prompt."""
-        self.query_one(Input).focus()
-
-    def action_interrupt(self) -> None:
-        """End what is written here, and keep what has come; else leave the line of the prompt."""
-        if self._writing is not None:
-            self._writing.interrupt()
-        else:
-            self.focus()
-
-    def on_input_submitted(self, event: Input.Submitted) -> None:
-        """Ask for a text after what was typed: the worker, or the model of a run that has ended."""
-        event.stop()
-        prompt, course = event.value, self._course
-        if not prompt.strip():
-            return
-        if course is None:
-            self.desk.tell("no run is shown that could be asked", severity="warning")
-        elif not course.status.ended:
-            self._asked[course.run.name] = Asked.of(prompt, course)
-            self._say("asked; the text comes when the worker has done its step")
-            self.desk.ask_run("sample", prompts=[prompt])
-            event.input.value = ""
-        elif (session := self.desk.session) is None:
-            self.desk.tell("the run has ended, and nothing is here to load it", severity="warning")
-        elif self._writing is not None:
-            self.desk.tell("a text is being written; Esc ends it", severity="warning")
-        else:
-            self._write(session, course, prompt)
-            event.input.value = ""
-
-    def _write(self, session: Session, course: Course, prompt: str) -> None:
-        """Load the newest checkpoint of ``course`` aside, and let it continue ``prompt``."""
-        reference, name, step = str(course.run.path), course.run.name, course.status.step or 0
-        tried = self._tried.setdefault(name, [])
-        tried.append(SampleText(step, 0, prompt, "", 0, _HERE, _newest_time(course, tried)))
-        self._writes_for = name
-        self._writing = Writing(lambda: session.generate(prompt, model=session.model(reference))).start()
-        self.prompt, self.position, self.pinned = prompt, None, None
-        self._say("loading the newest checkpoint")
-        self._collect()
-        self._show()
-        if self._pulse is not None:
-            self._pulse.resume()
-
-    def _take(self) -> None:
-        """Show what has been written since the last time."""
-        writing = self._writing
-        if writing is None:
-            return
-        ended = writing.ended
-        came = "".join(token.text for token in writing.take())
-        tried = self._tried[self._writes_for]
-        if came:
-            tried[-1] = replace(tried[-1], text=tried[-1].text + came)
-            self._say("")
-        if ended:
-            self._let_go(writing)
-            if not tried[-1].text:
-                tried.pop()
-            self._say("")
-            if writing.error:
-                self.desk.tell(writing.error, severity="error")
-        if came or ended:
-            self._collect()
-            self._show()
-
-    def _let_go(self, writing: Writing) -> None:
-        self._writing = None
-        if self._pulse is not None:
-            self._pulse.pause()
-        if not writing.wait(_LAST_WORD_SECONDS) and self.desk.session is not None:
-            self.desk.session.abandon_model()
-
-
-def _newest_time(course: Course, tried: list[SampleText]) -> float:
-    return max((sample.time for sample in (*course.samples[-1:], *tried[-1:])), default=0.0) + 1e-3
-
-
-def _ended(sample: SampleText) -> str:
-    if sample.stop == _HERE:
-        return "   tried here"
-    end = _ENDS.get(sample.stop, f"ended at {sample.stop}" if sample.stop else "")
-    return f"   {shown(end, ascii_only=True)}" if end else ""
-
-
-def _text(sample: SampleText, pieces: list[Piece], ascii_only: bool) -> Content:
-    """Return the prompt of ``sample`` and behind it ``pieces`` of its text, those that differ marked."""
-    return Content.assemble(
-        (shown(sample.prompt, ascii_only=ascii_only), _PROMPT),
-        *((shown(piece.text, ascii_only=ascii_only), _CHANGED if piece.changed else "") for piece in pieces),
-    )
+    def _to_top(self) -> None:
+        for scroll in self.query(VerticalScroll):
+            scroll.scroll_home(animate=False)

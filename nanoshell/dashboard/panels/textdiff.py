@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
@@ -12,7 +13,10 @@ from nanoshell.dashboard.panels.plain import plain
 LONGEST = 2_000
 """Words up to which two texts are compared in full; of longer ones only the common ends are found."""
 
-_WORDS = re.compile(r"\w+\s*|[^\w\s]\s*|\s+")
+_ALONE = "\u2e80-\u2fff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+"""Letters of scripts that put no spaces between words, Chinese and Japanese: each is compared by itself."""
+
+_WORDS = re.compile(rf"[{_ALONE}]\s*|[^\W{_ALONE}]+\s*|[^\w\s]\s*|\s+")
 
 
 @dataclass(frozen=True)
@@ -33,7 +37,7 @@ def compare(before: str, after: str) -> tuple[list[Piece], list[Piece]]:
 
     Words are compared without the white space behind them.
     """
-    old, new = _WORDS.findall(before), _WORDS.findall(after)
+    old, new = words(before), words(after)
     left, right = [False] * len(old), [False] * len(new)
     for start, end, other_start, other_end in _changes(_keys(old), _keys(new)):
         left[start:end] = [True] * (end - start)
@@ -41,8 +45,26 @@ def compare(before: str, after: str) -> tuple[list[Piece], list[Piece]]:
     return _joined(old, left), _joined(new, right)
 
 
-def _keys(words: Sequence[str]) -> list[str]:
-    return [word.strip() or " " for word in words]
+def words(text: str) -> list[str]:
+    """Return the words of ``text``, which join to it: each with the white space behind it.
+
+    What is drawn with the letter before it, an accent for example, stays with it.
+    """
+    found: list[str] = []
+    for word in _WORDS.findall(text):
+        if found and not word.isascii() and _is_drawn_with_another(word[0]):
+            found[-1] += word
+        else:
+            found.append(word)
+    return found
+
+
+def _is_drawn_with_another(mark: str) -> bool:
+    return unicodedata.category(mark).startswith("M") or mark == "\u200d"
+
+
+def _keys(found: Sequence[str]) -> list[str]:
+    return [word.strip() or " " for word in found]
 
 
 def _changes(old: Sequence[str], new: Sequence[str]) -> list[tuple[int, int, int, int]]:
@@ -58,10 +80,10 @@ def _changes(old: Sequence[str], new: Sequence[str]) -> list[tuple[int, int, int
     return [(first, len(old) - last, first, len(new) - last)]
 
 
-def _joined(words: Sequence[str], changed: Sequence[bool]) -> list[Piece]:
-    """Return ``words`` with neighbours of one kind joined."""
+def _joined(found: Sequence[str], changed: Sequence[bool]) -> list[Piece]:
+    """Return the words ``found`` with neighbours of one kind joined."""
     pieces: list[Piece] = []
-    for word, differs in zip(words, changed, strict=True):
+    for word, differs in zip(found, changed, strict=True):
         if pieces and pieces[-1].changed == differs:
             pieces[-1] = Piece(pieces[-1].text + word, differs)
         else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextvars import copy_context
 from queue import Empty, SimpleQueue
@@ -40,6 +41,7 @@ class Writing:
         self._written: Written | None = None
         self._lock = threading.Lock()
         self._interrupted = False
+        self._begun = time.monotonic()
         self._thread = threading.Thread(
             target=copy_context().run, args=(self._work,), name="dashboard-writes", daemon=True
         )
@@ -58,6 +60,11 @@ class Writing:
     def interrupted(self) -> bool:
         """Whether it was asked to end."""
         return self._interrupted
+
+    @property
+    def seconds(self) -> float:
+        """How long ago it was begun."""
+        return time.monotonic() - self._begun
 
     def take(self) -> Iterable[GeneratedToken]:
         """Yield the tokens that have come since the last call."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -19,6 +20,7 @@ from nanoshell.dashboard.panels.samples import SamplesPanel
 from nanoshell.testing import FakeRun
 
 from .still import more, play, settled, shows, text
+from .test_panels_manner import samplers
 
 Make = Callable[..., FakeRun]
 
@@ -93,7 +95,8 @@ def test_two_steps_stand_side_by_side_with_differences_marked(written: FakeRun) 
         await pilot.pause()
         line = next(line for line in text(app).split("\n") if "Once upon" in line and "dog" in line)
         assert line.index("dog") < 40 <= line.index("fox")
-        assert "step 20 | step 30" in text(app)
+        headings = next(line for line in text(app).split("\n") if "step 20" in line)
+        assert headings.index("step 20   67% alike") < 40 <= headings.index("step 30   3 of 3 texts")
         underlined = [
             segment.text.strip()
             for strip in app.screen._compositor.render_strips()
@@ -104,7 +107,7 @@ def test_two_steps_stand_side_by_side_with_differences_marked(written: FakeRun) 
         assert "fox" in underlined
         assert "sat" not in underlined
         await pilot.press("home", "m", "right")
-        assert "step 10 | step 20" in text(app)
+        assert any("step 10" in line and "step 20   2 of 3" in line for line in text(app).split("\n"))
         await pilot.press("d")
         assert panel_of(app).pinned is None
 
@@ -212,7 +215,12 @@ def session_with(generation: Slowly, asked: list[Any]) -> Any:
         asked.append((prompt, model))
         return generation
 
-    return SimpleNamespace(model=lambda reference: Path(reference).name, generate=generate)
+    return SimpleNamespace(
+        model=lambda reference: Path(reference).name,
+        generate=generate,
+        plugins=SimpleNamespace(samplers=samplers()),
+        settings=SimpleNamespace(number=lambda name: 0.8),
+    )
 
 
 def test_a_finished_run_is_loaded_and_streams(written: FakeRun) -> None:
@@ -262,6 +270,130 @@ def test_what_the_engine_refuses_is_said(written: FakeRun) -> None:
         assert "Once upon the fox sat" in text(app)
 
     play([written], [SamplesPanel], scene, session=SimpleNamespace(model=refuse, generate=None))
+
+
+def test_an_empty_text_and_the_token_that_ended_one_are_shown(nanoshell_fake_run: Make) -> None:
+    fake = nanoshell_fake_run()
+    fake.step(1)
+    fake.sample("", "Nothing", index=0)
+    fake.sample(" \n ", "Blank", index=1)
+    fake.sample(" it ends", "Here", index=2, stop="<|endoftext|>")
+    fake.sample(" from nothing", "", index=3)
+
+    async def scene(app: DashboardApp, pilot: Pilot[Any]) -> None:
+        assert "prompt 1 of 4" in text(app)
+        assert "Nothing (nothing was written)" in text(app)
+        await pilot.press("right_square_bracket")
+        assert "(nothing but white space was written)" in text(app)
+        await pilot.press("right_square_bracket")
+        assert "Here it ends<|endoftext|>" in text(app)
+        assert "ended at <|endoftext|>" in text(app)
+        await pilot.press("right_square_bracket")
+        assert "prompt 4 of 4  (no prompt)" in text(app)
+
+    play([fake], [SamplesPanel], scene)
+
+
+def test_the_first_of_many_prompts_is_shown_first_though_one_is_empty(nanoshell_fake_run: Make) -> None:
+    fake = nanoshell_fake_run()
+    fake.step(1)
+    for index in range(30):
+        fake.sample(" text", f"prompt number {index}" if index != 7 else "", index=index)
+
+    async def scene(app: DashboardApp, pilot: Pilot[Any]) -> None:
+        assert "prompt 1 of 30  prompt number 0" in text(app)
+        await pilot.press("left_square_bracket")
+        assert "prompt 30 of 30  prompt number 29" in text(app)
+
+    play([fake], [SamplesPanel], scene)
+
+
+def test_two_steps_stay_compared_when_the_prompt_changes(written: FakeRun) -> None:
+    async def scene(app: DashboardApp, pilot: Pilot[Any]) -> None:
+        await pilot.press("home", "d")
+        panel = panel_of(app)
+        assert (panel.pinned and panel.pinned.step, panel.sample and panel.sample.step) == (10, 20)
+        await pilot.press("right_square_bracket")
+        assert "Count number 1" in text(app)
+        assert "Count number 2" in text(app)
+
+    play([written], [SamplesPanel], scene)
+
+
+def test_long_texts_scroll_by_lines_and_pages(nanoshell_fake_run: Make) -> None:
+    fake = nanoshell_fake_run()
+    fake.step(1)
+    fake.sample("".join(f"\nline {at}" for at in range(60)), "Long")
+
+    async def scene(app: DashboardApp, pilot: Pilot[Any]) -> None:
+        assert "line 3" in text(app)
+        await pilot.press("down", "down")
+        assert "Long" not in text(app).split("\n", 6)[-1]
+        await pilot.press("pagedown", "pagedown", "pagedown", "pagedown")
+        assert "line 59" in text(app)
+        await pilot.press("pageup", "pageup", "pageup", "pageup", "pageup")
+        await pilot.pause()
+        assert re.search(r"line 3\b", text(app))
+
+    play([fake], [SamplesPanel], scene)
+
+
+def test_what_is_asked_of_a_run_that_refuses_is_not_waited_for(written: FakeRun) -> None:
+    async def scene(app: DashboardApp, pilot: Pilot[Any]) -> None:
+        await pilot.press("t", *"Hello", "enter")
+        assert "asked; the text comes" in text(app)
+        written.step(2)
+        await more(app, pilot)
+        assert "asked; the text comes" in text(app)
+        written.step(5)
+        await more(app, pilot)
+        assert "asked; the text comes" not in text(app)
+
+    play([written], [SamplesPanel], scene)
+
+
+def test_what_was_tried_on_an_older_checkpoint_is_shown_while_it_is_written(written: FakeRun) -> None:
+    written.at = 20
+    written.checkpoint()
+    written.at = 30
+    written.finish()
+    generation = Slowly(["!"])
+
+    async def scene(app: DashboardApp, pilot: Pilot[Any]) -> None:
+        await pilot.press("t", *"Count", "enter")
+        assert "loading the checkpoint of step 20 (" in text(app)
+        generation.turn.release()
+        await shows(app, pilot, lambda: "Count!" in text(app))
+        assert "step 20   3 of 4 texts" in text(app)
+
+    play([written], [SamplesPanel], scene, session=session_with(generation, []))
+
+
+def test_how_prompts_are_tried_is_typed_and_handed_on(written: FakeRun) -> None:
+    written.finish()
+    generation, given = Slowly([]), {}
+
+    def generate(prompt: str, **options: Any) -> Slowly:
+        given.update(options)
+        return generation
+
+    session = session_with(generation, [])
+    session.generate = generate
+
+    async def scene(app: DashboardApp, pilot: Pilot[Any]) -> None:
+        await pilot.press("o")
+        await shows(app, pilot, lambda: "How prompts are tried" in text(app))
+        await pilot.press("ctrl+u", *"sed=7", "enter")
+        assert "did you mean 'seed'" in text(app)
+        await pilot.press("ctrl+u", *"seed=7 top_k=3", "enter")
+        assert "(top_k=3 seed=7)" in text(app)
+        await pilot.press("t", "H", "enter")
+        await shows(app, pilot, lambda: panel_of(app)._writing is None)
+        assert any("the model wrote nothing" in note.message for note in app._notifications)
+
+    play([written], [SamplesPanel], scene, session=session)
+    assert (given["sampling"], given["seed"]) == ({"top_k": 3.0}, 7)
+    assert "max_tokens" not in given
 
 
 def test_the_charts_and_the_samples_share_the_crosshair(written: FakeRun) -> None:

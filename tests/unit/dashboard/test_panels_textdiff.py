@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import difflib
 import itertools
+import unicodedata
 
 import pytest
 from hypothesis import given, strategies as st
 
 from nanoshell.dashboard.course import SampleText
 from nanoshell.dashboard.panels.samplebook import SampleBook, nearest
-from nanoshell.dashboard.panels.textdiff import LONGEST, Piece, compare, shown
+from nanoshell.dashboard.panels.textdiff import LONGEST, Piece, compare, shown, words
 
-TEXTS = st.text(alphabet="ab ,.\n", max_size=40)
+TEXTS = st.text(alphabet="ab ,.\n", max_size=40) | st.text(
+    alphabet="ab 世界é\u0301\u200d\U0001f469\ufe0fא\r\n", max_size=40
+)
 
 
 def sample(step: int, prompt: str = "p", text: str = "t", time: float = 0.0) -> SampleText:
@@ -36,6 +39,34 @@ def test_changed_words_are_marked() -> None:
     left, right = compare("The cat sat on a mat.", "The dog sat on a red mat.")
     assert [piece.text for piece in left if piece.changed] == ["cat "]
     assert [piece.text for piece in right if piece.changed] == ["dog ", "red "]
+
+
+def test_a_letter_of_chinese_is_a_word_and_an_accent_is_none() -> None:
+    left, right = compare("世界很大", "世界不大")
+    assert [piece.text for piece in left if piece.changed] == ["很"]
+    assert [piece.text for piece in right if piece.changed] == ["不"]
+    assert words("cafe\u0301 ok") == ["cafe\u0301 ", "ok"]
+
+
+@given(st.text(max_size=60))
+def test_words_join_to_their_text_and_none_begins_with_an_accent(text: str) -> None:
+    found = words(text)
+    assert "".join(found) == text
+    assert not any(unicodedata.category(word[0]).startswith("M") for word in found[1:])
+
+
+@given(st.text(max_size=60), st.text(max_size=60))
+def test_any_two_texts_can_be_compared_and_drawn(before: str, after: str) -> None:
+    left, right = compare(before, after)
+    assert "".join(piece.text for piece in left) == before
+    assert "".join(piece.text for piece in right) == after
+    for piece in [*left, *right]:
+        assert all(mark == "\n" or mark.isprintable() for mark in shown(piece.text))
+
+
+@given(TEXTS)
+def test_a_text_is_like_itself(text: str) -> None:
+    assert not any(piece.changed for pieces in compare(text, text) for piece in pieces)
 
 
 def test_white_space_alone_is_no_difference() -> None:
