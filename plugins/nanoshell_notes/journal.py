@@ -88,6 +88,15 @@ def read_notes(run: RunDirectory) -> Journal:
     return Journal(notes.values(), empty=f"there are no notes about {run.name}")
 
 
+def signs(run: RunDirectory) -> tuple[int, int]:
+    """Return what changes whenever a note of ``run`` is written: the size of its file, and its time."""
+    try:
+        found = _path(run).stat()
+    except OSError:
+        return 0, 0
+    return found.st_size, found.st_mtime_ns
+
+
 def _path(run: RunDirectory) -> Path:
     return run.path / FILE
 

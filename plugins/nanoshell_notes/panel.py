@@ -4,16 +4,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
+from rich.text import Text
 from textual.containers import VerticalScroll
 from textual.widgets import Static
 
 from nanoshell import Action, NanoshellError, Panel
-from nanoshell_notes.journal import add_note, read_notes
+from nanoshell_notes.journal import add_note, read_notes, signs
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
     from textual.app import ComposeResult
 
     from nanoshell import RunDirectory, Snapshot
+
+
+READ_SECONDS = 2.0
+"""Notes of other terminals are looked for so often."""
 
 
 class NotesPanel(Panel):
@@ -31,14 +37,35 @@ class NotesPanel(Panel):
         Action("scroll(1)", "Down", ("down", "j"), "Notes"),
     )
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._seen: tuple[int, int] = (0, 0)
+
     def compose(self) -> ComposeResult:
         with VerticalScroll(can_focus=False):
             yield Static()
 
+    def on_mount(self) -> None:
+        self.set_interval(READ_SECONDS, self._look_again)
+
     def update(self, snapshot: Snapshot) -> None:
         """Show the notes of the run in focus: a small file, read anew whenever something has changed."""
-        course = snapshot.focused
-        self.query_one(Static).update(read_notes(course.run).__rich__() if course else "no run is shown")
+        self.query_one(Static).update(
+            self._shown(snapshot.focused.run) if snapshot.focused else "no run is shown"
+        )
+
+    def _shown(self, run: RunDirectory) -> RenderableType:
+        self._seen = signs(run)
+        notes = read_notes(run)
+        if notes or self.desk.read_only:
+            return notes.__rich__()
+        return Text(f"there are no notes about {run.name}: n writes one")
+
+    def _look_again(self) -> None:
+        """Show what another terminal has written meanwhile."""
+        course = self.desk.snapshot.focused
+        if self.is_on_screen and course is not None and signs(course.run) != self._seen:
+            self.update(self.desk.snapshot)
 
     def action_write(self) -> None:
         """Ask for a note, and keep it."""

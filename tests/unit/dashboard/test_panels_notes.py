@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -41,6 +43,56 @@ def test_a_note_is_written_about_the_run_in_focus(tmp_path: Path) -> None:
             assert len(read_notes(fake.run)) == 1
 
     play(app, scene)
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from nanoshell import RunDirectory
+from nanoshell_notes.journal import add_note
+
+print("ready", flush=True)
+sys.stdin.readline()
+for number in range(20):
+    note = add_note(RunDirectory(Path(sys.argv[1])), f"{sys.argv[2]} {number}")
+    assert note.text == f"{sys.argv[2]} {number}"
+"""
+
+
+def test_terminals_that_write_at_once_lose_nothing_and_see_each_others_notes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two processes write notes while the panel of a third shows a run that stands still."""
+    monkeypatch.setattr("nanoshell_notes.panel.READ_SECONDS", 0.02)
+    run = write_run(tmp_path)
+    feed = HandFeed()
+    app = desk(tmp_path, NotesPanel, feed=feed)
+    command = [sys.executable, "-c", WRITER, str(run.path)]
+    writers = [
+        subprocess.Popen([*command, name], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        for name in ("left", "right")
+    ]
+
+    async def scene(pilot: Pilot[None]) -> None:
+        feed.give(run)
+        await pilot.press("2")
+        await until(pilot, lambda: "there are no notes about tiny-1: n writes one" in screen_text(app))
+        for writer in writers:
+            assert writer.stdout is not None
+            assert writer.stdout.readline() == "ready\n"
+        for writer in writers:
+            writer.communicate("go\n", timeout=30)
+            assert writer.returncode == 0
+        await pilot.press(*["down"] * 40)
+        await until(pilot, lambda: "left 19" in screen_text(app) or "right 19" in screen_text(app))
+
+    play(app, scene)
+    notes = read_notes(run)
+    assert [note.number for note in notes] == list(range(1, 41))
+    for name in ("left", "right"):
+        assert [note.text for note in notes if name in note.text] == [
+            f"{name} {number}" for number in range(20)
+        ]
 
 
 def test_a_note_that_cannot_be_kept_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
