@@ -16,7 +16,7 @@ from nanoshell import Session, open_session
 from nanoshell.dashboard.app import DashboardApp
 from nanoshell.dashboard.panels.chat import ChatPanel
 from nanoshell.narrator import SilentNarrator
-from nanoshell.testing import FakeRun, plugins_with
+from nanoshell.testing import FakeRun, check_panel, plugins_with
 from nanoshell.testing.shell import Shell
 
 from .still import play, shows, text
@@ -133,3 +133,7 @@ def test_what_is_said_in_the_dashboard_is_the_prompts_to_show_and_to_ask_again(
     assert (question.content, len(question.replaced)) == ("In the dashboard", 1)
     assert reply.origin is not None
     assert reply.origin.seed == 3
+
+
+def test_it_is_a_good_panel() -> None:
+    check_panel(ChatPanel)
