@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -174,15 +173,10 @@ class Watcher:
         while not self._ended.is_set():
             begun, taken = time.monotonic(), -time.thread_time()
             self._wake.clear()
-            fault = ""
-            try:
-                self._look(deliver)
-            except Exception as error:  # the thread is all that brings news: it must not end without a word
-                fault = f"the runs cannot be watched: {type(error).__name__}: {error}"
-            if fault != self._fault:
+            faults = [_fault_of(self._look_around), _fault_of(lambda: self._look(deliver))]
+            if (fault := next(filter(None, faults), "")) != self._fault:
                 self._fault = fault
-                with contextlib.suppress(Exception):
-                    self._tell(deliver)
+                _fault_of(lambda: self._tell(deliver))
             taken += time.thread_time()
             self._wake.wait(max(0.01, self._pause(taken) - (time.monotonic() - begun)))
 
@@ -195,7 +189,6 @@ class Watcher:
         return min(max(POLL_SECONDS, taken / WATCH_SHARE), REST_SECONDS)
 
     def _look(self, deliver: Deliver) -> None:
-        self._look_around()
         for watched in self._watched():
             first = watched.course is None
             watched.read()
@@ -264,6 +257,15 @@ class Watcher:
         snapshot = Snapshot(courses, at, colours, time.time(), self._fault)
         deliver(snapshot)
         self._told = snapshot
+
+
+def _fault_of(act: Callable[[], None]) -> str:
+    """Do ``act``; return what went wrong, '' for nothing: who brings the news must not end silently."""
+    try:
+        act()
+    except Exception as error:
+        return f"the runs cannot be watched: {type(error).__name__}: {error}"
+    return ""
 
 
 def _changed(folder: Path) -> int | None:

@@ -294,6 +294,23 @@ def test_what_goes_wrong_in_the_watcher_is_told_once_and_it_goes_on(
     assert seen.until(lambda snapshot: steps(snapshot) == 2).problem == ""
 
 
+def test_runs_are_read_though_the_folder_cannot_be_looked_at(
+    nanoshell_fake_run: Begin, watching: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch, "REST_SECONDS", 0.02)
+    fake = nanoshell_fake_run()
+    watcher, seen = watching(fake.run.path.parent, [fake.run])
+    seen.until(lambda snapshot: snapshot.courses)
+
+    def broken() -> None:
+        raise OSError("the disk is on fire")
+
+    watcher._look_around = broken
+    seen.until(lambda snapshot: snapshot.problem)
+    fake.step(3)
+    assert "on fire" in seen.until(lambda snapshot: steps(snapshot) == 3).problem
+
+
 def test_a_dear_look_is_taken_less_often_but_not_while_a_long_log_is_read(
     nanoshell_fake_run: Begin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
