@@ -1,7 +1,7 @@
 """Record the pictures of the README and of docs/: real runs in real terminals, none of it drawn by hand.
 
 ``.venv/bin/python docs/record.py`` renews all of them in about five minutes, ``--only dashboard`` those of
-docs/dashboard.md. It needs tmux; the PNGs need Chromium or Chrome and are left as they are without one.
+docs/dashboard.md alone. It needs tmux; the PNGs need Chromium or Chrome and are left as they are without one.
 
 demo                  the demo from nothing                               demo.svg
 prompt                a tour at the prompt that it leaves open            prompt.svg
@@ -122,7 +122,7 @@ def record_dashboard(studio: Studio) -> None:
     start_training(studio, "bold", 0.008, "--background", steps=6000)
     try:
         start_training(studio, "hasty", 0.3, steps=40)
-        start_training(studio, "careful", 0.001, steps=300)
+        start_training(studio, "careful", 0.001, steps=240)
         record_charts(studio)
         record_views(studio)
         record_colours(studio)
@@ -168,7 +168,7 @@ def record_charts(studio: Studio) -> None:
         while progress(screen) < 1.15 * steered:
             time.sleep(1)
         screen.wait_for("cpu", absent=TOAST)
-        while not 0 < pointed_at(screen) < 280:  # where the other run has values, too
+        while not 0 < pointed_at(screen) < 220:  # where the other run has values, too
             screen.press("S-Left")
             time.sleep(0.3)
         studio.take(screen, "dashboard-160x48", "nanoshell dashboard")
@@ -185,21 +185,21 @@ def record_views(studio: Studio) -> None:
     with terminal(110, 28, studio.folder, shown(studio)) as screen:
         screen.press("2")
         screen.wait_for("A run is")
-        screen.press("d", "Left", "Left")
-        screen.wait_for(r"step \d+.*step \d+")
-        studio.take(screen, "dashboard-samples", "nanoshell dashboard: 2, then d")
-    with terminal(120, 36, studio.folder, shown(studio)) as screen:
+        screen.press("Home", "m", "End")
+        screen.wait_for(r"step 40 .*step \d\d\d+ ")
+        studio.take(screen, "dashboard-samples", "nanoshell dashboard: 2, m on a step, then another")
+    with terminal(110, 24, studio.folder, shown(studio)) as screen:
         screen.press("3")
         screen.wait_for("hasty-1")
         screen.press("m", "Up", "Up", "d")
         screen.wait_for("learning_rate")
         studio.take(screen, "dashboard-runs", "nanoshell dashboard: 3, m on two runs, d")
-    with terminal(100, 28, studio.folder, shown(studio)) as screen:
+    with terminal(90, 24, studio.folder, shown(studio)) as screen:
         screen.wait_for_charts()
         screen.press("C-p")
         screen.wait_for("What is to be done")
         screen.press("-l", "learning")
-        screen.wait_for("Set the learning")
+        screen.wait_for("learning +\n(.*\n)*.*Set the learning", absent="Logarithmic")
         studio.take(screen, "dashboard-palette", "nanoshell dashboard: Ctrl-P")
 
 

@@ -23,6 +23,7 @@ def rasterise(drawing: Path, picture: Path) -> bool:
         raise ValueError(f"{drawing} does not say how large it is")
     root = ["--no-sandbox"] if os.geteuid() == 0 else []  # it refuses root otherwise, as containers have it
     options = ["--headless", "--disable-gpu", "--hide-scrollbars", "--default-background-color=00000000"]
+    options += ["--run-all-compositor-stages-before-draw", "--virtual-time-budget=1000"]  # no part left white
     geometry = [f"--window-size={size[1]},{size[2]}", f"--force-device-scale-factor={SCALE}"]
     asked = [browser, *root, *options, *geometry, f"--screenshot={picture}", drawing.resolve().as_uri()]
     subprocess.run(asked, check=True, capture_output=True, timeout=120)
