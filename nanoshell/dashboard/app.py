@@ -25,6 +25,7 @@ from nanoshell.dashboard.questions import AskLine, Confirm
 from nanoshell.dashboard.remap import keymap
 from nanoshell.dashboard.showing import Showing
 from nanoshell.dashboard.slots import PanelSlot
+from nanoshell.dashboard.small import LEAST_COLUMNS, LEAST_LINES
 from nanoshell.dashboard.steering import Steering
 from nanoshell.dashboard.table import ACTIONS
 from nanoshell.dashboard.themes import colour_filters, textual_theme, wants_no_colour
@@ -73,6 +74,8 @@ class DashboardApp(Steering, Showing, inherit_bindings=False):
     CSS_PATH = "dashboard.tcss"
     TITLE = "nanoshell"
     ENABLE_COMMAND_PALETTE = False
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (LEAST_COLUMNS, "-wide")]  # noqa: RUF012 - as it is declared
+    VERTICAL_BREAKPOINTS = [(0, "-low"), (LEAST_LINES, "-high")]  # noqa: RUF012
     BINDINGS: ClassVar[list[BindingType]] = [
         *bindings(ACTIONS),
         *(Binding(str(number), f"view({number - 1})", show=False) for number in range(1, 10)),

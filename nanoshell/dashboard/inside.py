@@ -74,7 +74,7 @@ class InnerApp(App[None], inherit_bindings=False):
 
 
 class InnerScreen(Screen[None]):
-    """A screen that decides what an exception means which is raised while it is drawn, and that outlives one."""
+    """A screen that outlives an exception, and decides what one means that is raised while it is drawn."""
 
     def forgives(self, error: Exception) -> bool:
         """Return whether to go on after ``error``."""
@@ -100,11 +100,11 @@ def handling() -> MessagePump | None:
 
 
 async def take_out(widget: Widget) -> None:
-    """Remove ``widget``, also where it has failed while it was mounted: Textual leaves such a one standing."""
+    """Remove ``widget``, also where it failed while it was mounted: Textual leaves such a one standing."""
     await widget.remove_children()
     if widget.is_running:
         await widget.remove()
-    else:
+    elif widget.parent is not None:  # one that has failed later is out already
         await widget._message_loop_exit()
 
 

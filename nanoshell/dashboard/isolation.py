@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import traceback
+from collections.abc import Iterable, Sequence
 from types import FrameType, TracebackType
 
 from textual.dom import DOMNode
+from textual.worker import Worker, WorkerFailed
 
 from nanoshell.dashboard.inside import InnerScreen, handling
 from nanoshell.dashboard.panel import Panel
 from nanoshell.dashboard.slots import PanelSlot
+
+_NO_AUTHORS = ("nanoshell", "textual")
 
 
 class DeskScreen(InnerScreen):
@@ -23,14 +27,43 @@ class DeskScreen(InnerScreen):
         return slot is not None
 
 
-def slot_of(error: BaseException) -> PanelSlot | None:
+def cause_of(error: Exception) -> BaseException:
+    """Return what a worker of a panel has raised, where ``error`` tells that it failed; else ``error``."""
+    return error.error if isinstance(error, WorkerFailed) else error
+
+
+def slot_of(error: BaseException, slots: Iterable[PanelSlot] = ()) -> PanelSlot | None:
     """Return the slot of the panel that has raised ``error``, None where it was none.
 
-    That is the innermost widget on the way to where it was raised, else the one whose message is handled.
+    That is the innermost widget on the way to where it was raised, else the one of ``slots`` from whose class
+    or package the code came, else the one whose message is handled.
     """
-    frames = reversed([frame for frame, _line in traceback.walk_tb(error.__traceback__)])
-    nodes = [*(frame.f_locals.get("self") for frame in frames), handling()]
-    return next((slot for slot in map(_above, nodes) if slot is not None), None)
+    frames = [frame for frame, _line in traceback.walk_tb(error.__traceback__)][::-1]
+    found = next((slot for slot in map(_above, map(_node, frames)) if slot is not None), None)
+    return found or _written_by(frames, list(slots)) or _above(handling())
+
+
+def _node(frame: FrameType) -> object:
+    """Return the widget whose method or worker ``frame`` is, else something else."""
+    owner = frame.f_locals.get("self")
+    return owner.node if isinstance(owner, Worker) else owner
+
+
+def _written_by(frames: Iterable[FrameType], slots: Sequence[PanelSlot]) -> PanelSlot | None:
+    """Return the slot of a panel whose author wrote the innermost of ``frames`` that is an author's.
+
+    A function that is handed to somebody else, to be called later, need not know its panel.
+    """
+    for frame in frames:
+        package = frame.f_globals.get("__name__", "").partition(".")[0]
+        classes = [(slot, type(slot.panel)) for slot in slots if slot.panel is not None]
+        own = [(slot, kind) for slot, kind in classes if kind.__module__.partition(".")[0] == package]
+        if own and package not in _NO_AUTHORS:
+            inside = (
+                slot for slot, kind in own if frame.f_code.co_qualname.startswith(f"{kind.__qualname__}.")
+            )
+            return next(inside, own[0][0])
+    return None
 
 
 def _above(node: object) -> PanelSlot | None:

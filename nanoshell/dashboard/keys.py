@@ -44,8 +44,20 @@ NO_GROUP = "Dashboard"
 """The group of actions that name none."""
 
 
+FIXED = frozenset({*"123456789", "tab", "shift+tab"})
+"""Keys that choose views and panels, wherever one is: without them no panel could be left."""
+
+
 def bindings(actions: Iterable[Action], owner: str = "") -> list[Binding]:
-    """Return a binding for each of ``actions`` that has keys; ``owner`` is the panel's id, '' for the app."""
+    """Return a binding for each of ``actions`` that has keys; ``owner`` is the panel's id, '' for the app.
+
+    Raises `ValueError` where one has a key of `FIXED`.
+    """
+    actions = tuple(actions)
+    for action in actions:
+        if taken := FIXED.intersection(action.keys):
+            key = written(min(taken))
+            raise ValueError(f"action '{action.id}' has the key {key}, which chooses views or panels")
     return [
         Binding(
             ",".join(action.keys),

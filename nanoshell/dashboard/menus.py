@@ -114,7 +114,11 @@ class Menus(Notices, inherit_bindings=False):
             return False
         if owner is self:
             return self.fits(action.id)
-        return bool(owner.check_action(action.id.partition("(")[0], ()))
+        try:
+            return bool(owner.check_action(action.id.partition("(")[0], ()))
+        except Exception as error:  # whoever asks goes on: it may be about to open the dashboard
+            self.fault(error)
+            return False
 
     def perform(self, owner: DOMNode, action: Action) -> None:
         """Let ``owner`` do ``action``, after its question where it has one."""

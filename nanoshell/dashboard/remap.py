@@ -9,15 +9,12 @@ from typing import TYPE_CHECKING
 
 from textual.keys import KEY_NAME_REPLACEMENTS, Keys
 
-from nanoshell.dashboard.keys import binding_id, written
+from nanoshell.dashboard.keys import FIXED, binding_id, written
 from nanoshell.dashboard.panel import Panel
 from nanoshell.errors import unknown_name
 
 if TYPE_CHECKING:
     from nanoshell.dashboard.actions import Action
-
-FIXED = frozenset({*"123456789", "tab", "shift+tab"})
-"""Keys that choose views and panels, whatever is wanted."""
 
 _NAMED = {key.value for key in Keys}
 _SPOKEN = {"esc": "escape", "pgup": "pageup", "pgdn": "pagedown", "return": "enter", "del": "delete"}

@@ -17,6 +17,7 @@ from nanoshell.dashboard.isolation import place_of
 from nanoshell.dashboard.keys import written
 from nanoshell.dashboard.menus import Menus
 from nanoshell.dashboard.pace import Pace
+from nanoshell.dashboard.small import TooSmall
 from nanoshell.dashboard.table import ACTIONS, PALETTE
 from nanoshell.dashboard.tabs import TabBar
 from nanoshell.dashboard.views import ChartGrid, View
@@ -113,6 +114,7 @@ class Showing(Menus, inherit_bindings=False):
         with Container(id="views"):
             yield from self.views
         yield KeyFooter()
+        yield TooSmall()
 
     def begin_to_show(self, maximized: str) -> None:
         """Show the chosen view; the panel ``maximized``, where there is one, has all the room of its grid."""

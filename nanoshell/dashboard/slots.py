@@ -17,6 +17,7 @@ from textual.widget import Widget
 from textual.widgets import Static
 
 from nanoshell.dashboard.inside import take_out
+from nanoshell.dashboard.limit import limited
 from nanoshell.dashboard.panel import Panel
 from nanoshell.dashboard.panels.plain import plain
 from nanoshell.spelling import typed
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 SLOW_SECONDS = 0.1
 SLOW_TIMES = 3
 """A panel that takes longer for an update, so many times in a row, is updated less often."""
+
+STUCK_SECONDS = 10.0
+"""An update that takes longer is not waited for: the panel has failed."""
 
 BREATHS = 10
 """A slow panel rests so many times as long as it takes."""
@@ -132,7 +136,8 @@ class PanelSlot(Container):
             return rest
         self._seen = snapshot
         began = time.monotonic()
-        self.panel.update(snapshot)
+        with limited(STUCK_SECONDS):
+            self.panel.update(snapshot)
         self._judge(time.monotonic() - began)
         return 0.0
 
