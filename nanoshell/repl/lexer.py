@@ -126,6 +126,18 @@ def _may_become(word: str, last: bool, known: Iterable[str]) -> bool:
     return last and any(name.startswith(word) for name in known)
 
 
+def _lists_all(group: click.Group) -> bool:
+    """Return whether ``group`` knows no names but those that it lists, as far as one can see.
+
+    One of a class of its own may find others; where it does not, its class says so: ``lists_all = True``.
+    """
+    kind = type(group)
+    plain = (
+        kind.get_command is click.Group.get_command and kind.resolve_command is click.Group.resolve_command
+    )
+    return bool(getattr(kind, "lists_all", plain))
+
+
 def _raw_text(command: click.Command, rest: str) -> str:
     """Return what a raw command takes as it is, or an empty text."""
     args = words.split_raw(command, rest)
@@ -188,12 +200,12 @@ class _Arguments:
             yield word.start, word.end, "command"
             self._use(member)
             return
-        # A group of a class of its own may know names that it does not list.
-        sure = type(group).get_command is click.Group.get_command and type(group).resolve_command is (
-            click.Group.resolve_command
-        )
         takes_text = any(isinstance(param, click.Argument) for param in group.params)
-        if sure and not takes_text and not _may_become(word.text, word.end == len(self._text), members):
+        if (
+            _lists_all(group)
+            and not takes_text
+            and not _may_become(word.text, word.end == len(self._text), members)
+        ):
             yield word.start, word.end, "unknown"
         self._group = None
 

@@ -110,6 +110,8 @@ def _piped_lines() -> Iterator[str]:
 class _Chat(click.Group):
     """The subcommands. A word that is none of them was probably meant to be said."""
 
+    lists_all = True
+
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:

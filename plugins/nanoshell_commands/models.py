@@ -186,6 +186,8 @@ def counted(session: Session, config: ModelConfig) -> ParameterSplit:
 class _Models(click.Group):
     """The commands of models, whose ``info`` is ``show`` for others."""
 
+    lists_all = True
+
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name == "show" and not ctx.resilient_parsing:
             from nanoshell import UnknownNameError, typed

@@ -184,14 +184,7 @@ def steer(session: Session, run: RunDirectory, action: str, **arguments: Any) ->
     return Steered(run.name, action, answer, [sample_row(event) for event in samples])
 
 
-class SteerGroup(click.Group):
-    """The group ``run``: ``eval`` is another spelling of ``evaluate``."""
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        return super().get_command(ctx, "evaluate" if cmd_name == "eval" else cmd_name)
-
-
-@click.group("run", cls=SteerGroup, invoke_without_command=True, epilog=WHICH)
+@click.group("run", invoke_without_command=True, epilog=WHICH)
 @runs_dir_option
 @click.pass_context
 def run(ctx: click.Context) -> RunDetails | None:
@@ -236,6 +229,10 @@ for _action, _text in (
     ("evaluate", "Measure the exact loss of RUN now. Also called eval."),
 ):
     run.add_command(_plain(_action, _text))
+
+_eval = _plain("evaluate", "Another spelling of evaluate.")
+_eval.hidden = True
+run.add_command(_eval, "eval")
 
 
 @run.command("stop")

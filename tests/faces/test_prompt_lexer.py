@@ -8,9 +8,10 @@ import pytest
 from prompt_toolkit.document import Document
 
 from nanoshell.opening import open_session
-from nanoshell.repl.lexer import CommandLexer
+from nanoshell.repl.lexer import CommandLexer, spans
 from nanoshell.repl.style import prompt_style, translated
 from nanoshell.session import Session
+from nanoshell.testing import plugins_with
 from nanoshell.theme import ROLES, THEMES
 
 PLUGIN = '''
@@ -140,6 +141,13 @@ def test_parts_have_the_roles_that_they_play(
     session: Session, text: str, expected: list[tuple[str, str]]
 ) -> None:
     assert roles(session, text) == expected
+
+
+@pytest.mark.parametrize("group", ["run", "runs", "model", "chat", "plugin", "data", "tokenizer"])
+def test_subcommands_that_no_group_of_ours_has_are_told(group: str) -> None:
+    own = plugins_with().commands
+    assert list(spans(f":{group} shwo", own))[-1] == (len(group) + 2, len(group) + 6, "unknown")
+    assert all(role != "unknown" for *_, role in spans(":run eval", own))
 
 
 def test_a_command_that_cannot_be_read_is_plain_text(
