@@ -80,11 +80,9 @@ def last_model() -> str | None:
 def model_name(reference: str) -> str:
     """Return ``reference`` as short as people say it: of a run by its path, the run's name."""
     folder = Path(reference)
-    if not folder.is_absolute():
-        return reference
     if RunDirectory(folder).record_path.is_file():
         return folder.name
-    return _in_folder(folder).label
+    return _in_folder(folder).label if folder.is_absolute() else reference
 
 
 def is_of_run(reference: object, run: RunDirectory) -> bool:

@@ -9,7 +9,7 @@ import pytest
 from nanoshell.errors import CheckpointError, RunError, UnknownNameError
 from nanoshell.runs.directory import RunDirectory, create_run
 from nanoshell.runs.events import EventLog
-from nanoshell.runs.locate import locate_model, split_step
+from nanoshell.runs.locate import locate_model, model_name, split_step
 
 
 def trained(runs_dir: Path, name: str, *steps: int) -> RunDirectory:
@@ -35,6 +35,17 @@ def test_a_step_is_named_behind_the_run(runs_dir: Path) -> None:
     assert locate_model(runs_dir, "tiny-1@200").path.name == "step-000200"
     with pytest.raises(UnknownNameError, match="unknown checkpoint of tiny-1 '300'"):
         locate_model(runs_dir, "tiny-1@300")
+
+
+def test_a_run_is_named_by_its_name_however_its_path_was_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run = trained(Path("runs"), "tiny", 200)
+    for reference in ("tiny-1", "runs/tiny-1", str(run.path.resolve())):
+        assert model_name(reference) == "tiny-1"
+    assert model_name(str(run.checkpoints_dir.resolve() / "step-000200")) == "tiny-1@200"
+    assert model_name("gpt2/small") == "gpt2/small"
 
 
 def test_the_latest_is_the_newest_run_that_has_weights(runs_dir: Path) -> None:

@@ -232,7 +232,8 @@ class ChatPanel(Panel):
         talk = self.query_one("#talk", VerticalScroll)
         if self._seen is not None and not self._seen[1]:
             await talk.remove_children()
-        await talk.mount(self._line(text), Static(Content.styled("...", _QUIET), classes="reply"))
+        waiting = "..." if session.loaded is not None else "loading the model ..."
+        await talk.mount(self._line(text), Static(Content.styled(waiting, _QUIET), classes="reply"))
         talk.anchor()
         self._writing = Writing(begin).start()
         if self._pulse is not None:
