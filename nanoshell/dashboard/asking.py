@@ -169,10 +169,10 @@ def answer_words(action: str, answer: Event) -> str:
 def change_words(answer: Event) -> str:
     """Return what an answer to ``set`` says: ``learning rate 0.001 -> 0.0008``, and what follows from it."""
     before, values = answer.get("before") or {}, answer["values"]
-    said = [
-        f"{key.replace('_', ' ')} " + (f"{_figure(before[key])} -> " if key in before else "") + _figure(value)
-        for key, value in values.items()
-    ]
+    said = []
+    for key, value in values.items():
+        old = f"{_figure(before[key])} -> " if key in before else ""
+        said.append(f"{key.replace('_', ' ')} {old}{_figure(value)}")
     for part in str(answer.get("message") or "").split("; "):
         # The rate of the next step is news where the schedule makes it another than the peak.
         scheduled = part.startswith("the rate of step") and "(" in part

@@ -1,4 +1,4 @@
-"""Alerts in a real terminal: what comes while one looks is told and rings the bell once, and nothing else does."""
+"""Alerts in a real terminal: what comes while one looks is told and rings once, nothing else does."""
 
 from __future__ import annotations
 

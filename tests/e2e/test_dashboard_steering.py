@@ -72,7 +72,7 @@ def test_a_run_does_all_that_keys_ask_of_it(window: Window, training: RunDirecto
     window.wait_for("\nended with 0\n")
     answers = [event for event in read_events(training.events_path)[0] if event["type"] == "control"]
     assert all(answer["ok"] for answer in answers)
-    actions = "pause checkpoint evaluate sample set set set extend resume stop".split()
+    actions = ["pause", "checkpoint", "evaluate", "sample", "set", "set", "set", "extend", "resume", "stop"]
     assert [answer["action"] for answer in answers] == actions
     rates = [answer["values"]["learning_rate"] for answer in answers if answer["action"] == "set"]
     assert rates == [0.00375, 0.003, 0.005]

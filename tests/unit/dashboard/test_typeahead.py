@@ -24,9 +24,8 @@ NAMES = {"-": "minus", ".": "full_stop"}
 
 def type_ahead(app: DashboardApp, *keys: str) -> None:
     """Type ``keys`` at once, as a terminal hands over what has come meanwhile."""
-    assert app._driver is not None
     for key in keys:
-        app._driver.send_message(events.Key(NAMES.get(key, key), key if len(key) == 1 else None))
+        app.post_message(events.Key(NAMES.get(key, key), key if len(key) == 1 else None))
 
 
 @pytest.fixture
@@ -72,8 +71,7 @@ def test_a_question_gets_what_is_pasted_while_it_opens(tmp_path: Path, run: Fake
         feed.give(run.run)
         await until(pilot, lambda: app.snapshot.courses)
         type_ahead(app, "X")
-        assert app._driver is not None
-        app._driver.send_message(events.Paste("250"))
+        app.post_message(events.Paste("250"))
         type_ahead(app, "enter")
         await until(pilot, lambda: [line.get("steps") for line in requests(run)] == [250])
 
@@ -122,7 +120,8 @@ def test_a_panel_that_does_not_come_to_the_end_of_a_key_holds_back_no_other(
     async def scene(pilot: Pilot[None]) -> None:
         type_ahead(app, "z")
         await pilot.pause()
-        app.screen.set_focus(None)
+        if how == "hangs":
+            app.screen.set_focus(None)
         type_ahead(app, "2")
         await until(pilot, lambda: app.chosen == 1)
 
