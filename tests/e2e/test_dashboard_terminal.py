@@ -6,6 +6,7 @@ import os
 import shlex
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -231,3 +232,53 @@ def test_it_opens_from_the_shell_reads_only_and_needs_a_terminal(window: Window)
     window.type("clear; n dashboard moon; echo ended with $?", "Enter")
     window.wait_for("\nended with 2\n")
     assert window.is_clean()
+
+
+def test_without_the_mouse_every_view_is_reached_and_it_is_never_taken(window: Window) -> None:
+    window.type("n dashboard --no-mouse .; echo ended with $?", "Enter")
+    window.wait_for("q Quit")
+    for key, words in (("3", " state "), ("?", "─ Keys"), ("1", "Loss")):
+        window.type(key)
+        window.wait_for(words)
+        if key == "?":
+            window.type("Escape")  # with the next key at once it would be Alt
+            window.wait_until(lambda: "─ Keys" not in window.screen())
+        assert window.told("#{alternate_on} #{mouse_any_flag}") == "1 0"
+    window.type("q")
+    window.wait_for("\nended with 0\n")
+    window.shell("well")
+
+
+def test_an_interrupt_at_an_awkward_moment_leaves_a_prompt_that_lives(window: Window) -> None:
+    at_prompt(window)
+    for moment in (0.0, 0.3, 0.6):  # while it is imported, while it opens, while its panels read
+        window.type(":dashboard", "Enter")
+        time.sleep(moment)
+        window.type("C-c")
+        window.wait_until(
+            lambda: window.is_open() or (window.is_clean() and last_line(window.screen()).startswith(" no"))
+        )
+        if window.is_open():
+            window.type("q")
+        window.prompt()
+    window.open_dashboard()
+    window.type("C-c", "C-c")  # the second while it closes
+    window.prompt()
+    history = window.history()
+    assert "Traceback" not in history
+    assert "Warning" not in history
+    window.type("C-d")
+    window.shell("left")
+
+
+def test_a_browser_is_served_from_the_prompt_until_it_is_interrupted(window: Window) -> None:
+    pytest.importorskip("textual_serve")
+    at_prompt(window)
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port = found.getsockname()[1]
+    window.type(f":dashboard --web --port {port}", "Enter")
+    window.wait_for(f"http://127.0.0.1:{port} and only reads")
+    window.type("C-c")
+    window.prompt()
+    assert "Traceback" not in window.history()

@@ -87,13 +87,15 @@ def test_a_page_shows_the_run_and_asks_nothing_of_it(port: int, run: FakeRun) ->
         async with aiohttp.ClientSession() as client:
             async with client.get(f"http://{address}/") as page:
                 assert page.status == 200
-                assert f"ws://{address}/ws" in await page.text()
+                text = await page.text()
+                assert f"ws://{address}/ws" in text
+                assert "https:" not in text  # nothing is asked of other machines
             async with client.ws_connect(f"ws://{address}/ws?width=80&height=24") as socket:
                 page = Page(socket)
                 await page.wait_for("fake-1", "Quit")
                 await page.press("PSyRCEGX{}")
                 await page.press("\x10")
-                await page.wait_for("Explain this panel")  # the palette has what can be looked at
+                await page.wait_for("hat is to be done?", "Zoom")  # the palette has what can be looked at
                 await page.press("train")
                 await page.wait_for("No matches found")
                 return str(page.seen)
@@ -142,6 +144,8 @@ def test_what_is_wrong_is_said_before_anything_is_served(
         code, said = say("--web", "--port", str(taken.getsockname()[1]))
         assert code == 1
         assert "cannot listen at 127.0.0.1:" in said
+        free = int(said.partition("--port ")[2].split()[0])
+        assert taken.getsockname()[1] < free <= taken.getsockname()[1] + 20
     hidden = tmp_path / "hidden"
     hidden.mkdir()
     (hidden / "textual_serve.py").write_text("raise ImportError('gone', name='textual_serve')\n")

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from textual.widget import Widget
+from textual.worker import Worker
 
 T = TypeVar("T")
 
@@ -37,7 +38,10 @@ class Aside(Generic[T]):
         self._next = read
         if not self._busy:
             self._busy = True
-            self._owner.run_worker(self._work(), group=f"aside-{id(self)}", exit_on_error=True)
+            # The function and not its coroutine, which nobody would await where the dashboard ends just now.
+            self._worker: Worker[None] = self._owner.run_worker(
+                self._work, group=f"aside-{id(self)}", exit_on_error=True
+            )
 
     async def _work(self) -> None:
         try:

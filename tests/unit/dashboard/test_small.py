@@ -1,0 +1,45 @@
+"""Terminals of every size: from one in which nothing can be made out to one of several screens."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+from textual.pilot import Pilot
+
+from nanoshell.dashboard.app import DashboardApp
+from nanoshell.plugin.manager import load_plugins
+from nanoshell.testing import FakeRun
+from tests.unit.dashboard.stage import play, screen_text, until
+
+
+def test_a_storm_of_sizes_and_what_is_said_where_there_is_no_room(tmp_path: Path) -> None:
+    plugins = load_plugins(safe=True, strict=True)
+    app = DashboardApp(tmp_path, panels=plugins.panels, sections=plugins.run_sections)
+    draw = random.Random(3)
+
+    async def scene(pilot: Pilot[None]) -> None:
+        await until(pilot, lambda: "fake-1" in screen_text(app))
+        focused = app.focused
+        await pilot.resize_terminal(20, 5)
+        await until(pilot, lambda: "needs 40 × 10" in screen_text(app))
+        assert "here are 20 ×" in screen_text(app)
+        assert "fake-1" not in screen_text(app)
+        await pilot.resize_terminal(40, 10)
+        await until(pilot, lambda: "Quit" in screen_text(app).splitlines()[-1])
+        assert "fake-1" in screen_text(app)
+        assert app.focused is focused
+        for size in [(1, 1), (300, 100), (39, 30), (90, 9)]:
+            app.action_view(draw.randrange(len(app.views)))
+            await pilot.resize_terminal(*size)
+        await pilot.resize_terminal(80, 24)
+        await until(pilot, lambda: "Quit" in screen_text(app).splitlines()[-1])
+        assert not [slot for view in app.views for slot in view.slots if slot.error is not None]
+        assert app.failure is None
+
+    with FakeRun(tmp_path) as run:
+        run.step(30)
+        run.eval()
+        run.sample()
+        run.log("a line\n")
+        play(app, scene)
