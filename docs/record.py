@@ -88,7 +88,7 @@ class Studio:
 
 def record_demo(studio: Studio) -> None:
     """The demo from nothing, then a tour at the prompt that it leaves open."""
-    with terminal(100, 46, studio.folder, f"{studio.program} demo") as screen:
+    with terminal(100, 47, studio.folder, f"{studio.program} demo") as screen:
         screen.wait_for_prompt()
         studio.take(screen, "demo", "make demo")
     with terminal(100, 42, studio.folder, studio.program) as screen:
