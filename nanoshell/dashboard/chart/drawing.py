@@ -35,6 +35,9 @@ BAD_GLYPHS = {0.0: ("×", "x"), 1.0: ("▲", "^"), -1.0: ("▼", "v")}
 
 POINT = "●"
 
+_CLOSE = 4
+"""Where points stand in more than one of so many columns they would hide lines: then so many share two."""
+
 
 @dataclass(frozen=True)
 class Frame:
@@ -148,14 +151,17 @@ def _draw_lines(plot: Picture, found: Sequence[Layer], y: Scale, glyphs: bool) -
 
 
 def _draw_points(plot: Picture, layer: Layer, y: Scale, glyphs: bool) -> None:
-    """Mark the extremes of each column's points."""
-    rows, _ = plot.codes.shape
+    """Mark the extremes of each column's points; where these are close, those of a few columns together."""
+    rows, width = plot.codes.shape
     inside = layer.raw.inside
     columns = layer.raw.place[inside].astype(np.intp)
-    for values in (layer.raw.low, layer.raw.high):
-        where: NDArray[np.int64] = np.clip(height_row(y.place(values[inside]), rows), 0, rows - 1)
-        plot.codes[where, columns] = ord(point_glyph(layer.series.colour, glyphs))
-        plot.styles[where, columns] = bright(layer.series.colour)
+    together = _CLOSE if _CLOSE * len(columns) > width else 1
+    parts = np.split(np.arange(len(columns)), np.flatnonzero(np.diff(columns // together)) + 1)
+    for values, extreme in ((layer.raw.low[inside], np.argmin), (layer.raw.high[inside], np.argmax)):
+        kept = np.array([part[extreme(values[part])] for part in parts if len(part)], dtype=np.intp)
+        where: NDArray[np.int64] = np.clip(height_row(y.place(values[kept]), rows), 0, rows - 1)
+        plot.codes[where, columns[kept]] = ord(point_glyph(layer.series.colour, glyphs))
+        plot.styles[where, columns[kept]] = bright(layer.series.colour)
 
 
 def _draw_bad(plot: Picture, layer: Layer, x: Scale, plain: bool) -> None:

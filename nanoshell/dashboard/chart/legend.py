@@ -54,21 +54,24 @@ DETAILS = (
 
 
 def short_names(names: Sequence[str]) -> list[str]:
-    """Return ``names`` without the words with which all begin or end: ``a`` of ``run-a-1``, ``run-b-1``.
+    """Return of each of ``names`` the fewest last words that no other has: ``a`` of ``run-a-1``, ``run-b-1``.
 
-    A number alone keeps the word before it.
+    Words with which all end are left out, and a number alone keeps the word before it.
     """
     split = [_PARTS.findall(name) or [name] for name in names]
     spare = min(map(len, split), default=1) - 1
-    if len(split) < 2 or not spare:
-        return list(names)
-    head = next((at for at in range(spare) if len({parts[at] for parts in split}) > 1), spare)
-    spare -= head
     tail = next((at for at in range(spare) if len({parts[-1 - at] for parts in split}) > 1), spare)
     ends = [parts[: len(parts) - tail] for parts in split]
-    if head and not all(any(map(str.isalpha, "".join(parts[head:]))) for parts in ends):
-        head -= 1
-    return ["".join(parts[head:]).rstrip("-_. ") for parts in ends]
+    return [_fewest(parts, ends) for parts in ends] if len(split) > 1 else list(names)
+
+
+def _fewest(parts: list[str], among: Sequence[list[str]]) -> str:
+    for count in range(1, len(parts)):
+        found = "".join(parts[-count:]).rstrip("-_. ")
+        alike = sum(others[-count:] == parts[-count:] for others in among)
+        if alike == 1 and any(map(str.isalpha, found)):
+            return found
+    return "".join(parts).rstrip("-_. ")
 
 
 def entries(drawn: Sequence[Drawn]) -> list[list[Drawn]]:

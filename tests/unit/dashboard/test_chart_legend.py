@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import given, settings, strategies as st
 
 from nanoshell.dashboard.chart.curve import ChartSeries, Curve
 from nanoshell.dashboard.chart.drawing import draw
@@ -43,6 +43,8 @@ def legend(drawn: list[Drawn], room: int, look: Look | None = None, sight: Sight
         (["slow-1", "quick-1"], ["slow", "quick"]),
         (["nano-start-1", "nano-start-2"], ["start-1", "start-2"]),
         (["run", "run-2"], ["run", "run-2"]),
+        (["long-name-a-1", "long-name-b-1", "story-1"], ["a", "b", "story"]),
+        (["nano-start-1", "nano-start-2", "story-1"], ["start-1", "start-2", "story-1"]),
         (["1", "2"], ["1", "2"]),
         (["alone-1"], ["alone-1"]),
         ([], []),
@@ -85,6 +87,7 @@ def test_less_room_takes_averages_then_names_then_points_then_signs_then_runs() 
     assert legend(drawn, 50, Look(ascii=True)) == " x 1x 6.67 * 0x 3.33 + 2x 10 % 3x 13.3"
 
 
+@settings(max_examples=25)
 @given(st.integers(0, 9), st.integers(0, 160))
 def test_a_legend_never_takes_more_room_than_there_is(count: int, room: int) -> None:
     assert len(legend(runs(count), room)) <= room
@@ -107,3 +110,21 @@ def test_alerts_close_together_do_not_cover_the_chart() -> None:
     frame = draw(runs(1), marks, Sight(), (1, 10), Look(), (80, 20))
     columns = [(frame.picture.codes[:, column] == ord("┊")).any() for column in range(80)]
     assert sum(columns) == 1
+
+
+def test_many_points_leave_the_line_to_be_seen_and_hide_no_extreme() -> None:
+    x = np.arange(1000.0)
+    y = 5 - x / 250
+    y[300], y[700] = 40.0, -30.0
+    drawn = []
+    for series in (ChartSeries("line", x, 5 - x / 250), ChartSeries("points", x, y, 0, True)):
+        curve = Curve()
+        curve.feed(series.x, series.y)
+        drawn.append((series, curve))
+    frame = draw(drawn, (), Sight(smoothing=0.0), (0, 999), Look(), (80, 20))
+    layout = frame.layout
+    plot = frame.picture.codes[layout.top : layout.axis_row, layout.gutter :]
+    points = plot == ord("●")
+    assert ((plot > 0x2800).sum(axis=0) > 0).sum() > layout.columns // 2
+    assert abs(np.flatnonzero(points[0]).mean() - 0.3 * layout.columns) < 1.5
+    assert abs(np.flatnonzero(points[-1]).mean() - 0.7 * layout.columns) < 1.5
