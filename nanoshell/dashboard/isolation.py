@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import traceback
 from collections.abc import Iterable, Sequence
-from types import FrameType, TracebackType
+from types import FrameType
 
 from textual.dom import DOMNode
 from textual.worker import Worker, WorkerFailed
@@ -55,7 +56,7 @@ def _written_by(frames: Iterable[FrameType], slots: Sequence[PanelSlot]) -> Pane
     A function that is handed to somebody else, to be called later, need not know its panel.
     """
     for frame in frames:
-        package = frame.f_globals.get("__name__", "").partition(".")[0]
+        package = _package(frame)
         classes = [(slot, type(slot.panel)) for slot in slots if slot.panel is not None]
         own = [(slot, kind) for slot, kind in classes if kind.__module__.partition(".")[0] == package]
         if own and package not in _NO_AUTHORS:
@@ -79,10 +80,13 @@ def _above(node: object) -> PanelSlot | None:
 
 
 def place_of(error: BaseException) -> str:
-    """Return where ``error`` was raised: ``file.py:12``."""
-    last: TracebackType | None = error.__traceback__
-    frame: FrameType | None = None
-    line = 0
-    while last is not None:
-        frame, line, last = last.tb_frame, last.tb_lineno, last.tb_next
-    return f"{frame.f_code.co_filename}:{line}" if frame is not None else ""
+    """Return where ``error`` was raised: ``file.py:12``, of an author's code where some was on the way."""
+    steps = list(traceback.walk_tb(error.__traceback__))[::-1]
+    authors = (step for step in steps if _package(step[0]) not in (*_NO_AUTHORS, *sys.stdlib_module_names))
+    found = next(authors, steps[0] if steps else None)
+    return f"{found[0].f_code.co_filename}:{found[1]}" if found is not None else ""
+
+
+def _package(frame: FrameType) -> str:
+    name: str = frame.f_globals.get("__name__", "")
+    return name.partition(".")[0]

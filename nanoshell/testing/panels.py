@@ -24,9 +24,11 @@ RULES = MappingProxyType(
     {
         "panel": "factory() returns a new nanoshell.Panel each time",
         "named": "panel_id is a word, and title and about say what it is",
+        "placed": "place is a view of the dashboard, or empty: then it has one of its own",
         "actions": "each action has a method action_ID, and ids and keys of their own",
         "keys": "none has a key that the dashboard takes for a run, a view or itself, nor one of tmux",
         "draws": "in 80 × 24 it shows what it is handed: no run, one in any state, several, one that is gone",
+        "only reads": "it does so with --read-only --ascii too, where there is no session",
         "leaves alone": "it changes nothing in a run's directory by showing it",
     }
 )
@@ -61,6 +63,7 @@ class _Feed:
 def check_panel(factory: Callable[[], Panel], run: RunDirectory | None = None) -> None:
     """Check the panel that ``factory()`` makes, in a dashboard of made-up runs, and of ``run`` if given."""
     from nanoshell.dashboard.panel import Panel
+    from nanoshell.dashboard.views import PLACES
 
     contract = Contract("panel", name_of(factory), RULES)
     with contract.keeping("panel", "the factory"):
@@ -70,9 +73,12 @@ def check_panel(factory: Callable[[], Panel], run: RunDirectory | None = None) -
     contract.must("named", word.isalnum(), f"panel_id is {panel.panel_id!r}")
     for name in ("title", "about"):
         contract.must("named", getattr(panel, name), f"{name} is empty")
+    contract.must("placed", panel.place in ("", *PLACES), f"place is {panel.place!r}")
     _check_actions(contract, panel)
     with tempfile.TemporaryDirectory() as folder:
-        asyncio.run(_show(contract, factory, Path(folder), run))
+        asyncio.run(_show(contract, "draws", factory, Path(folder, "runs"), run))
+        if panel.place != "chat":  # there is none where one only reads
+            asyncio.run(_show(contract, "only reads", factory, Path(folder, "read"), run))
 
 
 def _check_actions(contract: Contract, panel: Panel) -> None:
@@ -91,17 +97,21 @@ def _check_actions(contract: Contract, panel: Panel) -> None:
 
 
 async def _show(
-    contract: Contract, factory: Callable[[], Panel], folder: Path, run: RunDirectory | None
+    contract: Contract, rule: str, factory: Callable[[], Panel], folder: Path, run: RunDirectory | None
 ) -> None:
-    """Show what `_snapshots` yields in a dashboard that has the panel alone."""
+    """Show what `_snapshots` yields in a dashboard that has the panel alone; ``rule`` says which one."""
     from nanoshell.dashboard.app import DashboardApp
     from nanoshell.plugin.registry import Entry
 
     feed = _Feed()
-    app = DashboardApp(folder, panels=[Entry(contract.called, factory, "tests")], feed=feed)
+    only = rule == "only reads"
+    panels = [Entry(contract.called, factory, "tests")]
+    app = DashboardApp(folder, panels=panels, feed=feed, read_only=only, ascii=only)
     async with app.run_test(size=(COLUMNS, ROWS)) as pilot:
         app.action_view(len(app.views) - 1)
         for case, snapshot in _snapshots(folder, run):
+            if only and len(snapshot.courses) == 1 and not case.endswith("trains"):
+                continue
             runs = [course.run for course in snapshot.courses]
             before = [_contents(one) for one in runs]
             feed.deliver(snapshot)
@@ -111,7 +121,7 @@ async def _show(
             await pilot.pause()
             error = next(slot.error for view in app.views for slot in view.slots) or app.failure
             found = f"{case}: it raised {type(error).__name__}: {error}"
-            contract.must("draws", error is None, found)
+            contract.must(rule, error is None, found)
             after = [_contents(one) for one in runs]
             contract.must("leaves alone", before == after, f"{case}: there are other files or contents")
 

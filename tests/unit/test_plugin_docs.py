@@ -7,6 +7,7 @@ user would load it. `EXERCISES` then uses what it registered; a hook without an 
 from __future__ import annotations
 
 import inspect
+import math
 import re
 import sys
 import types
@@ -20,11 +21,13 @@ from textual.pilot import Pilot
 import nanoshell.testing
 from docs import reference
 from nanoshell import Conversation, Message, RunDirectory, data_dir, open_source
+from nanoshell.dashboard.feed import RunFeed
 from nanoshell.plugin.manager import HOOKS, NOTICES, Plugins
 from nanoshell.runs.directory import create_run
 from nanoshell.runs.events import EventLog
 from nanoshell.runs.process import write_process
 from nanoshell.testing import (
+    FakeRun,
     check_backend,
     check_chat_template,
     check_exporter,
@@ -244,8 +247,19 @@ def use_panel(plugins: Plugins, tmp_path: Path) -> None:
         assert "line 2" not in screen_text(app)
         await pilot.press("m")
         await until(pilot, lambda: "line 2" in screen_text(app))
+        await pilot.press("l", "backspace", "backspace", "x", "enter")
+        await until(pilot, lambda: "a number, from 1" in screen_text(app))
+        await pilot.press("backspace", "1", "enter")
+        await until(pilot, lambda: "line 7" in screen_text(app) and "line 6" not in screen_text(app))
 
     play(app, scene)
+    with FakeRun(tmp_path, "chart") as fake:
+        fake.step(3, loss=lambda step: (0.0, 1.0, math.nan)[step - 1])
+        feed_of_chart = RunFeed(fake.run)
+        feed_of_chart.poll()
+        made = plugins.panels.get("perplexity")().series_of(feed_of_chart.course(fake.run.status()))
+        assert made["perplexity"].value[:2] == pytest.approx([1, math.e])
+        check_panel(plugins.panels.get("perplexity"), fake.run)
 
 
 def use_run_section(plugins: Plugins, tmp_path: Path) -> None:

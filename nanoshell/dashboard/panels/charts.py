@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
@@ -10,7 +10,7 @@ from textual.app import ComposeResult
 
 from nanoshell.dashboard.chart import line_chart
 from nanoshell.dashboard.chart.line_chart import LineChart
-from nanoshell.dashboard.course import AXES, Sight, Snapshot
+from nanoshell.dashboard.course import AXES, Course, Series, Sight, Snapshot
 from nanoshell.dashboard.panel import Action, Panel
 from nanoshell.dashboard.panels.exporting import copy, export
 from nanoshell.dashboard.panels.figures import Figure, along, has, lines, whole_span
@@ -72,6 +72,7 @@ class ChartPanel(Panel):
         self.chart = LineChart()
         self.chart.can_focus = False
         self._shown = Snapshot()
+        self._made: dict[str, tuple[Course, Course]] = {}
 
     def compose(self) -> ComposeResult:
         yield self.chart
@@ -85,14 +86,27 @@ class ChartPanel(Panel):
     # What the dashboard hands over
 
     def wanted(self, snapshot: Snapshot) -> bool:
-        return self.panel_id not in self._hidden() and self.has_figures(snapshot)
+        return self.panel_id not in self._hidden() and self.has_figures(self._with_series(snapshot))
+
+    def series_of(self, course: Course) -> Mapping[str, Series]:
+        """Return the series of a run among which the figures are, by name; called once for each change."""
+        return course.series
+
+    def _with_series(self, snapshot: Snapshot) -> Snapshot:
+        """Return ``snapshot`` with the series of this chart in its courses."""
+        if type(self).series_of is ChartPanel.series_of:
+            return snapshot
+        for course in snapshot.courses:
+            if self._made.get(course.run.name, (None,))[0] is not course:
+                self._made[course.run.name] = course, replace(course, series=self.series_of(course))
+        return replace(snapshot, courses=tuple(self._made[course.run.name][1] for course in snapshot.courses))
 
     def has_figures(self, snapshot: Snapshot) -> bool:
         """Return whether one of the runs has something to draw."""
         return any(has(snapshot, figure.name) for figure in self.figures)
 
     def update(self, snapshot: Snapshot) -> None:
-        self._shown = snapshot
+        self._shown = self._with_series(snapshot)
         self._fill()
 
     def look(self, sight: Sight) -> None:

@@ -312,5 +312,6 @@ def test_an_update_that_does_not_come_back_is_ended(tmp_path: Path, monkeypatch:
     async def scene(pilot: Pilot[None]) -> None:
         await until(pilot, lambda: "TimeoutError: it did not come back within 0.2 s" in screen_text(app))
         await until(pilot, lambda: "Well seen" in screen_text(app))
+        assert f"{Path(__file__).name}:" in screen_text(app)  # not where the alarm is
 
-    play(app, scene)
+    play(app, scene, size=(200, 30))

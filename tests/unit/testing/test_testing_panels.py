@@ -56,6 +56,11 @@ def drawing(panel: Panel) -> str:
     return panel.shown[0]  # type: ignore[attr-defined, no-any-return]
 
 
+def steering(panel: Panel, snapshot: Snapshot) -> None:
+    if panel.desk.read_only:
+        raise LookupError("nothing can be asked")
+
+
 def composing(panel: Panel) -> list[Any]:
     return [None]
 
@@ -68,6 +73,8 @@ BROKEN: list[tuple[str, Any]] = [
     ("named", panel(panel_id="two words")),
     ("named", panel(title="")),
     ("named", panel(about="")),
+    ("placed", panel(place="chats")),
+    ("only reads", panel(update=steering)),
     ("actions", panel(actions=(Action("wink", "Wink", ("w",)),))),
     ("actions", panel(actions=(Action("blink", "Blink", ("b",)), Action("blink", "Again", ("a",))))),
     ("actions", panel(actions=(Action("blink", "Blink", ("b",)), Action("blink(2)", "Again", ("b",))))),
