@@ -60,8 +60,20 @@ class CheckpointError(NanoshellError):
     """A model directory that is incomplete, damaged or of another shape."""
 
 
+class MissingModelError(CheckpointError):
+    """A folder that was named and holds no model: as wrong as a name that nothing has."""
+
+    exit_code = UsageError.exit_code
+
+
 class RunError(NanoshellError):
     """A run that cannot be started, steered or read."""
+
+
+class MissingRunError(RunError):
+    """There is no run that could be meant."""
+
+    exit_code = UsageError.exit_code
 
 
 class DeviceError(NanoshellError):

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nanoshell.errors import RunError, UnknownNameError, UsageError, nearest, unknown_name
+from nanoshell.errors import MissingRunError, RunError, UnknownNameError, UsageError, nearest, unknown_name
 from nanoshell.files import explain_storage, make_folder, storage_error, sync_folder, write_text
 from nanoshell.runs.process import hold_lock, worker_alive
 from nanoshell.runs.status import RunStatus as RunStatus, read_status
@@ -217,7 +217,8 @@ def find_run(runs_dir: Path, ref: str, *, whole: bool = False) -> RunDirectory:
 
     It is ``latest``, a run's name, a name without its number (the newest of that name), the beginning of
     exactly one name, or a path. With ``whole``, for what cannot be undone, only ``latest``, a name with its
-    number and a path count. Raises `UnknownNameError` naming the nearest, `RunError` where there is no run.
+    number and a path count. Raises `UnknownNameError` naming the nearest, `MissingRunError` where there is no
+    run at all.
     """
     runs = list_runs(runs_dir)
     by_name = {run.name: run for run in runs}
@@ -227,7 +228,7 @@ def find_run(runs_dir: Path, ref: str, *, whole: bool = False) -> RunDirectory:
     if ref and (path / "run.yaml").is_file():
         return RunDirectory(path.resolve())
     if not runs:
-        raise RunError(
+        raise MissingRunError(
             f"there are no runs in {runs_dir}",
             hint=f"start one with: {typed('train --config nano-start --data nano-start')}",
         )

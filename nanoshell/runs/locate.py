@@ -6,7 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from nanoshell.errors import CheckpointError, NanoshellError, RunError, UsageError, unknown_name
+from nanoshell.errors import (
+    MissingModelError,
+    MissingRunError,
+    NanoshellError,
+    RunError,
+    UsageError,
+    unknown_name,
+)
 from nanoshell.last import last_state
 from nanoshell.runs.control import request, wait_for
 from nanoshell.runs.directory import RunDirectory, find_run, list_runs
@@ -44,7 +51,7 @@ def locate_model(runs_dir: Path, reference: str) -> ModelLocation:
     """Return the model directory that ``reference`` names among the runs in ``runs_dir``, or as a folder.
 
     A run that is training is asked for a snapshot of its newest weights. Raises `UnknownNameError`,
-    `RunError` where a run has no weights, and `CheckpointError` for a folder without a model.
+    `RunError` where a run has no weights, and `MissingModelError` for a folder without a model.
     """
     folder = Path(reference).expanduser()
     if (folder / "config.json").is_file():
@@ -134,7 +141,7 @@ def _named(runs_dir: Path, name: str) -> RunDirectory:
     except (RunError, UsageError):
         if not Path(name).expanduser().is_dir():
             raise
-        raise CheckpointError(
+        raise MissingModelError(
             f"{name} holds no model: there is no config.json in it",
             hint="name a run, a checkpoint's folder, or latest",
         ) from None
@@ -144,7 +151,7 @@ def _newest_with_weights(runs_dir: Path) -> RunDirectory:
     for run in list_runs(runs_dir):
         if run.latest_checkpoint() is not None or not run.status().ended:
             return run
-    raise RunError(
+    raise MissingRunError(
         f"no run in {runs_dir} has weights yet", hint=f"train one: {typed('train')}, or {typed('demo')}"
     )
 

@@ -94,3 +94,11 @@ def test_the_best_is_named_behind_the_run(runs_dir: Path) -> None:
     assert locate_model(runs_dir, "tiny").step == 400
     assert split_step("a@b@best") == ("a@b", "best")
     assert split_step("@best") == ("@best", None)
+
+
+def test_what_is_not_there_is_a_mistake_of_usage(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    for name in ("latest", "nano-1", str(tmp_path / "empty")):
+        with pytest.raises((RunError, CheckpointError)) as caught:
+            locate_model(tmp_path / "runs", name)
+        assert caught.value.exit_code == 2

@@ -61,7 +61,7 @@ def test_turns_that_do_not_fit_are_left_out_and_it_is_said(nanoshell, model: str
 
 def test_chat_without_a_model_says_what_to_do(nanoshell) -> None:
     said = nanoshell("chat", "--message", "hello")
-    assert said.code == 1
+    assert said.code == 2
     assert "train" in said.err
 
 

@@ -32,14 +32,14 @@ def models(tmp_path: Path) -> list[Path]:
 
 def test_the_model_of_the_last_start_goes_on(nanoshell, models: list[Path]) -> None:
     sample = ("generate", "--max-tokens", "1", "--json", "--prompt", "Hi")
-    assert nanoshell(*sample).code == 1  # there is neither a chosen model nor a run
+    assert nanoshell(*sample).code == 2  # there is neither a chosen model nor a run
     assert nanoshell("model", "load", str(models[1])).code == 0
     assert nanoshell(*sample).json["model"] == "second"
     assert nanoshell("data", "use", "nano-start").code == 0
     assert nanoshell(*sample, "--model", str(models[0])).json["model"] == "first"
     assert nanoshell(*sample).json["model"] == "first"
     assert nanoshell("data", "list", "--json").out.count('"chosen": true') == 1
-    assert nanoshell("--no-history", *sample).code == 1
+    assert nanoshell("--no-history", *sample).code == 2
 
 
 def runs_with_weights(model: str, runs: Path, *names: str) -> None:

@@ -76,7 +76,7 @@ def test_notes_go_by_number_and_numbers_stay(nanoshell: Program, fake_run: Calla
 
 
 def test_what_cannot_be_noted(nanoshell: Program, fake_run: Callable[..., FakeRun]) -> None:
-    assert nanoshell("note", "words").code == 1, "there is no run"
+    assert nanoshell("note", "words").code == 2, "there is no run"
     fake_run()
     for words in ([], [" "], ["tiny-1"], ["--run", "tiny-1"]):
         said = nanoshell("note", *words)

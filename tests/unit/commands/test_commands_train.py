@@ -140,7 +140,7 @@ def test_a_run_records_the_words_of_its_own_command_alone(
         (("--config", "tiny.yaml", "--data", "nano-start", "--seq-len", "64"), 2, "max_seq_len"),
         (("--config", "tiny.yaml", "--data", "nano-start", "--learning-rat", "1"), 2, "--learning-rate"),
         (("--config", "tiny.yaml", "--data", "short.txt"), 1, "short.txt"),
-        (("--resume", "tiny-1"), 1, "no runs"),
+        (("--resume", "tiny-1"), 2, "no runs"),
     ],
 )
 def test_what_cannot_be_trained_is_said_and_no_run_is_left(
