@@ -5,6 +5,9 @@ from __future__ import annotations
 import math
 import time
 
+_COARSENESS = ((60, 1), (600, 10), (3600, 60), (36_000, 300))
+"""Below how many seconds an expectation is told in steps of how many."""
+
 
 def human_bytes(amount: float | None) -> str:
     """Return ``amount`` bytes as people read them (``25.5 kB``), empty where unknown."""
@@ -42,6 +45,15 @@ def human_seconds(seconds: float | None) -> str:
     if whole < 86_400:
         return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
     return f"{whole // 86_400}d{whole % 86_400 // 3600:02d}h"
+
+
+def about_seconds(seconds: float | None) -> str:
+    """Return how long something is still expected to take (``26m``, ``1h10m``): no finer than one can know."""
+    if seconds is None or not math.isfinite(seconds):
+        return ""
+    step = next((step for below, step in _COARSENESS if seconds < below), 3600)
+    rounded = round(seconds / step) * step
+    return f"{rounded // 60}m" if 600 <= rounded < 3600 else human_seconds(rounded)
 
 
 def human_time(moment: float | None) -> str:

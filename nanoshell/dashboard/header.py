@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import math
+import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from rich.cells import cell_len
 from rich.text import Text
 from textual.widgets import Static
 
 from nanoshell.dashboard.panels.plain import plain
 from nanoshell.dashboard.panels.words import figure
-from nanoshell.wording import human_seconds
+from nanoshell.wording import about_seconds, human_seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from nanoshell.dashboard.course import Course, Snapshot
 
@@ -31,8 +34,26 @@ STATE_STYLES = {
 }
 
 
+_BETWEEN = "  "
+
+_REASON_LEAST = 24
+"""Cells that a reason has at least, before what matters less than it goes."""
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A part of the line, shown whole or not at all: of those that have no room the highest ``rank`` goes."""
+
+    text: Text
+    rank: int
+
+
 class Headline(Static):
     """Name, state, step, loss, validation loss, speed and the time that is left, of the run in focus."""
+
+    def __init__(self, *, id: str | None = None) -> None:  # noqa: A002 - the name of Textual
+        super().__init__(id=id)
+        self._line: Callable[[int], Text] = lambda width: Text()
 
     def tell(self, snapshot: Snapshot, empty: str, asked: Sequence[str] = ()) -> None:
         """Show the run in focus of ``snapshot``; ``empty`` where there is none.
@@ -40,13 +61,20 @@ class Headline(Static):
         ``asked`` is what it was asked for and has not answered yet.
         """
         course = snapshot.focused
-        place, shown = snapshot.focus + 1, len(snapshot.courses)
-        line = (
-            Text(empty, "dim", no_wrap=True, overflow="ellipsis")
-            if course is None
-            else headline(course, place, shown, asked)
-        )
-        self.update(line, layout=False)  # its place stays: else every update would lay out the whole screen
+        if course is None:
+            nothing = Text(empty, "dim", no_wrap=True, overflow="ellipsis")
+            self._line = lambda width: nothing
+        else:
+            place, shown = snapshot.focus + 1, len(snapshot.courses)
+            self._line = lambda width: headline(course, place, shown, asked, width)
+        self._draw()
+
+    def on_resize(self) -> None:
+        self._draw()
+
+    def _draw(self) -> None:
+        # Its place stays: else every update would lay out the whole screen.
+        self.update(self._line(self.size.width), layout=False)
 
 
 class AlertLine(Static):
@@ -66,37 +94,67 @@ class AlertLine(Static):
             self.update(Text(text, style=style, no_wrap=True, overflow="ellipsis"), layout=False)
 
 
-def headline(course: Course, place: int = 1, shown: int = 1, asked: Sequence[str] = ()) -> Text:
-    """Return the line about ``course``, the most important first.
+def headline(
+    course: Course, place: int = 1, shown: int = 1, asked: Sequence[str] = (), width: int = 0
+) -> Text:
+    """Return the line about ``course``, with as many of its parts as fit in ``width`` (0: all of them).
 
     It has the ``place`` among the ``shown`` runs; ``asked`` is what it has not answered yet.
     """
+    parts = _parts(course, place, shown, asked)
+    why = course.problem or (
+        course.status.reason if course.status.state not in ("running", "finished") else ""
+    )
+    why = plain(" ".join(why.split()))
+    least = min(cell_len(why), _REASON_LEAST) + len(_BETWEEN) if why else 0
+    while width and len(parts) > 1 and _cells(parts) + least > width:
+        parts.remove(max(parts, key=lambda part: part.rank))
+    line = Text(_BETWEEN, no_wrap=True, overflow="ellipsis").join(part.text for part in parts)
+    if why:
+        line.append(_BETWEEN + why, "yellow")
+    return line
+
+
+def _parts(course: Course, place: int, shown: int, asked: Sequence[str]) -> list[_Part]:
+    """Return what there is to say of ``course``, in the order of the line."""
     status = course.status
-    line = Text(no_wrap=True, overflow="ellipsis")
-    line.append(course.run.name, "bold")
+    name = Text(course.run.name, "bold")
     if shown > 1:
-        line.append(f" ({place} of {shown})", "dim")
-    line.append("  ")
-    line.append(status.state, STATE_STYLES.get(status.state, ""))
+        name.append(f" ({place} of {shown})", "dim")
+    parts = [_Part(name, 0), _Part(Text(status.state, STATE_STYLES.get(status.state, "")), 1)]
     if asked:
-        line.append(f"  asked: {', '.join(asked)}", "yellow")
+        parts.append(_Part(Text(f"asked: {', '.join(asked)}", "yellow"), 2))
     if status.step is not None:
         total = f"/{status.total_steps:,}" if status.total_steps else ""
-        line.append(f"  {status.step:,}{total}")
-    for name, value in (("loss", status.loss), ("val", status.val_loss)):
+        parts.append(_Part(Text(f"{status.step:,}{total}"), 3))
+    for title, value, rank in (("loss", status.loss, 4), ("val", status.val_loss, 5)):
         if value is not None:
-            line.append(f"  {name} ", "dim")
-            line.append(f"{value:.4f}" if math.isfinite(value) else str(value))
-    if status.tokens_per_second:
-        line.append(f"  {figure(status.tokens_per_second, 3)} tok/s")
+            parts.append(_named(title, f"{value:.4f}" if math.isfinite(value) else str(value), rank))
+    if status.ended:
+        if status.started is not None and status.updated is not None and status.state != "crashed":
+            parts.append(_named("took", human_seconds(status.updated - status.started), 6))
+            parts.append(_named("ended", _moment(status.updated), 7))
+    elif status.tokens_per_second:
+        parts.append(_Part(Text(f"{figure(status.tokens_per_second, 3)} tok/s"), 7))
     if status.eta_seconds is not None:
-        line.append("  left ", "dim")
-        line.append(human_seconds(status.eta_seconds))
-    if reason := course.problem or (status.reason if status.state not in ("running", "finished") else ""):
-        line.append(f"  {plain(' '.join(reason.split()))}", "yellow")
-    elif not course.complete:
-        line.append("  reading the log …", "dim")
-    return line
+        parts.append(_named("left", about_seconds(status.eta_seconds), 6))
+    if not (course.complete or course.problem):
+        parts.append(_Part(Text("reading the log …", "dim"), 8))
+    return parts
+
+
+def _named(title: str, text: str, rank: int) -> _Part:
+    return _Part(Text.assemble((f"{title} ", "dim"), text), rank)
+
+
+def _cells(parts: Sequence[_Part]) -> int:
+    return sum(part.text.cell_len for part in parts) + len(_BETWEEN) * (len(parts) - 1)
+
+
+def _moment(moment: float) -> str:
+    """Return the time of day, with the day where that is not today."""
+    then, now = time.localtime(moment), time.localtime()
+    return time.strftime("%H:%M" if then[:3] == now[:3] else "%Y-%m-%d %H:%M", then)
 
 
 def standing_alert(course: Course) -> str:

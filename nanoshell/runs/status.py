@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, cast, get_args
+from typing import TYPE_CHECKING, BinaryIO, Literal, cast, get_args
 
 from nanoshell.runs.events import FINAL_STATES, FORMAT, Event, number, parse_line, splits_anew
 from nanoshell.runs.process import WorkerProcess, read_process, worker_alive
@@ -36,6 +36,10 @@ SILENT_AFTER_SECONDS = 20.0
 _NEVER_STARTED_SECONDS = 60.0
 _TAIL_BYTES = 1 << 15
 _TAIL_LIMIT = 1 << 21
+_SPEED_SECONDS = 60.0
+_SPEED_MOMENTS = 8
+"""The time that is left is by the speed of the last minute, of so many moments in it: that of a few steps
+jumps with whatever else the machine does."""
 
 
 @dataclass(frozen=True)
@@ -176,6 +180,45 @@ def _event_at(path: Path, offset: int) -> Event:
         return {}
 
 
+def _steady_speed(path: Path, step: Event) -> float | None:
+    """Return the steps per second over the minute before ``step``, the newest; None where it has none.
+
+    It looks at a few places of the log, which are found by how fast its end was written.
+    """
+    speed, moment = number(step, "it/s"), number(step, "t")
+    if not speed or moment is None:
+        return speed
+    found = [speed]
+    try:
+        with path.open("rb") as file:
+            end = file.seek(0, os.SEEK_END)
+            reach = min(end, _TAIL_BYTES)
+            before = number(_step_behind(file, end - reach), "t")
+            if before is None or before >= moment:
+                return speed
+            reach = min(end, int(reach * _SPEED_SECONDS / (moment - before)))
+            for part in range(1, _SPEED_MOMENTS + 1):
+                event = _step_behind(file, end - reach * part // _SPEED_MOMENTS)
+                then, value = number(event, "t"), number(event, "it/s")
+                if value and then is not None and moment - _SPEED_SECONDS <= then <= moment:
+                    found.append(value)
+    except OSError:
+        return speed
+    return len(found) / sum(1 / value for value in found)
+
+
+def _step_behind(file: BinaryIO, offset: int) -> Event:
+    """Return the first step that begins behind ``offset``, {} where none does soon."""
+    file.seek(offset)
+    if offset:
+        file.readline(_TAIL_BYTES)
+    for _ in range(_SPEED_MOMENTS):
+        event = parse_line(file.readline(_TAIL_BYTES))
+        if event is not None and event.get("type") == "step":
+            return event
+    return {}
+
+
 def read_status(run: RunDirectory) -> RunStatus:
     """Return how ``run`` stands. Cheap: it reads the end of the event log, however long that is."""
     # Liveness first: a worker that ends between the two looks has written its final state before the second.
@@ -192,7 +235,8 @@ def read_status(run: RunDirectory) -> RunStatus:
         newest = tail.resumed_from
     total = tail.total_steps or number(first, "total_steps")
     speed = number(step, "it/s")
-    eta = (total - newest) / speed if total and speed and newest is not None else None
+    steady = _steady_speed(run.events_path, step) if state == "running" else speed
+    eta = (total - newest) / steady if total and steady and newest is not None else None
     found = first.get("format")
     if isinstance(found, int) and found > FORMAT:
         reason = f"written by a newer nanoshell, in format {found}"

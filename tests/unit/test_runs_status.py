@@ -17,6 +17,7 @@ from nanoshell.runs.directory import RunDirectory, create_run
 from nanoshell.runs.events import EventLog, effective_events, read_events
 from nanoshell.runs.process import write_process
 from nanoshell.runs.status import SILENT_AFTER_SECONDS
+from nanoshell.testing import FakeRun
 
 
 @pytest.fixture
@@ -273,3 +274,22 @@ def test_the_end_of_a_run_follows_an_extension(run: RunDirectory, log: EventLog)
         log.write("step", step=step, loss=1.0)
     log.write("heartbeat")
     assert run.status().total_steps == 150
+
+
+@pytest.mark.parametrize("seconds", [0.04, 1.0])
+def test_the_time_that_is_left_is_by_the_speed_of_the_last_minute(tmp_path: Path, seconds: float) -> None:
+    with FakeRun(tmp_path, total_steps=10_000, seconds=seconds) as run:
+        run.step(round(30 / seconds), **{"it/s": 1.0})
+        run.step(round(62 / seconds), **{"it/s": 4.0})
+        left = run.run.status().eta_seconds
+        assert left == pytest.approx((10_000 - run.at) / 4)
+        run.step(**{"it/s": 400.0})  # one moment changes it little
+        status = run.run.status()
+        assert status.steps_per_second == 400.0
+        assert status.eta_seconds == pytest.approx(left, rel=0.15)
+
+
+def test_a_log_of_one_step_tells_the_time_that_is_left(tmp_path: Path) -> None:
+    with FakeRun(tmp_path, total_steps=11) as run:
+        run.step(**{"it/s": 2.0})
+        assert run.run.status().eta_seconds == 5.0

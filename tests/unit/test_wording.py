@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from nanoshell.wording import human_bytes, human_count, human_seconds, human_time
+from nanoshell.wording import about_seconds, human_bytes, human_count, human_seconds, human_time
 
 
 @pytest.mark.parametrize(
@@ -47,3 +47,20 @@ def test_spans(seconds: float | None, written: str) -> None:
 def test_times_are_those_of_this_place() -> None:
     assert human_time(None) == ""
     assert human_time(time.mktime((2026, 3, 4, 5, 6, 7, 0, 0, -1))) == "2026-03-04 05:06:07"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "written"),
+    [
+        (None, ""),
+        (float("inf"), ""),
+        (42.4, "42s"),
+        (223, "3m40s"),
+        (1571, "26m"),
+        (3599, "1h00m"),
+        (4000, "1h05m"),
+        (43_000, "12h00m"),
+    ],
+)
+def test_what_is_expected_is_told_no_finer_than_it_is_known(seconds: float | None, written: str) -> None:
+    assert about_seconds(seconds) == written

@@ -123,7 +123,7 @@ def test_the_header_tells_how_the_run_in_focus_stands_and_what_is_wrong(tmp_path
         feed.give(run.run, status=status, alerts=(alert,))
         await until(pilot, lambda: "plateau" in screen_text(app))
         lines = screen_text(app).splitlines()
-        for part in ("fake-1", "running", "120/1,000", "loss 2.5000", "val 2.2500", "left 1h01m"):
+        for part in ("fake-1", "running", "120/1,000", "loss 2.5000", "val 2.2500", "left 1h00m"):
             assert part in lines[0]
         assert lines[1] == "! plateau: the loss stands still"
         feed.give(run.run, status=status, alerts=(alert, {**alert, "cleared": True}))

@@ -1,0 +1,57 @@
+"""The line at the top: whole parts, the most important first; how long an ended run took."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from nanoshell.dashboard.course import Course
+from nanoshell.dashboard.header import headline
+from nanoshell.runs.directory import RunDirectory
+from nanoshell.runs.status import RunStatus
+
+RUN = RunDirectory(Path("runs/moe-1"))
+GOING = RunStatus(
+    "running",
+    step=1200,
+    total_steps=10_000,
+    loss=1.5,
+    val_loss=1.25,
+    tokens_per_second=1190.0,
+    eta_seconds=1562.0,
+)
+WHOLE = "moe-1 (1 of 2)  running  1,200/10,000  loss 1.5000  val 1.2500  1.19k tok/s  left 26m"
+
+
+@pytest.mark.parametrize(
+    ("width", "line"),
+    [
+        (0, WHOLE),
+        (len(WHOLE), WHOLE),
+        (len(WHOLE) - 1, WHOLE.replace("  1.19k tok/s", "")),
+        (70, "moe-1 (1 of 2)  running  1,200/10,000  loss 1.5000  val 1.2500"),
+        (30, "moe-1 (1 of 2)  running"),
+        (5, "moe-1 (1 of 2)"),
+    ],
+)
+def test_parts_are_left_out_whole(width: int, line: str) -> None:
+    assert headline(Course(RUN, GOING), 1, 2, width=width).plain == line
+
+
+def test_a_reason_has_room_before_the_speed_has() -> None:
+    failed = RunStatus(
+        "silent", reason="silent since Monday on another machine", step=7, loss=1.5, tokens_per_second=9.0
+    )
+    line = headline(Course(RUN, failed), width=60).plain
+    assert line == "moe-1  silent  7  loss 1.5000  silent since Monday on another machine"
+    assert "9 tok/s" in headline(Course(RUN, failed), width=100).plain
+
+
+def test_an_ended_run_tells_how_long_it_took_and_when_it_ended() -> None:
+    today = time.time()
+    day = time.mktime((2026, 1, 31, 18, 30, 0, 0, 0, -1))
+    for ended, words in ((today, time.strftime("%H:%M", time.localtime(today))), (day, "2026-01-31 18:30")):
+        status = RunStatus("finished", step=7, tokens_per_second=9.0, started=ended - 3900, updated=ended)
+        assert headline(Course(RUN, status)).plain == f"moe-1  finished  7  took 1h05m  ended {words}"
