@@ -139,7 +139,7 @@ class Demo:
         width = max(24, min(60, screen.out.width))
         chart = draw(points, x_label="steps", width=width, plain=not utf8(screen.out))
         if chart:
-            screen.out.print(Text("\nloss, step by step", style="bold"))
+            screen.out.print(Text("\nloss, step by step", style="nano.heading"))
             screen.out.print(Text("\n".join(chart)))
 
     def _show_answers(self, run: RunDirectory, screen: Screen) -> list[Answer]:

@@ -135,9 +135,9 @@ class ModelDetails:
 
         parts = self.parameters
         grid = Table.grid(padding=(0, 2))
-        grid.add_column(style="bold")
+        grid.add_column(style="nano.heading")
         grid.add_column(justify="right")
-        grid.add_column(justify="right", style="dim")
+        grid.add_column(justify="right", style="nano.quiet")
         named = [
             ("embedding", parts.embedding),
             ("mixers", parts.mixers),
