@@ -186,7 +186,7 @@ def record_views(studio: Studio) -> None:
         screen.press("2")
         screen.wait_for("A run is")
         screen.press("Home", "m", "End")
-        screen.wait_for(r"step 40 .*step \d\d\d+ ")
+        screen.wait_for(r"step 40 .*step [\d,]{3,} ", absent="stays on the left")
         studio.take(screen, "dashboard-samples", "nanoshell dashboard: 2, m on a step, then another")
     with terminal(110, 24, studio.folder, shown(studio)) as screen:
         screen.press("3")
@@ -199,7 +199,7 @@ def record_views(studio: Studio) -> None:
         screen.press("C-p")
         screen.wait_for("What is to be done")
         screen.press("-l", "learning")
-        screen.wait_for("learning +\n(.*\n)*.*Set the learning", absent="Logarithmic")
+        screen.wait_for("learning *\n(.*\n)*.*Set the learning", absent="Logarithmic")
         studio.take(screen, "dashboard-palette", "nanoshell dashboard: Ctrl-P")
 
 

@@ -12,7 +12,10 @@ from itertools import count
 from pathlib import Path
 
 PROMPT = "nanoshell>"
-WAIT_SECONDS = 300.0
+WORK_SECONDS = 300.0
+"""How long a command at the prompt may take: the demo trains."""
+DRAW_SECONDS = 60.0
+"""How long a screen that is open may take to show something."""
 
 _NUMBERS = count()
 _DOTS = re.compile("[\u2801-\u28ff]")
@@ -68,10 +71,10 @@ class Terminal:
             prompts = [line.strip() for line in text.splitlines() if line.startswith(PROMPT)]
             return len(prompts) == number and prompts[-1] == PROMPT
 
-        self._wait(ready, "prompt")
+        self._wait(ready, "prompt", WORK_SECONDS)
 
-    def _wait(self, ready: Callable[[str], bool], what: str) -> None:
-        deadline = time.monotonic() + WAIT_SECONDS
+    def _wait(self, ready: Callable[[str], bool], what: str, seconds: float = DRAW_SECONDS) -> None:
+        deadline = time.monotonic() + seconds
         while not ready(text := self.text()):
             if time.monotonic() > deadline:
                 raise TimeoutError(f"no {what} on the screen:\n{text}")
