@@ -66,12 +66,12 @@ class Comparison:
         room = max(_NARROWEST, (options.max_width - keys) // len(heads) - len(_GAP))
         columns = zip(heads, *(row for _, row in (*differing, *came)), strict=True)
         widths = [min(room, max(map(len, column))) for column in columns]
-        yield cell(_line("", heads, keys, widths), "bold")
+        yield cell(_line("", heads, keys, widths), "nano.heading")
         for key, row in differing:
             yield cell(_line(key, row, keys, widths))
-        yield cell("" if differing else "(their configs and data are the same)", "dim")
+        yield cell("" if differing else "(their configs and data are the same)", "nano.quiet")
         if differing:
-            yield cell(_line("", heads, keys, widths), "bold")
+            yield cell(_line("", heads, keys, widths), "nano.heading")
         for key, row in came:
             yield cell(_line(key, row, keys, widths))
 

@@ -149,7 +149,7 @@ class Demo:
         loaded = session.use_model(str(run.path))
         found = []
         for task in tasks(session, loaded.engine.max_positions):
-            screen.write(f"\n{_TITLES[task.kind]}\n", "bold")
+            screen.write(f"\n{_TITLES[task.kind]}\n", "nano.heading")
             said = answer(session, task, screen.write)
             found.append(said)
             for text, expected in zip(said.text, said.expected, strict=True):
@@ -171,7 +171,7 @@ class Demo:
         prefix = ":" if here else "nanoshell "
         typed = [(QUESTION if here and "chat" in line else prefix + line, why) for line, why in NEXT]
         width = max(len(line) for line, _ in typed)
-        screen.write("\nWhat you can type next:\n", "bold")
+        screen.write("\nWhat you can type next:\n", "nano.heading")
         for line, why in typed:
             screen.write(f"  {line:<{width}}  {mark} {why}\n")
 

@@ -93,7 +93,9 @@ def _line(check: Check, *, ascii_only: bool) -> RenderableType:
     line.add_column(no_wrap=True)
     line.add_column(no_wrap=True, min_width=13)
     line.add_column(overflow="fold")
-    line.add_row(Text(f"  {_MARKS[check.verdict][ascii_only]}", style=style), Text(check.name, "bold"), text)
+    line.add_row(
+        Text(f"  {_MARKS[check.verdict][ascii_only]}", style=style), Text(check.name, "nano.heading"), text
+    )
     return line
 
 

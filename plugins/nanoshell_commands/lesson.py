@@ -148,11 +148,11 @@ def _talk(session: Session, task: Task, tell: Tell) -> list[Turn]:
     said: list[Turn] = []
     if task.system:
         conversation.set_system(task.system)
-        tell(f"system     {task.system}\n", "dim")
+        tell(f"system     {task.system}\n", "nano.quiet")
     for turn in task.turns:
-        tell("user       ", "dim")
+        tell("user       ", "nano.quiet")
         tell(turn.prompt + "\n", "")
-        tell("assistant  ", "dim")
+        tell("assistant  ", "nano.quiet")
         conversation.add("user", turn.prompt)
         generation = _reply(session, conversation)
         _tell_all(generation, tell)

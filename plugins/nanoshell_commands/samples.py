@@ -27,9 +27,8 @@ class SampleRow:
     stop: str | None
 
     def __rich__(self) -> RenderableType:
-        return cell(self.prompt, "dim").append_text(
-            cell(self.text, "not dim") if self.text else cell("(ended at once)", "dim")
-        )
+        text = cell(self.text) if self.text else cell("(ended at once)", "nano.quiet")
+        return cell("").append_text(cell(self.prompt, "nano.quiet")).append_text(text)
 
 
 Row = TypeVar("Row", bound=SampleRow)
@@ -51,7 +50,7 @@ class Samples(list[Row]):
         step: int | None = -1
         for row in self:
             if row.step != step:
-                shown.append(cell(("\n" if shown else "") + f"step {row.step or 0:,}", "bold"))
+                shown.append(cell(("\n" if shown else "") + f"step {row.step or 0:,}", "nano.heading"))
                 step = row.step
             shown.append(row)
         return Group(*shown)

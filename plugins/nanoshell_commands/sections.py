@@ -37,7 +37,7 @@ class Section:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         from nanoshell import renderable
 
-        yield cell(self.name, "bold")
+        yield cell(self.name, "nano.heading")
         try:
             segments = list(console.render(renderable(self.value), options))
         except Exception as error:

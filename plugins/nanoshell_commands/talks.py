@@ -63,9 +63,11 @@ class Talk:
     def __rich__(self) -> RenderableType:
         from rich.console import Group
 
-        lines: list[RenderableType] = [cell(f"{self.name}: {self.note}" if self.note else self.name, "dim")]
+        lines: list[RenderableType] = [
+            cell(f"{self.name}: {self.note}" if self.note else self.name, "nano.quiet")
+        ]
         if 0 < self._first_shown < len(self.messages):
-            lines.append(cell(f"    … {self._first_shown} earlier", "dim"))
+            lines.append(cell(f"    … {self._first_shown} earlier", "nano.quiet"))
         return Group(*lines, *self.messages[self._first_shown :])
 
 
