@@ -48,7 +48,7 @@ def human_seconds(seconds: float | None) -> str:
 
 
 def about_seconds(seconds: float | None) -> str:
-    """Return how long something is still expected to take (``26m``, ``1h10m``): no finer than one can know."""
+    """Return how long something is expected to take (``26m``, ``1h10m``), no finer than one can know."""
     if seconds is None or not math.isfinite(seconds):
         return ""
     step = next((step for below, step in _COARSENESS if seconds < below), 3600)

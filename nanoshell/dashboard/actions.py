@@ -11,7 +11,7 @@ class Action:
 
     ``keys`` are Textual's names of keys, of which the first is shown. ``writes`` asks something of
     a run or needs the session, and is absent where the dashboard only reads. ``question`` is asked before it
-    is done. ``footer`` shows it at the bottom while it applies.
+    is done. ``footer`` shows it at the bottom while it applies, as ``short`` where the title is long.
     ``states`` are those of the run in focus in which it is shown, none for all and without a run: its key
     works in the others, too, and what the run answers is told.
     """
@@ -24,3 +24,4 @@ class Action:
     question: str = ""
     footer: bool = False
     states: tuple[str, ...] = ()
+    short: str = ""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 from textual import events
 from textual.binding import Binding
 from textual.message import Message
+from textual.notifications import Notify
 
 from nanoshell.dashboard.actions import Action
 from nanoshell.dashboard.asciionly import AsciiOnly
@@ -20,6 +21,7 @@ from nanoshell.dashboard.course import Snapshot
 from nanoshell.dashboard.isolation import DeskScreen, cause_of, place_of, slot_of
 from nanoshell.dashboard.keys import bindings, find
 from nanoshell.dashboard.layout import Layout, keep_layout, load_layout
+from nanoshell.dashboard.notices import Notice
 from nanoshell.dashboard.panels.plain import plain
 from nanoshell.dashboard.questions import AskLine, Confirm
 from nanoshell.dashboard.remap import keymap
@@ -42,6 +44,8 @@ if TYPE_CHECKING:
     from nanoshell.session import Session
 
 SHOW_SECONDS = 6.0
+GLANCE_SECONDS = 2.5
+"""What is said about a key that is pressed again and again covers the charts no longer."""
 
 
 class Feed(Protocol):
@@ -188,11 +192,12 @@ class DashboardApp(Steering, Showing, inherit_bindings=False):
         self._kept[key] = value
         self.spread()
 
-    def tell(self, text: str, *, severity: str = "information") -> None:
-        """Say ``text`` for some seconds."""
+    def tell(self, text: str, *, severity: str = "information", about: str = "") -> None:
+        """Say ``text`` for some seconds, in the place of what was said ``about`` the same."""
         known: Any = severity if severity in ("warning", "error") else "information"
         said = "\n".join(map(plain, text.splitlines()))
-        self.notify(said, severity=known, timeout=SHOW_SECONDS, markup=False)
+        seconds = GLANCE_SECONDS if about else SHOW_SECONDS
+        self.post_message(Notify(Notice(said, severity=known, timeout=seconds, about=about)))
 
     def ask_first(self, owner: DOMNode, action: Action) -> None:
         """Ask the question of ``action``, and let ``owner`` do it where the answer is yes."""

@@ -57,8 +57,8 @@ class Menus(Notices, inherit_bindings=False):
         """Return whether the action ``name`` of the app has something to do where one is."""
         raise NotImplementedError
 
-    def tell(self, text: str, *, severity: str = "information") -> None:
-        """Say ``text`` for some seconds."""
+    def tell(self, text: str, *, severity: str = "information", about: str = "") -> None:
+        """Say ``text`` for some seconds, in the place of what was said ``about`` the same."""
         raise NotImplementedError
 
     def ask_first(self, owner: DOMNode, action: Action) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from time import time
 
 from textual.notifications import Notification, Notify
@@ -12,6 +12,13 @@ from nanoshell.dashboard.inside import InnerApp
 
 MOST_NOTICES = 3
 """So many stand on the screen at once: the newest."""
+
+
+@dataclass
+class Notice(Notification):
+    """What is said ``about`` something; '' where it takes the place of nothing."""
+
+    about: str = ""
 
 
 class Notices(InnerApp, inherit_bindings=False):
@@ -50,6 +57,11 @@ class Notices(InnerApp, inherit_bindings=False):
 
 
 def _others(notices: list[Notification], notice: Notification) -> list[Notification]:
-    """Return those of ``notices`` that say something else than ``notice``."""
-    said = notice.message, notice.severity
-    return [one for one in notices if (one.message, one.severity) != said]
+    """Return those of ``notices`` that say something else than ``notice``, and about something else."""
+    said, about = (notice.message, notice.severity), _about(notice)
+    others = [one for one in notices if (one.message, one.severity) != said]
+    return [one for one in others if not about or _about(one) != about]
+
+
+def _about(notice: Notification) -> str:
+    return notice.about if isinstance(notice, Notice) else ""

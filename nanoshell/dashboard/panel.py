@@ -73,8 +73,12 @@ class Desk(Protocol):
         All panels share the keys: one's own begin with the panel's id, as in ``notes.order``.
         """
 
-    def tell(self, text: str, *, severity: str = "information") -> None:
-        """Say ``text`` for some seconds (``severity``: information, warning, error)."""
+    def tell(self, text: str, *, severity: str = "information", about: str = "") -> None:
+        """Say ``text`` for some seconds (``severity``: information, warning, error).
+
+        What is said ``about`` something, a word, takes the place of what was said about it before, and is
+        gone sooner: for a key that is pressed again and again.
+        """
 
     def ask_line(
         self, question: str, text: str, check: Callable[[str], str], then: Callable[[str], None]

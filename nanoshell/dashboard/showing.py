@@ -203,7 +203,8 @@ class Showing(Menus, inherit_bindings=False):
         besides = _IN_FIELDS if self.field is not None else ()
         found = [(action, key) for action, key in self.offered_keys() if action.footer or key in besides]
         shown = sorted(found, key=lambda pair: pair[0] not in ACTIONS)  # a panel's own last: F1 tells them
-        self.query_one(KeyFooter).show([(written(key), action.title) for action, key in shown])
+        words = [(written(key), action.short or action.title) for action, key in shown]
+        self.query_one(KeyFooter).show(words)
 
     def _tell_share(self) -> None:
         self.query_one(KeyFooter).tell_share(self._meter.share())

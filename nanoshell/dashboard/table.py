@@ -31,7 +31,7 @@ ACTIONS = (
     Action("help", "Keys", ("question_mark",), DESK, footer=True),
     Action("explain", "Explain this panel", ("f1",), DESK),
     PALETTE,
-    Action("maximize", "Maximise the panel, or back", ("enter",), DESK),
+    Action("maximize", "Maximise the panel, or back", ("enter",), DESK, footer=True, short="Full"),
     Action("next_page", "Further charts", ("pagedown",), DESK),
     Action("previous_page", "Charts before", ("pageup",), DESK),
     Action("next_view", "Next view", ("greater_than_sign",), DESK),

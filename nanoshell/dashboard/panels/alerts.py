@@ -107,7 +107,7 @@ class AlertsPanel(Panel):
         "stays in the list, and says so."
     )
     actions: ClassVar[tuple[Action, ...]] = (
-        Action("silence", "Bell on or off", ("b",), "Alerts", footer=True),
+        Action("silence", "Bell on or off", ("b",), "Alerts", footer=True, short="Bell"),
         Action("scroll_by(-1)", "Up", ("up", "k"), "Alerts"),
         Action("scroll_by(1)", "Down", ("down", "j"), "Alerts"),
         Action("scroll_by(-10)", "Further up", ("pageup",), "Alerts"),

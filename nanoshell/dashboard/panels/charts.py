@@ -14,6 +14,7 @@ from nanoshell.dashboard.course import AXES, Course, Series, Sight, Snapshot
 from nanoshell.dashboard.panel import Action, Panel
 from nanoshell.dashboard.panels.exporting import copy, export
 from nanoshell.dashboard.panels.figures import Figure, along, has, lines, whole_span
+from nanoshell.dashboard.views import ABOVE_ANOTHER
 from nanoshell.errors import NanoshellError
 
 if TYPE_CHECKING:
@@ -26,16 +27,18 @@ HIDDEN = "charts.hidden"
 """Under which name the desk remembers the charts that are hidden."""
 
 ABOUT = (
-    "The bright line is smoothed, so that a trend shows (s and a: more, less); the dim one behind it is what "
-    "was measured, with the highest and the lowest of each column. Dots are figures that come now and then. "
-    "A cross or an arrow at the edge is a value that is no number, or has no height.\n\n"
+    "The bright line is smoothed, so that a trend shows (s and a: more, less); the dim one behind it is "
+    "what was measured, with the highest and the lowest of each column. A small plus is a figure that "
+    "comes now and then (● in the line above), with dots that lead to the next. A cross or an arrow at "
+    "the edge is a value that is no number, or has no height.\n\n"
     "All charts show the same stretch: + and - zoom, Left and Right move, 0 shows all, f follows the newest. "
     "They share a crosshair: comma and full stop step it from point to point, c puts it away, and the values "
     "there stand above each chart, in brackets those of the smoothed line. Above several runs stands what "
     "tells their names apart.\n\n"
-    "On the axis below: ▪ a checkpoint (a double line where they are close together), ◆ what was asked of "
-    "the run in focus, ↻ where it was resumed, ! an alert; in ASCII # (or =), o, > and !. With the crosshair "
-    "on one, the last line says what it is. Enter gives a chart all the room, Esc brings the others back."
+    "On the axis below: ▪ a checkpoint (in the lowest charts; a double line where they are close), ◆ "
+    "what was asked of the run in focus, ↻ where it was resumed, ! an alert; in ASCII # (or =), o, > and "
+    "!. With the crosshair on one, the last line of the chart that has the keys says what it is. Enter "
+    "gives a chart all the room, Esc brings the others back."
 )
 """What F1 says of every chart."""
 
@@ -55,9 +58,9 @@ class ChartPanel(Panel):
     log_from_start: ClassVar[bool] = False
     about = ABOUT
     actions: ClassVar[tuple[Action, ...]] = (
-        Action("axis", "By step, tokens or time", ("x",), "Chart", footer=True),
-        Action("log_y", "Logarithmic, or not", ("l",), "Chart", footer=True),
-        Action("smoother", "Smoother", ("s", "right_square_bracket"), "Chart", footer=True),
+        Action("axis", "By step, tokens or time", ("x",), "Chart", footer=True, short="Axis"),
+        Action("log_y", "Logarithmic, or not", ("l",), "Chart", footer=True, short="Log"),
+        Action("smoother", "Smoother", ("s", "right_square_bracket"), "Chart", footer=True, short="Smooth"),
         Action("rougher", "Less smooth", ("a", "left_square_bracket"), "Chart"),
         *line_chart.ACTIONS,
         Action("copy_values", "Copy the values", ("y",), "Chart"),
@@ -81,7 +84,27 @@ class ChartPanel(Panel):
         self.chart.ascii = self.desk.ascii
         kept = self.desk.recall(f"chart.{self.panel_id}.log_y")
         self.chart.log_y = kept if isinstance(kept, bool) else self.log_from_start
+        self.chart.tells_marks = self.has_focus
         self.chart.look(self._own(self.desk.sight))
+
+    def on_focus(self) -> None:
+        """Tell of the mark under the crosshair: one chart is enough, the others keep their numbers."""
+        self.chart.tells_marks = True
+
+    def on_blur(self) -> None:
+        """Leave it to another chart."""
+        self.chart.tells_marks = False
+
+    def on_show(self) -> None:
+        """Show checkpoints where no chart is below."""
+        self._choose_marks()
+
+    def on_resize(self) -> None:
+        """Look again whether another chart is below."""
+        self._choose_marks()
+
+    def _choose_marks(self) -> None:
+        self.chart.shows_checkpoints = self.parent is None or not self.parent.has_class(ABOVE_ANOTHER)
 
     # What the dashboard hands over
 
@@ -165,7 +188,7 @@ class ChartPanel(Panel):
         nearest = min(range(len(SMOOTHING)), key=lambda at: abs(SMOOTHING[at] - sight.smoothing))
         smoothing = SMOOTHING[(nearest + by) % len(SMOOTHING)]
         self.desk.set_sight(replace(sight, smoothing=smoothing))
-        self.desk.tell(f"smoothing {smoothing:g}" if smoothing else "no smoothing")
+        self.desk.tell(f"smoothing {smoothing:g}" if smoothing else "no smoothing", about="smoothing")
 
     # Hiding and taking along
 

@@ -69,14 +69,18 @@ class ChatPanel(Panel):
     place = "chat"
     about = (
         "The conversation of the prompt: what is said here is said there. Enter sends the line; Esc or "
-        "Ctrl-C ends a reply and keeps what has come. It is with the model chosen at the prompt, without "
-        "one with the newest weights of the run in focus; Ctrl-T goes from the one to the other. Up, "
-        "Down, PgUp and PgDn scroll. Esc leaves the line, so that other keys work, and Enter comes back."
+        "Ctrl-C ends a reply and keeps what has come; else Ctrl-C clears the line. It is with the model "
+        "chosen at the prompt, without one with the newest weights of the run in focus; Ctrl-T goes from "
+        "the one to the other. Up, Down, PgUp and PgDn scroll. Esc leaves the line, so that other keys "
+        "work, and Enter comes back."
     )
     actions: ClassVar[tuple[Action, ...]] = (
         Action("interrupt", "End the reply", ("escape", "ctrl+c"), "Chat", writes=True, footer=True),
         Action("talk", "Say something", ("enter",), "Chat", writes=True, footer=True),
-        Action("other_model", "Chosen model or run", ("ctrl+t",), "Chat", writes=True, footer=True),
+        Action(
+            "other_model", "Chosen model or run", ("ctrl+t",), "Chat", writes=True, footer=True, short="Model"
+        ),
+        Action("clear", "Clear the line", ("ctrl+c",), "Chat", writes=True),
         Action("line_up", "Up", ("up",), "Chat"),
         Action("line_down", "Down", ("down",), "Chat"),
         Action("page_up", "A page up", ("pageup",), "Chat"),
@@ -298,7 +302,9 @@ class ChatPanel(Panel):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Return whether ``action`` can be done: nothing is interrupted where nothing is written."""
-        if (action == "interrupt" and not self.replying) or (action == "talk" and self.session is None):
+        if action == "interrupt" and not self.replying:
+            return False
+        if (action == "clear" and self.replying) or (action == "talk" and self.session is None):
             return False
         return super().check_action(action, parameters)
 
@@ -306,6 +312,10 @@ class ChatPanel(Panel):
         """End the reply, and keep what has come."""
         if self._writing is not None:
             self._writing.interrupt()
+
+    def action_clear(self) -> None:
+        """Type something else. Ctrl-C never ends the dashboard here: a reply may end just before the key."""
+        self.query_one(Input).value = ""
 
     def first_focus(self) -> Widget:
         """Return the line to type in, where one can be said."""

@@ -137,7 +137,8 @@ class TextLines(ScrollView, can_focus=False):
             if cell_len(shown) > room:
                 shown = set_cell_size(shown, room)
             room -= cell_len(shown)
-            segments.append(Segment(shown, base + self._style(role) + (over or Style.null())))
+            own = Style(bold=self._style(role).bold) if over else self._style(role)  # one ground for the row
+            segments.append(Segment(shown, base + own + (over or Style.null())))
         return Strip(segments).extend_cell_length(width, base + (over or Style.null()))
 
     def _style(self, role: str) -> Style:

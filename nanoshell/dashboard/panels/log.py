@@ -44,14 +44,14 @@ class LogPanel(Panel):
         Action("forget", "Search no more", ("escape",), "Log"),
         Action("find(1)", "Next place", ("n",), "Log"),
         Action("find(-1)", "Place before", ("p",), "Log"),
-        Action("kind", "Log or events", ("e",), "Log", footer=True),
-        Action("wrap", "Fold long lines", ("w",), "Log", footer=True),
+        Action("kind", "Log or events", ("e",), "Log", footer=True, short="Events"),
+        Action("wrap", "Fold long lines", ("w",), "Log", footer=True, short="Fold"),
         Action("go(-1)", "Up", ("up", "k"), "Log"),
         Action("go(1)", "Down", ("down", "j"), "Log"),
         Action("page_by(-1)", "A page up", ("pageup",), "Log"),
         Action("page_by(1)", "A page down", ("pagedown",), "Log"),
         Action("first", "The oldest line kept", ("home", "g"), "Log"),
-        Action("last", "The newest line, and follow", ("end",), "Log", footer=True),
+        Action("last", "The newest line, and follow", ("end",), "Log", footer=True, short="Newest"),
     )
     DEFAULT_CSS = """
     LogPanel { layout: vertical; }

@@ -65,14 +65,14 @@ class RunsPanel(Panel):
         "the chosen one, without any the one in focus and the chosen one."
     )
     actions: ClassVar[tuple[Action, ...]] = (
-        Action("take", "Focus the run", ("enter",), "Runs", footer=True),
-        Action("show_hide", "Show in charts, or hide", ("space",), "Runs"),
+        Action("take", "Focus the run", ("enter",), "Runs", footer=True, short="Focus"),
+        Action("show_hide", "Show in charts, or hide", ("space",), "Runs", footer=True, short="Show"),
         Action("filter", "Filter", ("slash", "f"), "Runs", footer=True),
         Action("unfilter", "Remove the filter", ("escape",), "Runs"),
-        Action("sort", "Sort by the next column", ("o",), "Runs", footer=True),
+        Action("sort", "Sort by the next column", ("o",), "Runs", footer=True, short="Sort"),
         Action("reverse", "Sort the other way round", ("r",), "Runs"),
-        Action("mark", "Mark for comparing", ("m",), "Runs"),
-        Action("difference", "Compare configs, or back", ("d",), "Runs", footer=True),
+        Action("mark", "Mark for comparing", ("m",), "Runs", footer=True, short="Mark"),
+        Action("difference", "Compare configs, or back", ("d",), "Runs", footer=True, short="Compare"),
         Action("choose(-1)", "The run above", ("up", "k"), "Runs"),
         Action("choose(1)", "The run below", ("down", "j"), "Runs"),
         Action("choose(-10)", "Ten runs up", ("pageup",), "Runs"),

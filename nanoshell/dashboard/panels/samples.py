@@ -43,15 +43,17 @@ class SamplesPanel(TryingPanel):
         "chooses how: temperature=0.3 makes the likeliest words likelier, a seed gives the same text again."
     )
     actions: ClassVar[tuple[Action, ...]] = (
-        Action("step_back", "Earlier step", ("left",), "Samples", footer=True),
-        Action("step_on", "Later step", ("right",), "Samples", footer=True),
+        Action("step_back", "Earlier step", ("left",), "Samples", footer=True, short="Earlier"),
+        Action("step_on", "Later step", ("right",), "Samples", footer=True, short="Later"),
         Action("first", "First step", ("home",), "Samples"),
         Action("newest", "Newest step, and stay there", ("end",), "Samples"),
-        Action("next_prompt", "Next prompt", ("right_square_bracket",), "Samples", footer=True),
+        Action(
+            "next_prompt", "Next prompt", ("right_square_bracket",), "Samples", footer=True, short="Prompt"
+        ),
         Action("previous_prompt", "Previous prompt", ("left_square_bracket",), "Samples"),
-        Action("compare", "Compare two steps, or show one", ("d",), "Samples", footer=True),
+        Action("compare", "Compare two steps, or show one", ("d",), "Samples", footer=True, short="Compare"),
         Action("pin", "Compare with this step", ("m",), "Samples"),
-        Action("try_prompt", "Try a prompt", ("t",), "Samples", writes=True, footer=True),
+        Action("try_prompt", "Try a prompt", ("t",), "Samples", writes=True, footer=True, short="Try"),
         Action("manner", "How prompts are tried: temperature, seed", ("o",), "Samples", writes=True),
         Action("interrupt", "Stop writing", ("escape", "ctrl+c"), "Samples", writes=True),
         Action("text_up", "Text up", ("up",), "Samples"),

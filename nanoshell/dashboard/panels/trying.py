@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from nanoshell.session import Session
 
 _LAST_WORD_SECONDS = 2.0
+_LATE_SECONDS = 1.5
+"""So long after the end of a text Ctrl-C is still meant for it, and not for the dashboard."""
 
 
 class TryingPanel(Panel):
@@ -46,6 +49,7 @@ class TryingPanel(Panel):
         self._asked: dict[str, Asked] = {}
         self._manner = Manner()
         self._writing: Writing | None = None
+        self._ended_at = 0.0
         self._writes_for = ""
         self._said: str | None = None
         self._pulse: Timer | None = None
@@ -95,7 +99,8 @@ class TryingPanel(Panel):
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Return whether ``action`` can be done: nothing is interrupted where nothing is written."""
         if action == "interrupt":
-            return self._writing is not None or isinstance(self.app.focused, Input)
+            late = time.monotonic() - self._ended_at < _LATE_SECONDS
+            return late or self._writing is not None or isinstance(self.app.focused, Input)
         if action == "manner" and self.desk.session is None:
             return False
         return super().check_action(action, parameters)
@@ -207,7 +212,7 @@ class TryingPanel(Panel):
             self.show()
 
     def _let_go(self, writing: Writing) -> None:
-        self._writing = None
+        self._writing, self._ended_at = None, time.monotonic()
         if self._pulse is not None:
             self._pulse.pause()
         if not writing.wait(_LAST_WORD_SECONDS) and self.desk.session is not None:

@@ -44,6 +44,27 @@ def test_the_newest_stand_there_each_once_and_esc_takes_them_away(tmp_path: Path
     play(app, scene)
 
 
+def test_what_is_said_about_a_key_takes_the_place_of_what_was_said_before(tmp_path: Path) -> None:
+    app = DashboardApp(tmp_path, feed=HandFeed())
+
+    async def scene(pilot: Pilot[None]) -> None:
+        app.tell("written")
+        for number in range(5):
+            app.tell(f"smoothing {number}", about="smoothing")
+        await until(pilot, lambda: "smoothing 4" in screen_text(app))
+        assert said(app) == ["written", "smoothing 4"]
+        first, last = app.notices
+        assert last.time_left < 3 < first.time_left
+        await pilot.press("question_mark")
+        await until(pilot, lambda: len(app.screen_stack) == 2)
+        app.tell("smoothing 5", about="smoothing")
+        app.tell("smoothing 6", about="smoothing")
+        await pilot.press("escape")
+        await until(pilot, lambda: said(app) == ["written", "smoothing 6"])
+
+    play(app, scene)
+
+
 def test_long_ones_leave_the_headline_the_tabs_and_the_keys_free(tmp_path: Path) -> None:
     app = DashboardApp(tmp_path, feed=HandFeed())
 
@@ -53,7 +74,7 @@ def test_long_ones_leave_the_headline_the_tabs_and_the_keys_free(tmp_path: Path)
             app.tell(f"{number} " + "a long notice of many words " * 20, severity="warning")
         await until(pilot, lambda: "2 a long notice" in screen_text(app))
         after = lines(app)
-        assert [after[at] for at in (0, 1, 2, 23)] == [before[at] for at in (0, 1, 2, 23)]
+        assert [after[at] for at in (0, 1, 2, 22, 23)] == [before[at] for at in (0, 1, 2, 22, 23)]
 
     play(app, scene)
 

@@ -110,8 +110,13 @@ def test_a_reply_is_interrupted_and_what_has_come_is_kept(
         await pilot.press(key)
         gate.open.set()
         await shows(app, pilot, lambda: not panel_of(app).replying)
+        await pilot.press("ctrl+c")  # comes late: it is not meant for the dashboard
         assert app.is_running
         await shows(app, pilot, lambda: "(interrupted)" in text(app))
+        app.query_one(Input).value = "Something else"
+        await pilot.press("ctrl+c", "ctrl+c")
+        assert (app.query_one(Input).value, app.return_code) == ("", None)
+        assert app._exit is False
 
     play([nanoshell_fake_run()], [ChatPanel], scene, session=session)
     question, reply = session.conversation.messages
