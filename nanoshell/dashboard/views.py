@@ -57,6 +57,10 @@ class View(Container):
         self.last = next((slot for slot in self.slots if slot in above), self.last)
 
 
+ABOVE_ANOTHER = "-above"
+"""The class of charts below which there is another one of the same page."""
+
+
 class ChartGrid(View):
     """Charts in a grid, the rest on further pages; one may have all the room."""
 
@@ -109,8 +113,13 @@ class ChartGrid(View):
         self.page = min(self.page, self.pages - 1)
         first = self.page * self.columns * self.rows
         shown = [self.maximized] if self.maximized else charts[first : first + self.columns * self.rows]
+        last_row = (len(shown) - 1) // self.columns * self.columns
         for slot in self.slots:
             slot.display = slot in shown
+            # The last chart takes what is left of its row.
+            is_last = bool(shown) and slot is shown[-1] and not self.maximized
+            slot.styles.column_span = self.columns - (len(shown) - 1) % self.columns if is_last else 1
+            slot.set_class(slot in shown[:last_row] and not self.maximized, ABOVE_ANOTHER)
         grid = self.styles
         grid.grid_size_columns = 1 if self.maximized else self.columns
         grid.grid_size_rows = 1 if self.maximized else self.rows

@@ -31,6 +31,14 @@ MARK_GLYPHS = {"checkpoint": ("▪", "#"), "resume": ("↻", ">"), "control": ("
 """What marks are drawn as, and in ASCII."""
 
 
+_MARK_STYLES = {"checkpoint": QUIET, "alert": WARNING}
+"""Checkpoints are many and as they should be: they keep back."""
+
+
+_ROUNDNESS = {digit: 0 if digit == "1" else 1 if digit in "25" else 2 for digit in "123456789"}
+"""Which ticks of a logarithmic axis keep their labels where there is not room for all: by first digits."""
+
+
 @dataclass(frozen=True)
 class Layout:
     """Where things stand in a chart of ``width`` x ``height`` cells; the plot is ``columns`` x ``rows``."""
@@ -68,21 +76,35 @@ class Layout:
 
 
 @functools.lru_cache(maxsize=128)
-def y_labels(scale: Scale, rows: int) -> Sequence[tuple[int, str]]:
-    """Return the labels of the y axis with their rows, from the top, none in the same row or the next."""
-    values = ticks(scale, max(2, min(rows // 3, 10) + 1)) if rows > 3 else []
+def y_labels(scale: Scale, rows: int, dots: int = 1) -> Sequence[tuple[int, str]]:
+    """Return the labels of the y axis with their rows, from the top, none in the same row or the next.
+
+    A tick stands in the row in which a line at its value is drawn, a row having ``dots`` of them. The ends of
+    the axis have a label, too, where no tick is near.
+    """
+    values = ticks(scale, max(2, min((rows + 1) // 2, 11))) if rows > 3 else []
     if len(values) < 2:
         ends = [(0, words.short(scale.high, 3)), (rows - 1, words.short(scale.low, 3))]
         return ends if rows > 1 else ends[:1]
     # A logarithmic axis that shows less than a decade or so has ticks of equal distance.
     even = not scale.log or tick_step(values) * 1.5 > values[-1] - values[-2]
     texts = words.labels(values, tick_step(values)) if even else words.log_labels(values)
-    places = height_row(scale.place(np.array(values)), rows).tolist()
+    places = (height_row(scale.place(np.array(values)), dots * rows) // dots).tolist()
     found: list[tuple[int, str]] = []
-    for row, text in sorted(zip(places, texts, strict=True)):
-        if not found or row - found[-1][0] >= 2:
+    by_roundness = [_ROUNDNESS[f"{value:e}"[0]] if scale.log else 0 for value in values]
+    for _, row, text in sorted(zip(by_roundness, places, texts, strict=True)):
+        if all(abs(row - other) >= 2 for other, _ in found):
             found.append((row, text))
-    return found
+    for row, value in ((0, scale.high), (rows - 1, scale.low)):
+        if all(abs(row - other) >= 2 for other, _ in found):
+            found.append((row, _end_label(value, values) if even else words.short(value, 3)))
+    return sorted(found)
+
+
+def _end_label(value: float, values: list[float]) -> str:
+    """Return the label of an end of the axis with the ticks ``values``: finer than theirs if need be."""
+    coarse, fine = (words.labels([value, *values], tick_step(values) / part)[0] for part in (1, 10))
+    return coarse if fine == f"{coarse}0" else fine
 
 
 def gutter_for(labels: Sequence[tuple[int, str]], width: int, before: int = 0) -> int:
@@ -139,7 +161,10 @@ def column_of(scale: Scale, columns: int, value: float) -> int:
 def draw_axes(
     picture: Picture, layout: Layout, x: Scale, labels: Sequence[tuple[int, str]], axis: Axis, plain: bool
 ) -> None:
-    """Draw the lines of both axes, their ticks and ``labels`` (of the y axis); ``plain`` in ASCII."""
+    """Draw the lines of both axes, their ticks and ``labels`` (of the y axis); ``plain`` in ASCII.
+
+    What stands along the x axis is said beside its labels.
+    """
     side, tick, corner, floor, below = "|++-+" if plain else "│┤└─┬"
     if layout.gutter:
         for row in range(layout.rows):
@@ -149,6 +174,7 @@ def draw_axes(
             picture.put(room - len(text[:room]), layout.top + row, text[:room], TEXT)
             picture.put(room, layout.top + row, tick, QUIET)
         picture.put(layout.gutter - 1, layout.axis_row, corner, QUIET)
+        picture.put(layout.gutter - 1 - len(axis), layout.label_row, axis, QUIET)
     picture.put(layout.gutter, layout.axis_row, floor * layout.columns, QUIET)
     for column, begin, text in x_labels(x, layout.columns, axis):
         picture.put(layout.gutter + column, layout.axis_row, below, QUIET)
@@ -171,7 +197,7 @@ def draw_marks(
             below = picture.codes[layout.axis_row : layout.axis_row + 1, at]
             below[below == ord("-" if plain else "─")] = ord(_CROWDED[plain])
             continue
-        picture.put(at, layout.axis_row, glyph, WARNING if kind == "alert" else HEADING)
+        picture.put(at, layout.axis_row, glyph, _MARK_STYLES.get(kind, HEADING))
         if kind == "alert" and (column - 1, kind) not in places:
             plot = slice(layout.top, layout.top + layout.rows)
             blank = np.flatnonzero(picture.codes[plot, at] == 32) + layout.top

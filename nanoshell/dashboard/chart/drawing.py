@@ -20,13 +20,11 @@ from nanoshell.dashboard.chart.palette import (
     bright,
     faint,
 )
-from nanoshell.dashboard.chart.picture import Picture, blocks, braille, height_row
+from nanoshell.dashboard.chart.picture import Picture, blocks, braille, crosses, height_row
 from nanoshell.dashboard.chart.reduce import starts, visible
 from nanoshell.dashboard.chart.scale import Scale, settled
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from nanoshell.dashboard.chart.layers import Drawn
     from nanoshell.dashboard.course import Mark, Sight
 
@@ -88,16 +86,16 @@ def draw(
     width, height = size
     x = seen(sight, span)
     glyphs = glyphs_for(look, drawn)
+    across, down = (1, 1) if glyphs else (2, 4)
     # The width of the labels depends on what is seen, and that on the width only through the columns: the
     # extremes are those of the same points, so one turn settles it.
     found: list[Layer] = []
     while True:
         layout = Layout(width, height, gutter)
-        dots = layout.columns if glyphs else 2 * layout.columns
-        found = layers(drawn, x, dots, layout.columns, sight.smoothing)
+        found = layers(drawn, x, across * layout.columns, sight.smoothing)
         y = y_scale(found, log_y)
         y = y if before is None else settled(y, before)
-        labels = y_labels(y, layout.rows)
+        labels = y_labels(y, layout.rows, down)
         needed = gutter_for(labels, width, gutter)
         if needed <= gutter or width < 16:
             break
@@ -125,18 +123,24 @@ def draw(
 
 
 def _draw_lines(plot: Picture, found: Sequence[Layer], y: Scale, glyphs: bool) -> None:
-    """Draw raw lines, then the averages over them: a cell has one colour, the last one's."""
+    """Draw raw lines, then the averages over them: a cell has one colour, the last one's.
+
+    Points are joined by a dotted line, beneath all others, where there are dots to draw it with.
+    """
     rows, columns = plot.codes.shape
     dots = columns if glyphs else 2 * columns
     for smooth in (False, True):
         lit = np.zeros((rows, columns), dtype=np.int64)
         styles = np.zeros((rows, columns), dtype=np.int64)
-        for layer in found:
-            if layer.series.points or (smooth and layer.average is None):
+        for layer in sorted(found, key=lambda layer: not layer.series.points):
+            points = layer.series.points
+            if (points and (glyphs or smooth)) or (smooth and layer.average is None):
                 continue
             low, high = layer.average_heights(y, dots) if smooth else layer.raw_heights(y, dots)
+            if points:
+                low[1::2] = np.nan
             bits = (blocks if glyphs else braille)(high, low, rows)
-            style = bright if smooth or layer.average is None else faint
+            style = faint if points or (not smooth and layer.average is not None) else bright
             here = bits > 0
             styles[here] = style(layer.series.colour)
             if not glyphs:
@@ -153,15 +157,19 @@ def _draw_lines(plot: Picture, found: Sequence[Layer], y: Scale, glyphs: bool) -
 def _draw_points(plot: Picture, layer: Layer, y: Scale, glyphs: bool) -> None:
     """Mark the extremes of each column's points; where these are close, those of a few columns together."""
     rows, width = plot.codes.shape
+    across, down = (1, 1) if glyphs else (2, 4)
     inside = layer.raw.inside
     columns = layer.raw.place[inside].astype(np.intp)
-    together = _CLOSE if _CLOSE * len(columns) > width else 1
+    together = _CLOSE * across if _CLOSE * len(columns) > width else 1
     parts = np.split(np.arange(len(columns)), np.flatnonzero(np.diff(columns // together)) + 1)
     for values, extreme in ((layer.raw.low[inside], np.argmin), (layer.raw.high[inside], np.argmax)):
         kept = np.array([part[extreme(values[part])] for part in parts if len(part)], dtype=np.intp)
-        where: NDArray[np.int64] = np.clip(height_row(y.place(values[kept]), rows), 0, rows - 1)
-        plot.codes[where, columns[kept]] = ord(point_glyph(layer.series.colour, glyphs))
-        plot.styles[where, columns[kept]] = bright(layer.series.colour)
+        where = np.clip(height_row(y.place(values[kept]), down * rows), 0, down * rows - 1)
+        if glyphs:
+            plot.codes[where, columns[kept]] = ord(point_glyph(layer.series.colour, glyphs))
+            plot.styles[where, columns[kept]] = bright(layer.series.colour)
+        else:
+            plot.styles[crosses(plot.codes, columns[kept], where)] = bright(layer.series.colour)
 
 
 def _draw_bad(plot: Picture, layer: Layer, x: Scale, plain: bool) -> None:

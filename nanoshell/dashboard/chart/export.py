@@ -102,7 +102,7 @@ def svg(
     top = _TOP + (len(legend) - 1) * _LEGEND_ROW
     columns, rows = max(1, width - _LEFT - _RIGHT), max(1, height - top - _BOTTOM)
     x = seen(sight, span)
-    found = layers(drawn, x, columns, columns, sight.smoothing)
+    found = layers(drawn, x, columns, sight.smoothing)
     y = y_scale(found, log_y)
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}"'

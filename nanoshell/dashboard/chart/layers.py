@@ -48,16 +48,13 @@ def _heights(buckets: Buckets, place: Callable[[Column], Column], columns: int) 
     return spans(buckets.place, first, last, low, high, buckets.joined, columns)
 
 
-def layers(drawn: Sequence[Drawn], x: Scale, dots: int, cells: int, smoothing: float) -> list[Layer]:
-    """Return a layer of each series, the focused ones last, over ``dots`` columns; points over ``cells``."""
+def layers(drawn: Sequence[Drawn], x: Scale, dots: int, smoothing: float) -> list[Layer]:
+    """Return a layer of each series over ``dots`` columns: points after lines, the focused ones last."""
     found = []
     for series, curve in sorted(drawn, key=lambda pair: (pair[0].points, pair[0].focused)):
-        if series.points:
-            found.append(Layer(series, curve, reduce(curve.x, curve.y, x, cells, blocks=curve.blocks)))
-            continue
         raw = reduce(curve.x, curve.y, x, dots, curve.breaks, blocks=curve.blocks)
         average = None
-        if smoothing > 0:
+        if smoothing > 0 and not series.points:
             smooth, blocks = curve.smoothed(smoothing), curve.smoothed_blocks
             average = reduce(curve.x, smooth, x, dots, curve.breaks, mean=True, blocks=blocks)
         found.append(Layer(series, curve, raw, average, logs=curve.log))

@@ -22,6 +22,18 @@ ANSI_ON_DARK = (
 ANSI_ON_LIGHT = ("blue", "magenta", "green", "red", "cyan", "bright_red", "bright_magenta", "bright_black")
 """None of them is yellow, which many terminals make so bright that it cannot be seen on white."""
 
+PARTS_ON_DARK = ("#ffaabb", "#b69cff", "#bbcc33", "#c8813c", "#99ddff", "#eedd88", "#44bb99", "#dddddd")
+"""Colours for the parts of one run, experts for example: none is a run's, so that nobody looks for it."""
+
+PARTS_ON_LIGHT = ("#d0526f", "#6f4bd8", "#6f7d00", "#8a4b10", "#2a7fa8", "#7a6a10", "#1c7a5f", "#303030")
+ANSI_PARTS_ON_DARK = (
+    "cyan", "magenta", "bright_green", "red", "bright_white", "blue", "bright_black", "bright_cyan"
+)  # fmt: skip
+ANSI_PARTS_ON_LIGHT = (
+    "black", "bright_blue", "bright_red", "bright_magenta", "bright_black", "blue", "magenta", "green"
+)  # fmt: skip
+"""Of 16 colours some must be the seventh and eighth run's as well."""
+
 LINE_GLYPHS = "*x+%=&$~"
 """What draws the line of a colour where there is no colour."""
 
@@ -45,9 +57,22 @@ class Look:
     ascii: bool = False
 
 
+def part_colour(part: int) -> int:
+    """Return the colour of the ``part`` (from 0 on) of a run, which is none of those that runs have."""
+    return -1 - part
+
+
+def _index(colour: int) -> int:
+    """Return the place of ``colour`` among those of runs and then of parts."""
+    return colour % len(ON_DARK) if colour >= 0 else len(ON_DARK) + (-1 - colour) % len(PARTS_ON_DARK)
+
+
 def bright(colour: int) -> int:
-    """Return the number of the style of lines and points of ``colour`` (any integer: they repeat)."""
-    return _FIRST + 2 * (colour % len(ON_DARK))
+    """Return the number of the style of lines and points of ``colour``, that of a run or of a part.
+
+    A run's is any integer from 0 on, a part's is `part_colour`: they repeat.
+    """
+    return _FIRST + 2 * _index(colour)
 
 
 def faint(colour: int) -> int:
@@ -57,7 +82,7 @@ def faint(colour: int) -> int:
 
 def hex_colour(colour: int, *, light: bool = False) -> str:
     """Return ``colour`` as ``#rrggbb``."""
-    return (ON_LIGHT if light else ON_DARK)[colour % len(ON_DARK)]
+    return (ON_LIGHT + PARTS_ON_LIGHT if light else ON_DARK + PARTS_ON_DARK)[_index(colour)]
 
 
 @functools.lru_cache(maxsize=16)
@@ -70,14 +95,16 @@ def styles(look: Look, base: Style, ground: str = "") -> Sequence[Style]:
     warning = base + (Style(bold=True) if look.depth == "mono" else Style(color="red", bold=True))
     found = [base, quiet, warning, base + Style(bold=True)]
     ground = ground or ("#ffffff" if look.light else "#000000")
-    for number in range(len(ON_DARK)):
+    runs, parts = range(len(ON_DARK)), range(len(PARTS_ON_DARK))
+    ansi = ANSI_ON_LIGHT + ANSI_PARTS_ON_LIGHT if look.light else ANSI_ON_DARK + ANSI_PARTS_ON_DARK
+    for colour in (*runs, *map(part_colour, parts)):
         if look.depth == "mono":
             found += [base + Style(bold=True), quiet]
         elif look.depth == "ansi":
-            colour = Style(color=(ANSI_ON_LIGHT if look.light else ANSI_ON_DARK)[number])
-            found += [base + colour, base + colour + Style(dim=True)]
+            named = base + Style(color=ansi[_index(colour)])
+            found += [named, named + Style(dim=True)]
         else:
-            name = hex_colour(number, light=look.light)
+            name = hex_colour(colour, light=look.light)
             found += [base + Style(color=name), base + Style(color=blend(name, ground, 0.6))]
     return found
 

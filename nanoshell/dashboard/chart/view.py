@@ -60,6 +60,7 @@ class ChartView(Widget):
         self._overlay: dict[int, Strip] = {}
         self._growing = False
         self._seen: Scale | None = None
+        self._tells_marks = self._shows_checkpoints = True
         self.frames = 0
 
     @property
@@ -77,6 +78,28 @@ class ChartView(Widget):
         if log != self._log_y:
             self._log_y = log
             self._rescale()
+
+    @property
+    def tells_marks(self) -> bool:
+        """Whether the chart says what the mark under the crosshair is, in place of the x axis's labels."""
+        return self._tells_marks
+
+    @tells_marks.setter
+    def tells_marks(self, tells: bool) -> None:
+        if tells != self._tells_marks:
+            self._tells_marks = tells
+            self._move_crosshair(None)
+
+    @property
+    def shows_checkpoints(self) -> bool:
+        """Whether checkpoints are among the marks that are drawn."""
+        return self._shows_checkpoints
+
+    @shows_checkpoints.setter
+    def shows_checkpoints(self, shows: bool) -> None:
+        if shows != self._shows_checkpoints:
+            self._shows_checkpoints = shows
+            self._renew()
 
     @property
     def series(self) -> list[ChartSeries]:
@@ -228,7 +251,7 @@ class ChartView(Widget):
         look, base, ground, (width, height) = self._basis
         frame = draw(
             self._drawn,
-            self._marks,
+            [mark for mark in self._marks if mark.kind != "checkpoint" or self._shows_checkpoints],
             self._sight,
             self.span,
             look,
@@ -293,18 +316,16 @@ class ChartView(Widget):
         if y < layout.top:
             found = title_words(self.title, self.unit, self._drawn, frame, self._sight, look, layout.width)
             return self._strip(found)
-        if y == layout.label_row:
+        if y == layout.label_row and self._tells_marks:
             said = mark_words(self._marks, frame, self._sight, look)
             return self._strip(said) if said else self._strips[y]
         column = self._column(self._sight.cursor)
         if column is None or y >= layout.axis_row:
             return self._strips[y]
-        code = int(frame.picture.codes[y, column])
-        if code in (32, ord("┊"), ord(":")):
-            cell = Segment("|" if look.ascii else "│", self._palette[QUIET])
-        else:
-            cell = Segment(chr(code), self._palette[frame.picture.styles[y, column]] + Style(reverse=True))
         strip = self._strips[y]
+        if int(frame.picture.codes[y, column]) not in (32, ord("┊"), ord(":")):
+            return strip  # what is drawn there stays to be seen: the line leads to it
+        cell = Segment("|" if look.ascii else "│", self._palette[QUIET])
         return Strip.join([strip.crop(0, column), Strip([cell], 1), strip.crop(column + 1)])
 
     def _strip(self, words: Words) -> Strip:

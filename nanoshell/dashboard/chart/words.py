@@ -8,17 +8,21 @@ _PREFIXES = ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3
 
 
 def short(value: float, digits: int = 4) -> str:
-    """Return ``value`` with ``digits`` significant digits: ``2.314``, ``12.35k``, ``3e-4``, ``nan``."""
+    """Return ``value`` with ``digits`` significant digits: ``2.314``, ``12.35k``, ``3e-4``, ``nan``.
+
+    Digits before the point are all written: ``120`` rather than a power of ten, however few are asked for.
+    """
     if not math.isfinite(value):
         return "nan" if math.isnan(value) else "inf" if value > 0 else "-inf"
     rounded = float(f"{value:.{digits - 1}e}")
     size = abs(rounded)
-    if min(1e4, 10.0**digits) <= size < 1e18:
+    written = max(digits, 3)
+    if min(1e4, 10.0**written) <= size < 1e18:
         unit, prefix = next(pair for pair in _PREFIXES if size >= pair[0])
-        return f"{rounded / unit:.{digits}g}{prefix}"
+        return f"{rounded / unit:.{written}g}{prefix}"
     if size >= 1e18 or 0 < size < 1e-3:
         return _power(rounded, digits - 1)
-    return f"{rounded:.{digits}g}"
+    return f"{rounded:.{written}g}"
 
 
 def _power(value: float, decimals: int) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nanoshell.dashboard.chart.curve import ChartSeries
+from nanoshell.dashboard.chart.palette import part_colour
 
 if TYPE_CHECKING:
     from nanoshell.dashboard.course import Axis, Course, Series, Sight, Snapshot
@@ -68,8 +69,14 @@ def expert_layers(course: Course | None) -> list[int]:
     return sorted({int(parts[1]) for parts in names if parts[0] == "expert_load" and parts[1].isdecimal()})
 
 
+def with_experts(snapshot: Snapshot) -> Course | None:
+    """Return the run whose experts are shown: the focused one, else the first that has some; None without."""
+    focused = (snapshot.focused,) if snapshot.focused is not None else ()
+    return next((course for course in (*focused, *snapshot.courses) if expert_layers(course)), None)
+
+
 def expert_lines(course: Course, layer: int, axis: Axis) -> list[ChartSeries]:
-    """Return the load of each expert of ``layer``, in a colour for each."""
+    """Return the load of each expert of ``layer``, in a colour for each, none of them a run's."""
     found: list[tuple[int, Series]] = []
     for name, series in course.series.items():
         kind, _, place = name.partition(".")
@@ -78,7 +85,12 @@ def expert_lines(course: Course, layer: int, axis: Axis) -> list[ChartSeries]:
             found.append((int(expert), series))
     return [
         ChartSeries(
-            f"expert {expert}", series.along(axis), series.value, expert, called=str(expert), rows=series
+            f"expert {expert}",
+            series.along(axis),
+            series.value,
+            part_colour(expert),
+            called=str(expert),
+            rows=series,
         )
         for expert, series in sorted(found, key=lambda pair: pair[0])
     ]

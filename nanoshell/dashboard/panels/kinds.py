@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 from nanoshell.dashboard.panel import Action
 from nanoshell.dashboard.panels.charts import ABOUT, ChartPanel
-from nanoshell.dashboard.panels.figures import Figure, expert_layers, expert_lines
+from nanoshell.dashboard.panels.figures import Figure, expert_layers, expert_lines, with_experts
+from nanoshell.dashboard.panels.plain import plain
 from nanoshell.errors import unknown_name
 
 if TYPE_CHECKING:
@@ -22,14 +23,16 @@ class LossChart(ChartPanel):
     about = (
         "How wrong the model is about the next token, in nats: the natural logarithm of how many tokens it "
         "wavers between, so that 0 is certainty, 2.3 one in ten, and a model that knows nothing begins at "
-        "the logarithm of the size of its vocabulary. The line is the text it trains on, the dots are text "
+        "the logarithm of the size of its vocabulary. The line is the text it trains on, the points are text "
         "that it does not train on (validation).\n\n"
-        "Healthy: it falls steeply, then ever slower, with noise, and the dots go down with the line. Dots "
-        "that rise while the line falls: it learns its text by heart; stop, or give it more text. A line "
-        "that jumps up or ends in crosses: the learning rate is too high ({ lowers it); go back to a "
-        "checkpoint. A line that is flat from the start: the learning rate is too low, or the text says "
-        "nothing. l makes small differences at the end visible.\n\n" + ABOUT
+        "Healthy: it falls steeply, then ever slower, with noise, and the points go down with the line. "
+        "Points that rise while the line falls: it learns its text by heart; stop, or give it more text. "
+        "A line that jumps up or ends in crosses: the learning rate is too high ({ lowers it); go back "
+        "to a checkpoint. A line that is flat from the start: the learning rate is too low, or the text "
+        "says nothing. The axis is logarithmic, so that what comes after the first steps has height, "
+        "too; l makes it linear.\n\n" + ABOUT
     )
+    log_from_start = True  # the first steps would take all the height, and what comes after is what matters
     figures = (Figure("loss", "training"), Figure("val_loss", "validation", points=True))
 
     def has_figures(self, snapshot: Snapshot) -> bool:
@@ -88,7 +91,7 @@ class MemoryChart(ChartPanel):
     panel_id = "memory"
     title = "Memory (bytes)"
     about = (
-        "What the worker holds in memory, in bytes (M is a million, G a thousand millions); dots are the "
+        "What the worker holds in memory, in bytes (M is a million, G a thousand millions); points are the "
         "memory of its GPU.\n\n"
         "Healthy: it climbs in the first steps, then stays level. A line that climbs all the time ends with "
         "the system killing the worker; the last checkpoint remains. Too near to what the machine has (see "
@@ -129,13 +132,16 @@ class BalanceChart(ChartPanel):
 
 
 class ExpertChart(ChartPanel):
-    """The share of each expert of one layer of the focused run. ``expert_layer`` is the one chosen."""
+    """The share of each expert of one layer of a run: of the focused one, or the first that has experts.
+
+    ``expert_layer`` is the layer chosen.
+    """
 
     panel_id = "expert_load"
     title = "Expert load"
     about = (
-        "Which share of a layer's choices fell on each of its experts, of the run in focus; v goes to the "
-        "next layer that has some.\n\n"
+        "Which share of a layer's choices fell on each of its experts, of the run in focus or the first that "
+        "has experts; colours are those of experts here. v goes to the next layer that has some.\n\n"
         "Healthy: all lines come together at one over the number of experts (0.125 for 8). One line high "
         "above the others: the router has a favourite; lines at 0: experts that learn nothing. If that stays "
         "so after the first hundreds of steps, raise load_balance_alpha, the weight of the balance loss.\n\n"
@@ -151,19 +157,21 @@ class ExpertChart(ChartPanel):
         self.expert_layer: int | None = None
 
     def has_figures(self, snapshot: Snapshot) -> bool:
-        return bool(expert_layers(snapshot.focused))
+        return with_experts(snapshot) is not None
 
     def drawn(self, snapshot: Snapshot) -> list[ChartSeries]:
-        layers, kept = expert_layers(snapshot.focused), self.desk.recall("chart.expert_load.layer")
-        if snapshot.focused is None or not layers:
+        course, kept = with_experts(snapshot), self.desk.recall("chart.expert_load.layer")
+        if course is None:
             return []
+        layers = expert_layers(course)
         self.expert_layer = kept if kept in layers else layers[0]
-        self.chart.title = f"layer {self.expert_layer}, experts"
-        return expert_lines(snapshot.focused, self.expert_layer, self.chart.sight.axis)
+        run = f"{plain(course.run.name)}, " if len(snapshot.courses) > 1 else ""
+        self.chart.title = f"{run}layer {self.expert_layer}, experts"
+        return expert_lines(course, self.expert_layer, self.chart.sight.axis)
 
     def action_next_layer(self) -> None:
         """Show the experts of the next layer that has some."""
-        layers = expert_layers(self._shown.focused)
+        layers = expert_layers(with_experts(self._shown))
         if not layers or self.expert_layer is None:
             return
         at = layers.index(self.expert_layer) if self.expert_layer in layers else -1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -214,11 +215,54 @@ def test_odd_data_is_drawn_in_any_size(
 
 
 def test_markers_stand_at_both_extremes_of_a_column() -> None:
-    frame = drawn([0, 1, 1, 1, 2], [0, 5, 10, 3, 0], points=True, size=(40, 20))
-    rows = plot(frame)
-    column = frame.layout.columns // 2
-    assert [row[column] for row in rows].count("●") == 2
-    assert rows[0][column] == "●"
+    values = [(0.0, 0.0), (1.0, 5.0), (1.0, 10.0), (1.0, 3.0), (2.0, 0.0)]
+    x, y = zip(*values, strict=True)
+    frame = drawn(list(x), list(y), points=True, size=(40, 20))
+    rows, columns = len(plot(frame)), frame.layout.columns
+
+    def marked(x: float, y: float) -> int:
+        """Return how many dots of the bright colour are lit within a dot of the point."""
+        row, column, bit = cell_of(frame, x, y)
+        assert bit, "not between two dots"
+        side, line = divmod((0x01, 0x02, 0x04, 0x40, 0x08, 0x10, 0x20, 0x80).index(bit), 4)
+        dot = (4 * row + line, 2 * column + side)
+        return sum(lit(frame, dot[0] + down, dot[1] + on) for down, on in PLUS)
+
+    for at in (values[0], values[2], values[3], values[4]):
+        row, column, _ = cell_of(frame, *at)
+        corner = (row in (0, rows - 1)) + (column in (0, columns - 1))
+        assert marked(*at) >= 5 - corner, at
+
+
+def test_points_differ_in_height_by_less_than_a_cell_and_are_joined_by_dots() -> None:
+    frame = drawn([0, 1, 2, 3], [0.0, 0.45, 0.48, 1.0], points=True, size=(60, 12))
+    heights = [cell_of(frame, x, y) for x, y in ((1, 0.45), (2, 0.48))]
+    assert heights[0][0] == heights[1][0], "one row"
+    dots = [
+        next(k for k in range(40) if lit(frame, k, column)) for column in (_dot(frame, 1), _dot(frame, 2))
+    ]
+    assert dots[0] > dots[1]
+    between = range(columns[0] + 2, columns[1] - 1)
+    seen = [any(lit(frame, row, column) for row in range(4 * frame.layout.rows)) for column in between]
+    assert seen.count(True) in (len(seen) // 2, -(-len(seen) // 2))
+    assert all(one != other for one, other in itertools.pairwise(seen))
+
+
+PLUS = ((0, 0), (0, 1), (0, -1), (1, 0), (-1, 0))
+
+
+def _dot(frame: Frame, x: float) -> int:
+    return min(2 * frame.layout.columns - 1, int(frame.x.place_of(x) * 2 * frame.layout.columns))
+
+
+def lit(frame: Frame, row: int, column: int) -> bool:
+    """Return whether a dot of the plot is lit; False beyond its edges."""
+    cells = plot(frame)
+    if not (0 <= row < 4 * len(cells) and 0 <= column < 2 * len(cells[0])):
+        return False
+    bits = ((0x01, 0x02, 0x04, 0x40), (0x08, 0x10, 0x20, 0x80))[column % 2]
+    code = ord(cells[row // 4][column // 2])
+    return code > 0x2800 and bool(code & bits[row % 4])
 
 
 def test_ascii_holds_nothing_else() -> None:

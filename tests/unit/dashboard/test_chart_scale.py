@@ -56,7 +56,9 @@ def test_labels_never_overlap(a: float, b: float, columns: int, axis: str, log: 
         texts.append(text)
     if high - low > 1e-6 * max(1.0, abs(low), abs(high)):
         assert len(set(texts)) == len(texts)
+    assert len(set(y_labels(scale, rows, 4))) >= min(2, rows), "each end has one, or a tick near it"
     lines = [row for row, _ in y_labels(scale, rows)]
+    assert rows < 2 or (lines[0] <= 1 and lines[-1] >= rows - 2)
     assert lines == sorted(set(lines))
     assert all(0 <= row < rows for row in lines)
 
@@ -93,6 +95,8 @@ def test_short(value: float, text: str) -> None:
 
 def test_short_with_few_digits_needs_no_power_of_ten() -> None:
     assert [short(value, 3) for value in (1, 999, 1000, 2000, 20_000)] == ["1", "999", "1k", "2k", "20k"]
+    found = [short(value, digits) for value, digits in ((12.3, 1), (123, 2), (96, 1), (987, 1), (12_345, 1))]
+    assert found == ["10", "120", "100", "1k", "10k"]
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from textual.pilot import Pilot
 
 from nanoshell.dashboard.chart.curve import ChartSeries
 from nanoshell.dashboard.chart.line_chart import ACTIONS, LineChart
-from nanoshell.dashboard.course import Mark, Sight
+from nanoshell.dashboard.course import AXES, Mark, Sight
 
 N = 1001
 X = np.arange(N, dtype=np.float64)
@@ -146,6 +146,8 @@ def test_the_crosshair_is_shared_and_steps_along_points() -> None:
         assert f"at step {index}" in lines[0]
         assert f"{Y[index]:.4g} (" in lines[0]
         assert all(line[40] == "│" or ord(line[40]) > 0x2800 for line in lines[1:18])
+        cells = [next(iter(chart.render_line(y).crop(40, 41))) for y in range(1, 18)]
+        assert not any(cell.style and cell.style.reverse for cell in cells), "no block where it meets a line"
         assert "│" in text(app.second)[5][8:]
         await pilot.press("full_stop")
         assert chart.sight.cursor == at + 1
@@ -223,7 +225,7 @@ def test_smallest_chart_still_says_everything() -> None:
         assert lines[1].lstrip().startswith("5┤")
         assert lines[2].lstrip().startswith("1┤")
         assert lines[3].lstrip().startswith("└")
-        assert lines[4].split()[0] == "0"
+        assert lines[4].split()[:2] == ["step", "0"]
 
     play(scene, size=(20, 10))
 
@@ -243,7 +245,7 @@ def test_axes_of_tokens_time_and_logarithms() -> None:
         labels = [line[:7].strip(" │┤") for line in text(chart)]
         assert {"0.1", "0.01", "0.001", "1e-4"} <= set(labels)
         assert "(1 at step <= 0)" in text(chart)[0]
-        assert text(chart)[-1].split()[0] == "1"
+        assert text(chart)[-1].split()[:2] == ["step", "1"]
 
     play(scene)
 
@@ -290,6 +292,40 @@ def test_marks_stand_on_the_axis_and_speak_under_the_crosshair(ascii_only: bool,
             assert "".join(text(chart)).isascii()
 
     play(scene, ascii_only=ascii_only)
+
+
+def test_a_chart_may_leave_words_and_checkpoints_to_others() -> None:
+    async def scene(app: Charts, pilot: Pilot[None]) -> None:
+        chart = app.first
+        chart.set_marks(MARKS)
+        chart.look(replace(chart.sight, cursor=700.0))
+        before = text(chart)
+        chart.tells_marks = chart.shows_checkpoints = False
+        lines = text(chart)
+        assert "1000" in lines[-1], "its numbers"
+        assert "nan" not in lines[-1]
+        assert ("▪" in before[-2], "▪" in lines[-2], "!" in lines[-2]) == (True, False, True)
+        chart.tells_marks = chart.shows_checkpoints = True
+        assert text(chart) == before
+
+    play(scene)
+
+
+def test_the_axes_say_their_word_and_their_ends() -> None:
+    async def scene(app: Charts, pilot: Pilot[None]) -> None:
+        chart = app.first
+        for axis in AXES:
+            chart.look(Sight(axis=axis))
+            assert text(chart)[-1].split()[0] == axis
+        chart.look(Sight())
+        for log, values, end in ((False, 4.83 - X / 300, "4.8"), (True, 1.07 + X / 270, "1.1")):
+            chart.log_y = log
+            chart.set_series([ChartSeries("a", X, values)])
+            labels = [line[:7].strip(" │┤") for line in text(chart)[1:-2]]
+            assert labels[-1 if log else 0] == end
+        assert "2" in labels, "a round one rather than its neighbours"
+
+    play(scene, size=(80, 24))
 
 
 def test_the_title_names_as_many_series_as_fit_and_marks_nan() -> None:

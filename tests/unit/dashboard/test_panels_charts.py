@@ -186,7 +186,7 @@ def test_all_charts_look_the_same_way_but_each_has_its_own_scale(learning: FakeR
         at = rate.chart.sight.cursor
         assert at in (29, 30)
         assert loss.chart.sight.smoothing == 0.9
-        assert loss.chart.log_y
+        assert not loss.chart.log_y, "it was from the start"
         assert not rate.chart.log_y
         await pilot.press("x")
         await settled(app, pilot)
@@ -273,7 +273,7 @@ def test_maximised_logarithmic_and_hidden_charts_are_remembered(learning: FakeRu
         await shows(app, pilot, lambda: shown(app) == ["learning_rate", "grad_norm"])
         await pilot.press("u")
         await shows(app, pilot, lambda: shown(app) == ["loss", "learning_rate"])
-        assert app.query_one(LossChart).chart.log_y
+        assert not app.query_one(LossChart).chart.log_y, "it is from the start"
 
     play([learning], ALL, first, state_path=kept)
     assert json.loads(kept.read_text())["maximized"] == "learning_rate"
