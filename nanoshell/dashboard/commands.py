@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding
-from textual.command import DiscoveryHit, Hit, Hits, Provider
+from textual.command import CommandPalette, DiscoveryHit, Hit, Hits, Provider, SearchIcon
 from textual.containers import Vertical
 from textual.message import Message
 from textual.screen import ModalScreen
@@ -32,6 +32,9 @@ MOST_SHOWN = 5
 """Completions that are shown below a line."""
 
 MOST_LINES = 10_000
+
+_EXACTLY = 1000.0
+"""Added to the score of what is typed by its whole name: no likeness weighs as much."""
 
 
 @dataclass(frozen=True)
@@ -64,11 +67,24 @@ class DeskCommands(Provider):
 
     async def search(self, query: str) -> Hits:
         matcher = self.matcher(query)
+        typed = query.strip().removeprefix(":").casefold()
         for offer in self._offers():
             found = f"{offer.name} {offer.about}"
             score = max(matcher.match(offer.name) * 2, matcher.match(found))
+            if offer.name.removeprefix(":").casefold() == typed:
+                score += _EXACTLY
             if score > 0:
                 yield Hit(score, matcher.highlight(offer.name), offer.choose, offer.name, escape(offer.about))
+
+
+class Palette(CommandPalette):
+    """Finds an action or a command by a few letters."""
+
+    def __init__(self) -> None:
+        super().__init__(providers=[DeskCommands], placeholder="What is to be done?")
+
+    def on_mount(self) -> None:
+        self.query_one(SearchIcon).icon = ">"  # its own sign is in few fonts of terminals
 
 
 class CommandLine(ModalScreen[str]):

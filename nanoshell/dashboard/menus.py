@@ -7,11 +7,10 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from rich.text import Text
-from textual.command import CommandPalette
 from textual.keys import key_to_character
 
 from nanoshell.dashboard.actions import Action
-from nanoshell.dashboard.commands import CommandLine, CommandOutput, DeskCommands
+from nanoshell.dashboard.commands import CommandLine, CommandOutput, Palette
 from nanoshell.dashboard.help import KEYS_WIDTH, HelpScreen, keys_text
 from nanoshell.dashboard.notices import Notices
 from nanoshell.dashboard.panel import Panel
@@ -129,7 +128,7 @@ class Menus(Notices, inherit_bindings=False):
 
     def action_palette(self) -> None:
         """Find an action or a command by a few letters."""
-        self.push_screen(CommandPalette(providers=[DeskCommands], placeholder="What is to be done?"))
+        self.push_screen(Palette())
 
     def type_command(self, name: str) -> None:
         """Ask for the arguments of the command ``name``, run it, and show what it writes."""

@@ -14,6 +14,8 @@ _PLAN = ("source", "chat_template", "horizon", "stop_at", "softmax", "initial_ch
 _NUMERICS = ("device", "dtype", "threads")
 _BESIDE = frozenset({("corpus", "path"), ("corpus", "num_bytes")})
 """Where the tokens lie says nothing about what was learnt from them."""
+_DERIVED = {"horizon": "trainer.max_steps"}
+"""What is told once where it is the same in all runs as what it comes from."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,11 @@ def setting_differences(settings: Sequence[Mapping[str, Any]]) -> dict[str, list
     """Return the keys whose values differ among ``settings``, each with its value in all of them."""
     keys = dict.fromkeys(key for mapping in settings for key in mapping)
     rows = {key: [mapping.get(key) for mapping in settings] for key in keys}
-    return {key: row for key, row in rows.items() if any(value != row[0] for value in row)}
+    return {
+        key: row
+        for key, row in rows.items()
+        if any(value != row[0] for value in row) and row != rows.get(_DERIVED.get(key, ""))
+    }
 
 
 def setting_text(value: Any) -> str:

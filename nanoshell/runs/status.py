@@ -37,7 +37,7 @@ _NEVER_STARTED_SECONDS = 60.0
 _TAIL_BYTES = 1 << 15
 _TAIL_LIMIT = 1 << 21
 _SPEED_SECONDS = 60.0
-_SPEED_MOMENTS = 8
+_SPEED_MOMENTS = 12
 """The time that is left is by the speed of the last minute, of so many moments in it: that of a few steps
 jumps with whatever else the machine does."""
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
+from rich.cells import cell_len
 from textual import on
 from textual.app import ComposeResult
 from textual.widgets import Input
@@ -21,6 +22,7 @@ from nanoshell.dashboard.panels.lines import Line, TextLines, span, wrapped
 from nanoshell.dashboard.panels.runlist import RunList, RunReader, RunRow
 from nanoshell.dashboard.panels.runtable import (
     COLUMNS,
+    OF_CONFIG,
     STARTED,
     Column,
     Look,
@@ -35,6 +37,8 @@ from nanoshell.dashboard.panels.sections import section_lines
 from nanoshell.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from nanoshell.dashboard.course import Snapshot
 
 READ_SECONDS = 2.0
@@ -143,8 +147,11 @@ class RunsPanel(Panel):
             return
         folder = self.desk.runs_dir
         beside = [course.run for course in self.desk.snapshot.courses]
-        wanted = needs_config(self.terms) or self.query_one(LineField).is_open
+        wanted = needs_config(self.terms) or self.query_one(LineField).is_open or self._shows_config()
         self._list.ask(partial(self._reader.read, folder, beside, configs=wanted))
+
+    def _shows_config(self) -> bool:
+        return not OF_CONFIG.isdisjoint(fitting(self._table_width))
 
     def _take_list(self, found: RunList) -> None:
         self._found, self._was_read, self._drawn = found, True, {}
@@ -184,19 +191,43 @@ class RunsPanel(Panel):
         if rows and all(row.run.name != self.chosen for row in rows):
             self.chosen = focused if any(row.run.name == focused for row in rows) else rows[0].run.name
             self._ask_facts()
-        look = Look(shown, focused, self.marked, self._sort, self._backwards, self.desk.ascii, snapshot.now)
+        look = Look(
+            shown,
+            focused,
+            self.marked,
+            self._sort,
+            self._backwards,
+            self.desk.ascii,
+            snapshot.now,
+            self._longest(rows),
+        )
         table = self.query_one("#runs-table", TextLines)
-        width = max(20, table.size.width - 1)
+        width = self._table_width
         columns = fitting(width)
         lines = [self._line(row, columns, width, look) for row in rows]
         chosen = next((index for index, row in enumerate(rows) if row.run.name == self.chosen), None)
         table.show(lines or [self._empty()], head=head_line(columns, width, look), chosen=chosen)
         self.query_one("#runs-about", TextLines).show(self._about_lines())
 
+    @property
+    def _table_width(self) -> int:
+        return max(20, self.query_one("#runs-table", TextLines).size.width - 1)
+
+    @staticmethod
+    def _longest(rows: Sequence[RunRow]) -> int:
+        return max((cell_len(row.run.name) for row in rows), default=0)
+
     def _line(self, row: RunRow, columns: list[Column], width: int, look: Look) -> Line:
         """Return the line of ``row``; of most of many runs it is the one that was drawn the last time."""
         name = row.run.name
-        about = (look.colours.get(name), name == look.focus, name in look.marked, width, look.now // 60)
+        about = (
+            look.colours.get(name),
+            name == look.focus,
+            name in look.marked,
+            width,
+            look.longest,
+            look.now // 60,
+        )
         drawn = self._drawn.get(name)
         if drawn is None or drawn[0] is not row or drawn[1] != about:
             drawn = self._drawn[name] = (row, about, row_line(row, columns, width, look))
@@ -219,19 +250,27 @@ class RunsPanel(Panel):
             return []
         width = max(20, self.query_one("#runs-about", TextLines).size.width - 1)
         name, told = self._told
-        if self._comparing:
+        if self._comparing and self._pair() is not None:
             return told if name == self._key() else [span("comparing …", "quiet")]
-        lines = wrapped(about_run(row), width, 2)
+        wanted = [_two_wanted(self.chosen)] if self._comparing else []
+        lines = wrapped([*wanted, *about_run(row)], width, 2)
         return lines + (told if name == self._key() else [])
 
     def on_resize(self) -> None:
+        if self._shows_config() and any(row.config is None for row in self._found.rows):
+            self._read(force=True)
         self._draw()
         self._ask_facts()
 
     # What is read of the chosen run
 
     def _key(self) -> str:
-        return " ".join(self._compared()) if self._comparing else self.chosen
+        return " ".join(self._compared()) if self._comparing and self._pair() is not None else self.chosen
+
+    def _pair(self) -> tuple[RunRow, RunRow] | None:
+        """Return the two runs to compare, None where they are one."""
+        first, second = (self._row(name) for name in self._compared())
+        return (first, second) if first and second and first.run != second.run else None
 
     def _compared(self) -> tuple[str, str]:
         """Return the names of the two runs to compare: equal ones where there is only one."""
@@ -246,16 +285,13 @@ class RunsPanel(Panel):
         if row is None or not self.is_mounted:
             return
         width = max(20, self.query_one("#runs-about", TextLines).size.width - 1)
-        key = self._key()
-        if not self._comparing:
+        key, compared = self._key(), self._pair() if self._comparing else None
+        self.set_class(compared is not None, "-comparing")
+        if compared is None:
             sections = self.desk.run_sections
             self._facts.ask(lambda: (key, wrapped(section_lines(row.run, sections, width), width)))
             return
-        first, second = (self._row(name) for name in self._compared())
-        if first is None or second is None or first.run == second.run:
-            self._take_facts((key, [_two_wanted(self.chosen)]))
-            return
-        pair = first.run, second.run
+        pair = compared[0].run, compared[1].run
         self._facts.ask(lambda: (key, read_difference(*pair, width)))
 
     def _take_facts(self, told: tuple[str, list[Line]]) -> None:
@@ -305,13 +341,12 @@ class RunsPanel(Panel):
     def action_difference(self) -> None:
         """Show in what the marked runs differ, or what is known of the chosen one."""
         self._comparing = not self._comparing
-        self.set_class(self._comparing, "-comparing")
         self._draw()
         self._ask_facts()
 
     def action_sort(self) -> None:
         """Sort by the next column of those that are seen."""
-        columns = fitting(max(20, self.query_one("#runs-table", TextLines).size.width - 1))
+        columns = fitting(self._table_width)
         now = columns.index(self._sort) if self._sort in columns else -1
         self._sort_by(columns[(now + 1) % len(columns)].title)
 
@@ -382,11 +417,12 @@ class RunsPanel(Panel):
 
     @on(TextLines.Pressed, "#runs-table")
     def _pressed(self, message: TextLines.Pressed) -> None:
-        rows = self.rows
-        width = max(20, message.lines.size.width - 1)
+        rows, width = self.rows, self._table_width
         if message.line >= 0 and message.line < len(rows):
             self._choose(rows[message.line].run.name)
-        elif message.line < 0 and (column := column_at(message.x, fitting(width), width)) is not None:
+        elif message.line < 0 and (
+            column := column_at(message.x, fitting(width), width, self._longest(rows))
+        ):
             if column is self._sort:
                 self.action_reverse()
             else:

@@ -11,14 +11,15 @@ from rich.cells import cell_len
 
 from nanoshell.dashboard.panels.lines import STATE_ROLES, Line, run_role, span
 from nanoshell.dashboard.panels.runlist import RunRow
-from nanoshell.dashboard.panels.words import count, cut_middle, figure, figure_within, since
+from nanoshell.dashboard.panels.words import ago, count, cut_middle, figure, figure_within
 from nanoshell.runs.status import RunStatus
-from nanoshell.wording import human_bytes, human_seconds, human_time
+from nanoshell.wording import about_seconds, human_bytes, human_time
 
 _MARKS = 3
 _GAP = 1
 _NAME_LEAST, _NAME_MOST = 14, 40
 _WHY_LEAST = 24
+_DATA_LEAST, _DATA_MOST = 14, 24
 _STEP_WIDTH, _LOSS_WIDTH = 13, 6
 
 
@@ -66,19 +67,49 @@ def _steps(row: RunRow, now: float) -> str:
 
 
 NAME = Column("run", _NAME_LEAST, lambda row, now: row.run.name, lambda row: row.run.name, right=False)
+
+
+def _asked(row: RunRow, key: str) -> float | None:
+    """Return the number that the config of ``row`` has as ``key``, None where there is none."""
+    value = (row.config or {}).get(key)
+    return float(value) if isinstance(value, (int, float)) else None
+
+
+def _data(row: RunRow) -> str:
+    source = (row.config or {}).get("source")
+    return " ".join(str(source).split()) if source else ""
+
+
 STARTED = Column(
     "started",
     8,
-    lambda row, now: since(row.created or row.status.started, now),
+    lambda row, now: ago(row.created or row.status.started, now),
     lambda row: _falling(row.created),
     3,
+)
+RATE = Column(
+    "lr",
+    7,
+    lambda row, now: figure(_asked(row, "trainer.learning_rate"), 3),
+    lambda row: _falling(_asked(row, "trainer.learning_rate")),
+    6,
+)
+BATCH = Column(
+    "batch",
+    5,
+    lambda row, now: figure(_asked(row, "trainer.batch_size"), 3),
+    lambda row: _falling(_asked(row, "trainer.batch_size")),
+    8,
+)
+DATA = Column(
+    "data", _DATA_LEAST, lambda row, now: _data(row), lambda row: _data(row) or None, 7, right=False
 )
 WHY = Column(
     "why",
     _WHY_LEAST,
     lambda row, now: " ".join(row.status.reason.split()),
     lambda row: row.status.reason or None,
-    7,
+    10,
     right=False,
 )
 COLUMNS = (
@@ -96,14 +127,21 @@ COLUMNS = (
         4,
     ),
     STARTED,
-    Column("size", 7, lambda row, now: human_bytes(row.num_bytes), lambda row: _falling(row.num_bytes), 6),
+    Column("size", 7, lambda row, now: human_bytes(row.num_bytes), lambda row: _falling(row.num_bytes), 9),
+    RATE,
+    BATCH,
+    DATA,
     WHY,
 )
 """The columns in their order; figures sort from good to bad: the lowest loss, the highest speed first."""
 
 
+OF_CONFIG = frozenset({RATE, BATCH, DATA})
+"""Columns of what a run was asked for: they need its config."""
+
+
 def fitting(width: int) -> list[Column]:
-    """Return the columns that have room in ``width``, which is given to the name as far as it helps."""
+    """Return the columns that have room in ``width`` where each is as narrow as it may be."""
     kept = list(COLUMNS)
     while len(kept) > 2 and _used(kept) > width:
         kept.remove(max(kept, key=lambda column: column.rank))
@@ -125,6 +163,8 @@ class Look:
     backwards: bool
     ascii: bool
     now: float
+    longest: int = _NAME_MOST
+    """Cells of the longest name in the table."""
 
 
 def ordered(rows: Sequence[RunRow], sort: Column, backwards: bool) -> list[RunRow]:
@@ -142,7 +182,7 @@ def head_line(columns: Sequence[Column], width: int, look: Look) -> Line:
     """Return the headings; that of the column by which the runs are sorted has an arrow."""
     down, up = ("v", "^") if look.ascii else ("▾", "▴")
     cells = [" " * _MARKS]
-    for column, room in zip(columns, widths(columns, width), strict=True):
+    for column, room in zip(columns, widths(columns, width, look.longest), strict=True):
         arrow = (up if look.backwards else down) if column is look.sort else ""
         cells.append(_cell(column.title + arrow, room, column.right))
     return ((" ".join([cells[0] + cells[1], *cells[2:]]), "head"),)
@@ -155,7 +195,7 @@ def row_line(row: RunRow, columns: Sequence[Column], width: int, look: Look) -> 
     dot = (("o" if look.ascii else "●"), run_role(number)) if number is not None else (" ", "")
     mark = "=" if name in look.marked else ">" if name == look.focus else " "
     line = [dot, (f"{mark} ", "accent")]
-    for index, (column, room) in enumerate(zip(columns, widths(columns, width), strict=True)):
+    for index, (column, room) in enumerate(zip(columns, widths(columns, width, look.longest), strict=True)):
         role = STATE_ROLES.get(row.status.state, "") if column.title == "state" else ""
         if column is NAME and name == look.focus:
             role = "heading"
@@ -167,18 +207,25 @@ def row_line(row: RunRow, columns: Sequence[Column], width: int, look: Look) -> 
     return tuple(line)
 
 
-def widths(columns: Sequence[Column], width: int) -> list[int]:
-    """Return how wide each of ``columns`` is; the name has what is left, and then the reason."""
-    free = width - _used(columns)
-    name = max(_NAME_LEAST, min(_NAME_MOST, free + NAME.width))
-    found = {NAME: name, WHY: WHY.width + max(0, free - (name - NAME.width))}
+def widths(columns: Sequence[Column], width: int, longest: int = _NAME_MOST) -> list[int]:
+    """Return how wide each of ``columns`` is where the ``longest`` name has so many cells.
+
+    What is left goes to the name, as far as it needs it, then to the data, then to the reason.
+    """
+    free = max(0, width - _used(columns))
+    found: dict[Column, int] = {}
+    for column, most in ((NAME, min(longest, _NAME_MOST)), (DATA, _DATA_MOST), (WHY, width)):
+        if column in columns:
+            more = min(free, max(0, most - column.width))
+            found[column] = column.width + more
+            free -= more
     return [found.get(column, column.width) for column in columns]
 
 
-def column_at(x: int, columns: Sequence[Column], width: int) -> Column | None:
+def column_at(x: int, columns: Sequence[Column], width: int, longest: int = _NAME_MOST) -> Column | None:
     """Return the column whose heading stands at ``x``."""
     end = _MARKS
-    for column, room in zip(columns, widths(columns, width), strict=True):
+    for column, room in zip(columns, widths(columns, width, longest), strict=True):
         end += room + _GAP
         if x < end:
             return column
@@ -203,7 +250,7 @@ def about_run(row: RunRow) -> list[Line]:
         ("best", best + at if best else ""),
         ("epoch", figure(status.epoch, 3)),
         ("learning rate", figure(status.learning_rate, 3)),
-        ("left", human_seconds(status.eta_seconds)),
+        ("left", about_seconds(status.eta_seconds)),
         ("started", human_time(row.created or status.started)),
         ("size", human_bytes(row.num_bytes)),
         ("process", f"{status.pid} on {status.host}" if status.pid is not None else ""),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import socket
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 
 READ_SECONDS = 2.0
 
+_FIRST_SECONDS = 0.2
+"""So long the first reading lasts: how busy the cores are shows between two moments."""
+
 _NAME, _VALUE, _PEAK = 12, 18, 18
 _GPU = frozenset({"gpu", "gpu_memory"})
 _SMALL_DISK = 2e9
@@ -33,33 +37,64 @@ _SMALL_DISK = 2e9
 
 @dataclass(frozen=True)
 class Machine:
-    """This machine and the disk of the run, in bytes, cores and shares; None where that is not known."""
+    """This machine and the disk of the run, in bytes, cores and shares; None where that is not known.
+
+    ``busy`` is the share of the cores that were at work since the reading before.
+    """
 
     host: str
     cores: int
     memory: float
     used: float
-    busy: float
+    busy: float | None
     free: float | None = None
     disk: float | None = None
 
 
-def read_machine(folder: Path) -> Machine:
-    """Return how the machine stands, and the disk on which ``folder`` lies."""
+class MachineReader:
+    """Reads how the machine stands, again and again; to be used by one thread at a time."""
+
+    def __init__(self) -> None:
+        self._before: tuple[float, float] | None = None
+
+    def read(self, folder: Path) -> Machine:
+        """Return how the machine stands, and the disk on which ``folder`` lies."""
+        import psutil
+
+        memory = psutil.virtual_memory()
+        free = disk = None
+        try:
+            usage = shutil.disk_usage(folder)
+            free, disk = float(usage.free), float(usage.total)
+        except OSError:
+            pass
+        if self._before is None:
+            self._before = _worked()
+            time.sleep(_FIRST_SECONDS)
+        before, self._before = self._before, _worked()
+        busy = share_of(before, self._before)
+        used = float(memory.total - memory.available)
+        cores = os.cpu_count() or 1
+        return Machine(socket.gethostname(), cores, float(memory.total), used, busy, free, disk)
+
+
+def share_of(before: tuple[float, float], now: tuple[float, float]) -> float | None:
+    """Return the share of the time between two readings of (at work, in all) that went into work.
+
+    None where none passed or none was at work: this process was, so that the system does not tell.
+    """
+    worked, passed = now[0] - before[0], now[1] - before[1]
+    return min(1.0, worked / passed) if worked > 0 and passed > 0 else None
+
+
+def _worked() -> tuple[float, float]:
+    """Return the seconds that all cores were at work, and those that have passed for them."""
     import psutil
 
-    memory = psutil.virtual_memory()
-    free = disk = None
-    try:
-        usage = shutil.disk_usage(folder)
-        free, disk = float(usage.free), float(usage.total)
-    except OSError:
-        pass
-    busy = psutil.cpu_percent(None) / 100
-    cores = os.cpu_count() or 1
-    return Machine(
-        socket.gethostname(), cores, memory.total, memory.total - memory.available, busy, free, disk
-    )
+    times = psutil.cpu_times()
+    idle = times.idle + getattr(times, "iowait", 0.0)
+    total = sum(times) - getattr(times, "guest", 0.0) - getattr(times, "guest_nice", 0.0)  # in user already
+    return total - idle, total
 
 
 @dataclass(frozen=True)
@@ -107,6 +142,7 @@ class SystemPanel(Panel):
         super().__init__()
         self._course: Course | None = None
         self._machine: Machine | None = None
+        self._reader = MachineReader()
         self._aside: Aside[Machine] = Aside(self, self._take, self._fail)
 
     def compose(self) -> ComposeResult:
@@ -129,7 +165,7 @@ class SystemPanel(Panel):
     def _read(self, *, force: bool = False) -> None:
         if self._course is not None and not self._aside.busy and (force or self.is_on_screen):
             folder = self._course.run.path
-            self._aside.ask(lambda: read_machine(folder))
+            self._aside.ask(lambda: self._reader.read(folder))
 
     def _take(self, machine: Machine) -> None:
         self._machine = machine
@@ -175,7 +211,10 @@ def system_lines(
         return lines
     if here is not None:
         memory = f"{human_bytes(here.used)} of {human_bytes(here.memory)} in use"
-        told = f"{here.busy:.0%} of {here.cores} cores busy, {memory}"
+        busy = f"{here.cores} cores, how busy is not known"
+        if here.busy is not None:
+            busy = f"{here.busy:.0%} of {here.cores} cores busy"
+        told = f"{busy}, {memory}"
         lines.append((("machine".ljust(_NAME), "quiet"), (told, "")))
     else:
         lines.append(

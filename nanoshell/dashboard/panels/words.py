@@ -38,17 +38,17 @@ def count(value: float | None) -> str:
     return "" if value is None else f"{value:,.0f}"
 
 
-def since(moment: float | None, now: float) -> str:
-    """Return how long ago ``moment`` was in one unit (``5m``, ``3h``), or its day; '' where not known."""
+def ago(moment: float | None, now: float) -> str:
+    """Return how long ago ``moment`` was in one unit (``5m ago``), or its month; '' where not known."""
     if moment is None:
         return ""
     seconds = max(0.0, now - moment)
     if seconds < 60:
         return "now"
     if seconds < 3600:
-        return f"{seconds // 60:.0f}m"
+        return f"{seconds // 60:.0f}m ago"
     if seconds < 86_400:
-        return f"{seconds // 3600:.0f}h"
+        return f"{seconds // 3600:.0f}h ago"
     if seconds < 30 * 86_400:
-        return f"{seconds // 86_400:.0f}d"
+        return f"{seconds // 86_400:.0f}d ago"
     return time.strftime("%Y-%m", time.localtime(moment))

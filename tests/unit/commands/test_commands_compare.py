@@ -110,6 +110,13 @@ def test_differences_keep_the_order_of_keys_and_show_what_is_missing() -> None:
     }
 
 
+def test_what_follows_from_another_setting_is_told_where_it_does_not() -> None:
+    same, other = {"trainer.max_steps": 9, "horizon": 9}, {"trainer.max_steps": 5, "horizon": 5}
+    assert list(setting_differences([same, other])) == ["trainer.max_steps"]
+    by_epochs = {"trainer.max_steps": None, "horizon": 5}
+    assert list(setting_differences([same, by_epochs])) == ["trainer.max_steps", "horizon"]
+
+
 def test_the_time_of_a_resumed_run_is_that_of_its_workers() -> None:
     events = [
         {"t": 100.0, "state": "starting"},

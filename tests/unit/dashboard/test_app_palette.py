@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from textual.command import CommandList
 from textual.pilot import Pilot
+from textual.widgets import Input
 
 from nanoshell.dashboard import asking
 from nanoshell.dashboard.commands import CommandLine, CommandOutput
@@ -44,6 +46,31 @@ def test_a_command_is_found_completed_run_and_its_output_shown(tmp_path: Path) -
         assert "nonsense" in screen_text(app)
 
     play(app, scene)
+
+
+@pytest.mark.parametrize("typed", ["run", ":run", "RUN", "train"])
+def test_what_is_typed_by_its_whole_name_comes_first(tmp_path: Path, typed: str) -> None:
+    session = open_session(plugins=plugins_with(), history=False)
+    feed = HandFeed()
+    app = desk(tmp_path, CHART, feed=feed, session=session)
+
+    async def scene(pilot: Pilot[None]) -> None:
+        feed.give(runs[0].run, runs[1].run)
+        await pilot.press("ctrl+p")
+        await until(pilot, lambda: ">  What is to be done?" in screen_text(app))
+        app.screen.query_one(Input).value = typed
+        found = app.screen.query_one(CommandList)
+        first = f":{typed.removeprefix(':').lower()}"
+        await until(
+            pilot,
+            lambda: (
+                found.option_count > 1 and str(found.get_option_at_index(0).prompt).lstrip().startswith(first)
+            ),
+        )
+
+    with FakeRun(tmp_path) as one, FakeRun(tmp_path) as other:
+        runs = [one, other]
+        play(app, scene)
 
 
 def test_reading_only_the_palette_has_no_commands(tmp_path: Path) -> None:

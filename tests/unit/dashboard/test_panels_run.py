@@ -17,7 +17,7 @@ from nanoshell.dashboard.course import Course, Series
 from nanoshell.dashboard.panels.bars import ASCII, BLOCKS, bars
 from nanoshell.dashboard.panels.facts import read_facts
 from nanoshell.dashboard.panels.overview import OverviewPanel, fact_lines, packed
-from nanoshell.dashboard.panels.system import Machine, SystemPanel, read_machine, system_lines
+from nanoshell.dashboard.panels.system import Machine, MachineReader, SystemPanel, share_of, system_lines
 from nanoshell.plugin.registry import Entry
 from nanoshell.runs.directory import RunDirectory
 from nanoshell.runs.status import RunStatus
@@ -192,8 +192,18 @@ def test_little_room_on_the_disk_is_a_warning_and_a_folder_that_is_gone_is_told(
     course = Course(RunDirectory(tmp_path), RunStatus("running"))
     lines = system_lines(course, replace(MACHINE, free=1e9), 78)
     assert ("1.0 GB free of 1.0 TB", "warning") in lines[-1]
-    assert "the folder is gone" in texts(system_lines(course, read_machine(tmp_path / "none"), 78))[-1]
-    assert read_machine(tmp_path).host == socket.gethostname()
+    reader = MachineReader()
+    assert "the folder is gone" in texts(system_lines(course, reader.read(tmp_path / "none"), 78))[-1]
+    assert reader.read(tmp_path).host == socket.gethostname()
+
+
+def test_how_busy_the_machine_is_shows_between_two_readings_or_is_not_known(tmp_path: Path) -> None:
+    assert share_of((10.0, 100.0), (13.0, 104.0)) == 0.75
+    assert share_of((10.0, 100.0), (10.0, 104.0)) is None  # whoever reads was at work
+    assert share_of((0.0, 0.0), (0.0, 0.0)) is None
+    course = Course(RunDirectory(tmp_path), RunStatus("running", host="here"))
+    told = texts(system_lines(course, replace(MACHINE, busy=None), 78))
+    assert any("8 cores, how busy is not known, 4.0 GB of 16.0 GB in use" in line for line in told)
 
 
 def test_no_spike_is_lost_among_many_values() -> None:

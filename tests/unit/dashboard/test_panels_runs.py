@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.cells import cell_len
@@ -10,7 +12,7 @@ from rich.cells import cell_len
 from nanoshell.dashboard.panels.difference import difference_lines
 from nanoshell.dashboard.panels.runlist import RunRow
 from nanoshell.dashboard.panels.runs import RunsPanel
-from nanoshell.dashboard.panels.runtable import COLUMNS, Column, fitting, ordered, widths
+from nanoshell.dashboard.panels.runtable import COLUMNS, NAME, WHY, Column, fitting, ordered, widths
 from nanoshell.dashboard.panels.words import cut_middle, figure_within
 from nanoshell.plugin.registry import Entry
 from nanoshell.runs.comparing import run_settings
@@ -23,8 +25,14 @@ from .desk import run, shown
 # Table and difference
 
 
-def row(name: str, created: float, status: RunStatus, num_bytes: int | None = 1) -> RunRow:
-    return RunRow(RunDirectory(Path(name)), status, created, num_bytes)
+def row(
+    name: str,
+    created: float,
+    status: RunStatus,
+    num_bytes: int | None = 1,
+    config: Mapping[str, Any] | None = None,
+) -> RunRow:
+    return RunRow(RunDirectory(Path(name)), status, created, num_bytes, config)
 
 
 @pytest.mark.parametrize("column", COLUMNS, ids=lambda column: column.title)
@@ -32,13 +40,18 @@ def test_runs_of_which_nothing_is_known_are_last_in_both_directions(column: Colu
     low = RunStatus("crashed", "a", 1, loss=1.0, val_loss=1.0, best_val_loss=1.0, tokens_per_second=2.0)
     high = RunStatus("stopped", "b", 2, loss=2.0, val_loss=2.0, best_val_loss=2.0, tokens_per_second=3.0)
     none = RunStatus("silent", loss=float("nan"))
-    rows = [row("unknown", 1.0, none, None), row("low", 2.0, low, 5), row("high", 3.0, high, 6)]
+    small = {"trainer.learning_rate": 0.001, "trainer.batch_size": 4, "source": "a.txt"}
+    large = {"trainer.learning_rate": 0.01, "trainer.batch_size": 8, "source": "b.txt"}
+    rows = [
+        row("unknown", 1.0, none, None),
+        row("low", 2.0, low, 5, small),
+        row("high", 3.0, high, 6, large),
+    ]
     forth, back = ([each.run.name for each in ordered(rows, column, turned)] for turned in (False, True))
     if column.title not in ("run", "state", "started"):  # which are known of all
         assert forth[-1] == back[-1] == "unknown"
         assert forth[:2] == back[1::-1]
-        best = {"loss": "low", "val": "low", "best": "low", "why": "low"}.get(column.title, "high")
-        assert forth[0] == best
+        assert forth[0] == ("low" if column.title in ("loss", "val", "best", "data", "why") else "high")
     else:
         assert forth == back[::-1]
 
@@ -79,7 +92,15 @@ def test_columns_fit_and_the_name_keeps_its_room(width: int) -> None:
     assert columns[:2] == list(COLUMNS[:2])
     assert 3 + sum(each + 1 for each in widths(columns, width)) <= width + 1
     assert widths(columns, width)[0] >= 14
-    assert len(fitting(120)) == len(COLUMNS)
+    assert {"lr", "batch", "data"} <= {column.title for column in fitting(119)}
+    assert len(fitting(159)) == len(COLUMNS)
+
+
+def test_the_name_takes_what_it_needs_and_the_rest_goes_to_the_reason() -> None:
+    columns = fitting(200)
+    short, long = (dict(zip(columns, widths(columns, 200, name), strict=True)) for name in (6, 90))
+    assert (short[NAME], long[NAME]) == (14, 40)
+    assert short[WHY] - long[WHY] == 26
 
 
 def test_a_difference_names_both_values_and_fits() -> None:
@@ -216,9 +237,12 @@ def test_two_runs_are_compared_by_what_they_were_given(tmp_path: Path) -> None:
             panel = desk.app.query_one(RunsPanel)
             await desk.until(lambda: len(panel.rows) == 2)
             await desk.press("d")
-            await desk.sees("choose another run")
+            await desk.sees("choose another run", "folder ")  # there is nothing to give the room to
+            assert not panel.has_class("-comparing")
             panel._choose("second-1")
             await desk.sees("trainer.max_steps")
+            assert panel.has_class("-comparing")
+            assert "horizon" not in desk.text  # it would say the same once more
             assert desk.line("trainer.max_steps").split() == ["trainer.max_steps", "1000", "77"]
             assert desk.line("changed.learning_rate").split() == ["changed.learning_rate", "-", "0.5"]
             await desk.press("m", "home", "end")
