@@ -12,6 +12,7 @@ from textual.widgets import Static
 
 from nanoshell.dashboard.panel import Action
 from nanoshell.dashboard.panels.samplebook import SampleBook, nearest, place
+from nanoshell.dashboard.panels.samplelist import LEAST, free_rows, sample_list
 from nanoshell.dashboard.panels.sampletext import EARLIER, HERE, PROMPT, QUIET, alike, body, heading
 from nanoshell.dashboard.panels.textdiff import Piece, compare, shown
 from nanoshell.dashboard.panels.trying import TryingPanel
@@ -37,7 +38,8 @@ class SamplesPanel(TryingPanel):
         "Left and Right go through the steps and take the crosshair of the charts along, and the crosshair "
         "brings its step here. End stays with the newest text. d shows two steps side by side: underlined "
         "words are in one of them alone; m keeps the step that is shown as the left one, and Left and Right "
-        "change the right one.\n\n"
+        "change the right one. Where there is room, the list below has the other steps with their validation "
+        "loss.\n\n"
         "t begins a prompt of your own. A run that trains is asked and answers after its step; of one that "
         "has ended the newest checkpoint is loaded here, which takes a moment, and Esc ends its text. o "
         "chooses how: temperature=0.3 makes the likeliest words likelier, a seed gives the same text again."
@@ -67,6 +69,7 @@ class SamplesPanel(TryingPanel):
     SamplesPanel > Horizontal, SamplesPanel Vertical, SamplesPanel VerticalScroll { width: 1fr; height: 1fr; }
     SamplesPanel VerticalScroll { scrollbar-size-vertical: 1; }
     SamplesPanel VerticalScroll > Static { height: auto; }
+    SamplesPanel #steps { text-wrap: nowrap; text-overflow: ellipsis; }
     SamplesPanel #before { border-right: solid $foreground 40%; margin-right: 1; }
     """
 
@@ -87,9 +90,14 @@ class SamplesPanel(TryingPanel):
                     yield Static(classes="heading")
                     with VerticalScroll(can_focus=False):
                         yield Static()
+        yield Static(id="steps")
         yield from super().compose()
 
     def on_mount(self) -> None:
+        self.show()
+
+    def on_resize(self) -> None:
+        """Use the room that there is now."""
         self.show()
 
     # What the dashboard hands over
@@ -161,10 +169,7 @@ class SamplesPanel(TryingPanel):
     def sample(self) -> SampleText | None:
         """The text that is shown, of two the right one; None where there is none."""
         samples = self.shown_samples
-        if not samples:
-            return None
-        last = len(samples) - 1
-        return samples[last if self.position is None else min(self.position, last)]
+        return samples[self._at] if samples else None
 
     # What is on the screen
 
@@ -174,17 +179,44 @@ class SamplesPanel(TryingPanel):
         self.query_one("#before").display = self.pinned is not None
         self.query_one("#prompt", Static).update(self._about())
         sample, samples, ascii_only = self.sample, self.shown_samples, self.desk.ascii
+        self._list()
         if sample is None:
             self._fill("text", "", Content(""))
             return
         right = [Piece(sample.text, False)]
         if self.pinned is not None:
             left, right = compare(self.pinned.text, sample.text)
-            said = "   ".join(filter(None, (f"step {self.pinned.step:,}", alike(left))))
+            same = "the same step" if self.pinned is sample else alike(left)
+            said = "   ".join(filter(None, (f"step {self.pinned.step:,}", same)))
             self._fill("before", said, body(self.pinned, left, ascii_only, EARLIER))
         written = self._writing is not None and sample.stop.startswith(HERE)
-        said = heading(sample, samples, len(samples) - 1 if self.position is None else self.position)
+        said = heading(sample, samples, self._at, self._width)
         self._fill("text", said, body(sample, right, ascii_only, written=written))
+
+    @property
+    def _at(self) -> int:
+        """Which of the texts is shown."""
+        last = len(self.shown_samples) - 1
+        return last if self.position is None else min(self.position, last)
+
+    @property
+    def _width(self) -> int:
+        """How many cells wide a text is; beside another one both have half, with a line between."""
+        return self.size.width if self.pinned is None else (self.size.width - 3) // 2
+
+    def _list(self) -> None:
+        """List what was written at other steps, where the texts leave room for it."""
+        listed, samples = self.query_one("#steps", Static), self.shown_samples
+        rows = 0
+        if self._course is not None and len(samples) > 1 and self.sample is not None:
+            others = sum(widget.display for widget in (*self.query("#said"), *self.query("Input")))
+            height = self.size.height - 3 - others  # the prompt, the line above a text, and one between
+            seen = [self.sample, *([self.pinned] if self.pinned else [])]
+            rows = min(len(samples) + 1, free_rows(samples, seen, height, self._width))
+        listed.display = rows >= LEAST
+        if self._course is not None and rows >= LEAST:
+            listed.styles.height = rows
+            listed.update(sample_list(samples, self._at, self.pinned, self._course, rows, self.desk.ascii))
 
     def _fill(self, side: str, said: str, text: Content) -> None:
         self.query_one(f"#{side} > .heading", Static).update(Content(said))
@@ -215,9 +247,7 @@ class SamplesPanel(TryingPanel):
         self._go(1)
 
     def _go(self, by: int) -> None:
-        last = len(self.shown_samples) - 1
-        at = last if self.position is None else self.position
-        self._move(max(0, at + by))
+        self._move(max(0, self._at + by))
 
     def action_first(self) -> None:
         """Show the first text."""

@@ -23,18 +23,25 @@ EARLIER, LATER = "underline $text-error", "underline $text-success"
 _ENDS = {"length": "", "context": "context is full", "interrupted": "interrupted"}
 
 
-def heading(sample: SampleText, samples: Sequence[SampleText], index: int) -> str:
-    """Return the line above ``sample``, which is the one at ``index`` of all ``samples`` of its prompt."""
+def heading(sample: SampleText, samples: Sequence[SampleText], index: int, room: int) -> str:
+    """Return the line above ``sample``, which is the one at ``index`` of all ``samples`` of its prompt.
+
+    In less ``room`` (cells) it says less.
+    """
     newest = "the newest" if index == len(samples) - 1 else f"newest {samples[-1].step:,}"
-    place = f"{index + 1:,} of {counted(len(samples), 'text')}, {newest}"
-    return "   ".join(filter(None, (f"step {sample.step:,}", place, _ended(sample))))
+    place = f"{index + 1:,} of {counted(len(samples), 'text')}"
+    step, end = f"step {sample.step:,}", _ended(sample)
+    for parts in ((step, f"{place}, {newest}", end), (step, place, end), (step, end)):
+        said = "   ".join(filter(None, parts))
+        if len(said) <= room:
+            return said
+    return step
 
 
 def _ended(sample: SampleText) -> str:
     if sample.stop.startswith(HERE):
         return ", ".join(filter(None, ("tried here", sample.stop.removeprefix(HERE).strip())))
-    end = _ENDS.get(sample.stop, f"ended at {sample.stop}" if sample.stop else "")
-    return shown(end, ascii_only=True)
+    return _ENDS.get(sample.stop, "")  # a token that ended it stands behind the text
 
 
 def body(

@@ -157,14 +157,20 @@ class TryingPanel(Panel):
             seed = "; the seed is its own" if self._manner.seed is not None else ""
             self._say(f"asked; the text comes when the worker has done its step{seed}")
             self.desk.ask_run("sample", prompts=[prompt], **self._manner.arguments())
-            event.input.value = ""
+            self._leave(event.input)
         elif (session := self.desk.session) is None:
             self.desk.tell("the run has ended, and nothing is here to load it", severity="warning")
         elif self._writing is not None:
             self.desk.tell("a text is being written; Esc ends it", severity="warning")
         else:
             self._write(session, course, prompt)
-            event.input.value = ""
+            self._leave(event.input)
+
+    def _leave(self, line: Input) -> None:
+        """Empty the line and give the keys back to the panel: the next one is meant for the dashboard."""
+        line.value = ""
+        if line.has_focus:
+            self.focus()
 
     def _write(self, session: Session, course: Course, prompt: str) -> None:
         """Load the newest checkpoint of ``course`` aside, and let it continue ``prompt``."""

@@ -238,9 +238,8 @@ def test_points_differ_in_height_by_less_than_a_cell_and_are_joined_by_dots() ->
     frame = drawn([0, 1, 2, 3], [0.0, 0.45, 0.48, 1.0], points=True, size=(60, 12))
     heights = [cell_of(frame, x, y) for x, y in ((1, 0.45), (2, 0.48))]
     assert heights[0][0] == heights[1][0], "one row"
-    dots = [
-        next(k for k in range(40) if lit(frame, k, column)) for column in (_dot(frame, 1), _dot(frame, 2))
-    ]
+    columns = (_dot(frame, 1), _dot(frame, 2))
+    dots = [next(row for row in range(40) if lit(frame, row, column)) for column in columns]
     assert dots[0] > dots[1]
     between = range(columns[0] + 2, columns[1] - 1)
     seen = [any(lit(frame, row, column) for row in range(4 * frame.layout.rows)) for column in between]

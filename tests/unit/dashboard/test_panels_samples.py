@@ -15,8 +15,11 @@ from textual.pilot import Pilot
 from textual.widgets import Input
 
 from nanoshell.dashboard.app import DashboardApp
+from nanoshell.dashboard.course import SampleText
 from nanoshell.dashboard.panels.kinds import LossChart
+from nanoshell.dashboard.panels.log import LogPanel
 from nanoshell.dashboard.panels.samples import SamplesPanel
+from nanoshell.dashboard.panels.sampletext import heading
 from nanoshell.testing import FakeRun
 
 from .still import more, play, settled, shows, text
@@ -152,8 +155,14 @@ def test_a_run_without_samples_says_so(nanoshell_fake_run: Make) -> None:
 
 def test_a_live_run_is_asked_for_a_text(written: FakeRun) -> None:
     async def scene(app: DashboardApp, pilot: Pilot[Any]) -> None:
-        await pilot.press("home", "t", *"Hello", "enter")
+        await pilot.press("2", "home", "t", *"Hello", "enter")
         assert "asked; the text comes" in text(app)
+        assert app.focused is panel_of(app), "the next key is meant for the dashboard"
+        await pilot.press("3")
+        await shows(app, pilot, lambda: app.chosen == 2)
+        await pilot.press("2", "t", "x", "escape", "1")
+        await shows(app, pilot, lambda: app.chosen == 0)
+        await pilot.press("2")
         found: list[Any] = []
 
         def asked() -> bool:
@@ -166,7 +175,47 @@ def test_a_live_run_is_asked_for_a_text(written: FakeRun) -> None:
         assert "Hello and so on, at step 30" in text(app)
         assert "asked; the text comes" not in text(app)
 
-    play([written], [SamplesPanel], scene)
+    play([written], [LossChart, SamplesPanel, LogPanel], scene)
+
+
+def test_other_steps_are_listed_with_their_losses_where_there_is_room(nanoshell_fake_run: Make) -> None:
+    fake = nanoshell_fake_run(total_steps=100)
+    for number in range(30):
+        fake.step(1)
+        if number % 10 == 5:
+            fake.eval(val_loss=3.0 - number / 10)
+        fake.sample(f" take\n{number}" + (" and so on" * 100 if number == 29 else ""), "Once")
+
+    async def scene(app: DashboardApp, pilot: Pilot[Any]) -> None:
+        await pilot.press("home", *["right"] * 3)
+        assert "▸    4         take 3" in text(app), "no validation loss was known by then"
+        await pilot.press("m", *["right"] * 3)
+        assert "▸    7  2.500  take 6" in text(app)
+        assert "◂    4         take 3" in text(app)
+        await pilot.press("m")
+        assert "the same step" in text(app)
+        assert "alike" not in text(app)
+        await pilot.press("end", "d")
+        assert "what was written" not in text(app), "the text needs the room"
+        await pilot.press("left")
+        assert "▸   29  0.500  take 28" in text(app)
+        await pilot.resize_terminal(80, 10)
+        await settled(app, pilot)
+        assert "what was written" not in text(app)
+        assert "Once take" in text(app)
+
+    play([fake], [SamplesPanel], scene)
+
+
+def test_less_room_takes_words_from_the_line_above_a_text_whole() -> None:
+    one = SampleText(1200, 0, "a", "b", 1, "context", 0.0)
+    said = [heading(one, [one, replace(one, step=1300)], 0, room) for room in (80, 45, 25, 5)]
+    assert said == [
+        "step 1,200   1 of 2 texts, newest 1,300   context is full",
+        "step 1,200   1 of 2 texts   context is full",
+        "step 1,200",
+        "step 1,200",
+    ]
 
 
 def test_nothing_is_tried_where_one_only_reads(written: FakeRun) -> None:
@@ -287,7 +336,7 @@ def test_an_empty_text_and_the_token_that_ended_one_are_shown(nanoshell_fake_run
         assert "(nothing but white space was written)" in text(app)
         await pilot.press("right_square_bracket")
         assert "Here it ends<|endoftext|>" in text(app)
-        assert "ended at <|endoftext|>" in text(app)
+        assert text(app).count("<|endoftext|>") == 1
         await pilot.press("right_square_bracket")
         assert "prompt 4 of 4  (no prompt)" in text(app)
 
