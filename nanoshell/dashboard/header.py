@@ -25,8 +25,6 @@ STATE_STYLES = {
     "starting": "green",
     "paused": "yellow",
     "stopping": "yellow",
-    "finished": "cyan",
-    "stopped": "cyan",
     "failed": "bold red",
     "crashed": "bold red",
     "silent": "bold red",

@@ -78,10 +78,12 @@ def draw(
     log_y: bool = False,
     gutter: int = 0,
     before: Scale | None = None,
+    empty: str = "no data yet",
 ) -> Frame:
     """Return the chart of ``drawn`` in a ``size`` (width, height), as ``sight`` shows data of ``span``.
 
     ``gutter`` is the least that the labels of the y axis take, ``before`` the y axis to stay with if it fits.
+    ``empty`` is said where there is nothing to draw.
     """
     width, height = size
     x = seen(sight, span)
@@ -109,7 +111,7 @@ def draw(
     for layer in found:
         _draw_bad(plot, layer, x, look.ascii)
     if not any(len(curve.all_x) for _, curve in drawn):
-        text = "no data yet"[: layout.columns]
+        text = empty[: layout.columns]
         plot.put((layout.columns - len(text)) // 2, layout.rows // 2, text, QUIET)
     picture.paste(plot, layout.gutter, layout.top)
     draw_axes(picture, layout, x, labels, sight.axis, look.ascii)

@@ -59,6 +59,7 @@ class ChartView(Widget):
         self._palette: Sequence[Style] = ()
         self._overlay: dict[int, Strip] = {}
         self._growing = False
+        self._reading = False
         self._seen: Scale | None = None
         self._tells_marks = self._shows_checkpoints = True
         self.frames = 0
@@ -125,6 +126,18 @@ class ChartView(Widget):
         if self._sight.log_x and first <= 0:
             first = own[0] if extents else 0.1
         return (first, max(first, last))
+
+    @property
+    def reading(self) -> bool:
+        """Whether data may still be found where there is none: it is said instead of that there is none."""
+        return self._reading
+
+    @reading.setter
+    def reading(self, reading: bool) -> None:
+        if reading != self._reading:
+            self._reading = reading
+            if not self._drawn:
+                self._redraw()
 
     def set_series(
         self,
@@ -259,6 +272,7 @@ class ChartView(Widget):
             log_y=self.log_y,
             gutter=self._gutter if width >= 16 else 0,
             before=before.y if before is not None and self._growing else None,
+            empty=("reading ..." if look.ascii else "reading …") if self._reading else "no data yet",
         )
         self._gutter = frame.layout.gutter
         self._palette = styles(look, base, ground)

@@ -145,6 +145,7 @@ class ChartPanel(Panel):
     def _fill(self) -> None:
         focused, axis = self._shown.focused, self.chart.sight.axis
         growing = any(not course.status.ended for course in self._shown.courses)
+        self.chart.reading = any(map(_unread, self._shown.courses))
         self.chart.set_series(self.drawn(self._shown), span=whole_span(self._shown, axis), growing=growing)
         self.chart.set_marks(focused.marks if focused else ())
 
@@ -247,6 +248,11 @@ class ChartPanel(Panel):
             self.desk.tell(f"not exported: {error}", severity="error")
         else:
             self.desk.tell(f"exported to {where}")
+
+
+def _unread(course: Course) -> bool:
+    """Return whether figures of ``course`` are known to be there that have not been read."""
+    return not course.complete or (course.status.step is not None and not course.series)
 
 
 def _handed_on(action: Action) -> Callable[[ChartPanel], None]:

@@ -343,6 +343,9 @@ def test_the_title_names_as_many_series_as_fit_and_marks_nan() -> None:
         assert "+" in title
         chart.set_series([])
         assert "no data yet" in "".join(text(chart))
+        chart.reading = True
+        await pilot.pause()
+        assert "reading …" in "".join(text(chart))
 
     play(scene)
 

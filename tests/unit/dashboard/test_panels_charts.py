@@ -29,6 +29,8 @@ from nanoshell.dashboard.panels.kinds import (
     chart_panel,
 )
 from nanoshell.errors import UnknownNameError
+from nanoshell.runs.directory import RunDirectory
+from nanoshell.runs.status import RunStatus
 from nanoshell.testing import FakeRun
 
 from .still import more, play, settled, shows, text
@@ -333,3 +335,16 @@ def test_a_chart_of_a_plugin_needs_its_figures_alone(learning: FakeRun) -> None:
         assert "Steps/s" in text(app)
 
     play([learning], [SpeedAgain], scene)
+
+
+def test_a_log_that_has_not_been_read_is_no_run_without_figures(learning: FakeRun) -> None:
+    told = Course(learning.run, RunStatus("running", step=9))
+    begins = replace(told, status=RunStatus("starting"))
+
+    async def scene(app: DashboardApp, pilot: Pilot[Any]) -> None:
+        panel = app.query_one(LossChart)
+        for unread, reading in ((begins, False), (told, True), (replace(begins, complete=False), True)):
+            panel.update(Snapshot((unread,)))
+            assert panel.chart.reading is reading
+
+    play([learning], [LossChart], scene)
