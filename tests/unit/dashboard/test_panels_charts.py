@@ -16,9 +16,19 @@ import pytest
 from textual.pilot import Pilot
 
 from nanoshell.dashboard.app import DashboardApp
+from nanoshell.dashboard.chart.line_chart import LineChart
+from nanoshell.dashboard.chart.palette import bright
 from nanoshell.dashboard.course import Course, Series, Sight, Snapshot
 from nanoshell.dashboard.panels.charts import ChartPanel
-from nanoshell.dashboard.panels.figures import Figure, along, expert_layers, expert_lines, lines, whole_span
+from nanoshell.dashboard.panels.figures import (
+    Figure,
+    along,
+    expert_layers,
+    expert_lines,
+    lines,
+    whole_span,
+    with_experts,
+)
 from nanoshell.dashboard.panels.kinds import (
     CHARTS,
     ExpertChart,
@@ -29,7 +39,6 @@ from nanoshell.dashboard.panels.kinds import (
     chart_panel,
 )
 from nanoshell.errors import UnknownNameError
-from nanoshell.runs.directory import RunDirectory
 from nanoshell.runs.status import RunStatus
 from nanoshell.testing import FakeRun
 
@@ -81,6 +90,10 @@ def test_experts_are_lines_of_their_layer() -> None:
     assert [line.name for line in expert_lines(one, 1, "step")] == ["expert 0", "expert 1"]
     assert [line.name for line in expert_lines(one, 10, "step")] == ["expert 0"]
     assert expert_layers(None) == []
+    assert {bright(line.colour) for line in expert_lines(one, 1, "step")}.isdisjoint(map(bright, range(8)))
+    without = course(loss=[1.0])
+    assert with_experts(Snapshot((without, one), 0)) is one, "the focused run has none"
+    assert with_experts(Snapshot((without,))) is None
 
 
 def test_the_span_is_that_of_all_runs() -> None:
@@ -119,6 +132,17 @@ def test_a_wide_screen_shows_columns(learning: FakeRun) -> None:
         assert shown(app) == ["loss", "learning_rate", "grad_norm", "speed", "bits_per_byte"]
         tops = {slot.region.y for slot in app.view.visible_slots()}
         assert len(tops) < 5
+        boxes = [slot.region for slot in app.view.visible_slots()]
+        assert boxes[1].x == boxes[0].right + 1, "an empty column between charts"
+        assert boxes[-1].width == app.size.width, "the last has what is left of its row"
+        drawn = [slot.query_one(LineChart) for slot in app.view.visible_slots()]
+        assert [chart.shows_checkpoints for chart in drawn] == [False] * 4 + [True]
+        assert [chart.tells_marks for chart in drawn] == [True] + [False] * 4
+        app.query_one(LearningRateChart).focus()
+        await pilot.press("enter")
+        await settled(app, pilot)
+        rate = app.query_one(LearningRateChart).chart
+        assert (rate.shows_checkpoints, rate.tells_marks, drawn[0].tells_marks) == (True, True, False)
 
     play([learning], ALL, scene, size=(160, 48))
 
