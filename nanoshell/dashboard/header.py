@@ -71,8 +71,12 @@ class Headline(Static):
         self._draw()
 
     def _draw(self) -> None:
-        # Its place stays: else every update would lay out the whole screen.
-        self.update(self._line(self.size.width), layout=False)
+        line = self._line(self.size.width)
+        if self.app.theme == "ansi-light":  # green of 16 colours is weak on white
+            line.spans = [
+                span._replace(style="blue") if span.style == "green" else span for span in line.spans
+            ]
+        self.update(line, layout=False)  # its place stays: else every update would lay out the whole screen
 
 
 class AlertLine(Static):

@@ -60,8 +60,6 @@ class TextLines(ScrollView, can_focus=False):
     TextLines:ansi > .lines--error { color: ansi_red; }
     TextLines:ansi > .lines--accent { color: ansi_cyan; }
     TextLines:ansi > .lines--bright { color: ansi_default; }
-    .-theme-ansi-light TextLines > .lines--good { color: ansi_blue; }
-    .-theme-ansi-light TextLines > .lines--accent { color: ansi_blue; }
     """
     COMPONENT_CLASSES: ClassVar[set[str]] = {f"lines--{role}" for role in ROLES}
 

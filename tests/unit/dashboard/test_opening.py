@@ -187,14 +187,14 @@ def test_no_color_means_no_colours_and_no_greys(tmp_path: Path, monkeypatch: pyt
     assert colours("", theme="mono") == (True, set())
 
 
-def test_of_sixteen_colours_yellow_is_not_for_a_light_background(
+def test_of_sixteen_colours_yellow_and_green_are_not_for_a_light_background(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("NO_COLOR", raising=False)
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.delenv("COLORTERM", raising=False)
 
-    def state_colour(theme: str) -> int | None:
+    def state_colour(theme: str, state: str) -> int | None:
         feed = HandFeed()
         app = DashboardApp(tmp_path, feed=feed, theme=theme)
         found = None
@@ -202,9 +202,9 @@ def test_of_sixteen_colours_yellow_is_not_for_a_light_background(
         async def scene(pilot: Pilot[None]) -> None:
             nonlocal found
             feed.give(run.run)
-            await until(pilot, lambda: "paused" in screen_text(app))
+            await until(pilot, lambda: state in screen_text(app))
             strip = app.screen._compositor.render_strips()[0]
-            style = next(segment.style for segment in strip if segment.text == "paused")
+            style = next(segment.style for segment in strip if segment.text == state)
             assert style is not None
             found = style.color.number if style.color else None
 
@@ -213,5 +213,6 @@ def test_of_sixteen_colours_yellow_is_not_for_a_light_background(
 
     with FakeRun(tmp_path) as run:
         run.step(3)
+        assert [state_colour(theme, "running") for theme in ("dark", "light")] == [2, 4]
         run.state("paused")
-        assert (state_colour("dark"), state_colour("light")) == (3, 5)
+        assert [state_colour(theme, "paused") for theme in ("dark", "light")] == [3, 5]
