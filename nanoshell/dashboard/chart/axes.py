@@ -15,7 +15,7 @@ from nanoshell.dashboard.chart.picture import height_row
 from nanoshell.dashboard.chart.scale import Scale, tick_step, ticks
 
 if TYPE_CHECKING:
-    from nanoshell.dashboard.chart.picture import Picture
+    from nanoshell.dashboard.chart.picture import Cells, Picture
     from nanoshell.dashboard.course import Axis, Mark
 
 _NARROW_GUTTER = 7
@@ -83,13 +83,18 @@ def y_labels(scale: Scale, rows: int, dots: int = 1) -> Sequence[tuple[int, str]
     the axis have a label, too, where no tick is near.
     """
     values = ticks(scale, max(2, min((rows + 1) // 2, 11))) if rows > 3 else []
+    while not scale.log and len(values) > 2 and 1 in np.diff(_rows_of(values, scale, rows, dots)[::-1]):
+        fewer = ticks(scale, len(values) - 1)  # all of them, rather than some at uneven distances
+        if len(fewer) < 2:
+            break
+        values = fewer
     if len(values) < 2:
         ends = [(0, words.short(scale.high, 3)), (rows - 1, words.short(scale.low, 3))]
         return ends if rows > 1 else ends[:1]
     # A logarithmic axis that shows less than a decade or so has ticks of equal distance.
     even = not scale.log or tick_step(values) * 1.5 > values[-1] - values[-2]
     texts = words.labels(values, tick_step(values)) if even else words.log_labels(values)
-    places = (height_row(scale.place(np.array(values)), dots * rows) // dots).tolist()
+    places = _rows_of(values, scale, rows, dots).tolist()
     found: list[tuple[int, str]] = []
     by_roundness = [_ROUNDNESS[f"{value:e}"[0]] if scale.log else 0 for value in values]
     for _, row, text in sorted(zip(by_roundness, places, texts, strict=True)):
@@ -99,6 +104,12 @@ def y_labels(scale: Scale, rows: int, dots: int = 1) -> Sequence[tuple[int, str]
         if all(abs(row - other) >= 2 for other, _ in found):
             found.append((row, _end_label(value, values) if even else words.short(value, 3)))
     return sorted(found)
+
+
+def _rows_of(values: list[float], scale: Scale, rows: int, dots: int) -> Cells:
+    """Return the rows (n,) in which lines at ``values`` are drawn."""
+    found: Cells = height_row(scale.place(np.array(values)), dots * rows) // dots
+    return found
 
 
 def _end_label(value: float, values: list[float]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -61,6 +62,13 @@ def test_labels_never_overlap(a: float, b: float, columns: int, axis: str, log: 
     assert rows < 2 or (lines[0] <= 1 and lines[-1] >= rows - 2)
     assert lines == sorted(set(lines))
     assert all(0 <= row < rows for row in lines)
+
+
+def test_ticks_of_a_linear_axis_are_all_labelled_or_fewer() -> None:
+    rows, texts = zip(*y_labels(Scale(2.55, 3.75), 11, 4), strict=True)
+    inner = [float(text) for text in texts[1:-1]]
+    assert len({round(b - a, 6) for a, b in itertools.pairwise(inner)}) <= 1
+    assert min(b - a for a, b in itertools.pairwise(rows)) >= 2
 
 
 def test_the_gutter_only_grows_and_leaves_room_for_the_plot() -> None:
