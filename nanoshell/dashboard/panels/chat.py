@@ -75,12 +75,12 @@ class ChatPanel(Panel):
         "work, and Enter comes back."
     )
     actions: ClassVar[tuple[Action, ...]] = (
-        Action("interrupt", "End the reply", ("escape", "ctrl+c"), "Chat", writes=True, footer=True),
+        Action("interrupt", "End the reply", ("escape",), "Chat", writes=True, footer=True),
         Action("talk", "Say something", ("enter",), "Chat", writes=True, footer=True),
         Action(
             "other_model", "Chosen model or run", ("ctrl+t",), "Chat", writes=True, footer=True, short="Model"
         ),
-        Action("clear", "Clear the line", ("ctrl+c",), "Chat", writes=True),
+        Action("clear", "End the reply, or clear the line", ("ctrl+c",), "Chat", writes=True),
         Action("line_up", "Up", ("up",), "Chat"),
         Action("line_down", "Down", ("down",), "Chat"),
         Action("page_up", "A page up", ("pageup",), "Chat"),
@@ -304,7 +304,7 @@ class ChatPanel(Panel):
         """Return whether ``action`` can be done: nothing is interrupted where nothing is written."""
         if action == "interrupt" and not self.replying:
             return False
-        if (action == "clear" and self.replying) or (action == "talk" and self.session is None):
+        if action == "talk" and self.session is None:
             return False
         return super().check_action(action, parameters)
 
@@ -314,8 +314,11 @@ class ChatPanel(Panel):
             self._writing.interrupt()
 
     def action_clear(self) -> None:
-        """Type something else. Ctrl-C never ends the dashboard here: a reply may end just before the key."""
-        self.query_one(Input).value = ""
+        """End the reply, else clear the line. Here Ctrl-C never quits: a reply may end just before the key."""
+        if self.replying:
+            self.action_interrupt()
+        else:
+            self.query_one(Input).value = ""
 
     def first_focus(self) -> Widget:
         """Return the line to type in, where one can be said."""
