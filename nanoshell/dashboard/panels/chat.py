@@ -314,7 +314,7 @@ class ChatPanel(Panel):
             self._writing.interrupt()
 
     def action_clear(self) -> None:
-        """End the reply, else clear the line. Here Ctrl-C never quits: a reply may end just before the key."""
+        """End the reply, else clear the line. Ctrl-C never quits here: a reply may end just before it."""
         if self.replying:
             self.action_interrupt()
         else:
