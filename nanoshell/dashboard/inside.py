@@ -67,6 +67,8 @@ class InnerApp(App[None], inherit_bindings=False):
         self._turns.release()
 
     async def _dispatch_message(self, message: Message) -> None:
+        if not self.is_running and not isinstance(message, events.Unmount):
+            return  # its screens are being taken down: what is new would be shown on half of one
         try:
             await super()._dispatch_message(message)
         except Exception as error:  # with it the loop would end, and the app hear nothing more

@@ -54,7 +54,9 @@ def test_chosen_data_and_model_are_there_at_the_next_start(session: Session, mod
     assert open_session(safe=True).data is None
 
 
-def test_a_run_without_weights_gives_the_model_before_it_back(session: Session, tmp_path: Path) -> None:
+def test_a_run_without_weights_gives_the_model_before_it_back(
+    session: Session, model: Path, tmp_path: Path
+) -> None:
     before = session.model_name
     for number, kept in ((1, False), (2, True)):
         run = create_run(tmp_path / "runs", "tiny", {})
@@ -67,7 +69,7 @@ def test_a_run_without_weights_gives_the_model_before_it_back(session: Session, 
             for name in ("config.json", "model.safetensors"):
                 (checkpoint / name).write_text("{}")
         told = session.run_ended(run, "failed")
-        expected = "" if kept else f"tiny-{number} has no weights: the model is model0 again"
+        expected = "" if kept else f"tiny-{number} has no weights: the model is {model.name} again"
         assert (told, session.model_name) == (expected, str(run.path) if kept else before)
         assert last_state()["model"] == session.model_name
 

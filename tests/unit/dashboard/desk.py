@@ -1,61 +1,22 @@
-"""The dashboard in tests of panels: fake runs, a feed that reads when it is told to, and what is drawn."""
+"""The stage in tests of panels: runs that are read when a test says so, keys, and what is drawn."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from collections.abc import AsyncIterator, Callable, Iterable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from textual.pilot import Pilot
 
 from nanoshell.dashboard.app import DashboardApp
-from nanoshell.dashboard.course import Course, Snapshot
-from nanoshell.dashboard.feed import RunFeed
 from nanoshell.dashboard.panel import Panel
 from nanoshell.plugin.registry import Entry
 from nanoshell.runs.directory import RunDirectory
 from nanoshell.testing import FakeRun
 
-SECONDS = 20.0
-
-
-class HandFeed:
-    """A feed that reads the runs when a test says so, and notes what was asked of it."""
-
-    def __init__(self, runs: Iterable[RunDirectory]) -> None:
-        self.feeds = {run.name: RunFeed(run) for run in runs}
-        self.asked: list[tuple[Any, ...]] = []
-        self.focused = 0
-        self.deliver: Callable[[Snapshot], None] = lambda snapshot: None
-
-    def start(self, deliver: Callable[[Snapshot], None]) -> None:
-        self.deliver = deliver
-
-    def stop(self) -> None:
-        pass
-
-    def focus(self, name: str) -> None:
-        self.asked.append(("focus", name))
-
-    def show(self, name: str, shown: bool) -> None:
-        self.asked.append(("show", name, shown))
-
-    def read(self, **changes: Any) -> None:
-        """Hand over the runs as they stand now, each with ``changes`` to its course."""
-        courses = []
-        for feed in self.feeds.values():
-            while feed.poll() or feed.read_older(0.0):
-                pass
-            courses.append(replace(feed.course(feed.run.status()), **changes))
-        self.hand(*courses)
-
-    def hand(self, *courses: Course) -> None:
-        colours = {course.run.name: number for number, course in enumerate(courses)}
-        self.deliver(Snapshot(courses, self.focused, colours, time.time()))
+from .stage import HandFeed, screen_text, until
 
 
 class Shown:
@@ -68,11 +29,11 @@ class Shown:
     def lines(self) -> list[str]:
         """What is on the screen, line by line."""
         strips = self.app.screen._compositor.render_strips()
-        return ["".join(segment.text for segment in strip) for strip in strips]
+        return [strip.text for strip in strips]
 
     @property
     def text(self) -> str:
-        return "\n".join(line.rstrip() for line in self.lines)
+        return screen_text(self.app)
 
     def line(self, words: str) -> str:
         """Return the line on the screen that has ``words``."""
@@ -92,10 +53,7 @@ class Shown:
 
     async def until(self, condition: Callable[[], bool]) -> None:
         """Wait until ``condition`` holds; fail with the screen where it does not in time."""
-        deadline = time.monotonic() + SECONDS
-        while not condition():
-            assert time.monotonic() < deadline, f"not in time:\n{self.text}"
-            await self.pilot.pause(0.02)
+        await until(self.pilot, condition)
 
     async def sees(self, *words: str) -> None:
         """Wait until all of ``words`` are on the screen."""

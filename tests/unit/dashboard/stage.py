@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +14,27 @@ from textual.pilot import Pilot
 
 from nanoshell.dashboard.app import DashboardApp
 from nanoshell.dashboard.course import Course, Snapshot
+from nanoshell.dashboard.feed import RunFeed
 from nanoshell.dashboard.panel import Panel
 from nanoshell.plugin.registry import Entry
+from nanoshell.runs.control import read_lines
 from nanoshell.runs.directory import RunDirectory
 from nanoshell.runs.status import RunStatus
+from nanoshell.testing import FakeRun
 
-PATIENCE_SECONDS = 10.0
+PATIENCE_SECONDS = 20.0
 
 
 class HandFeed:
-    """A feed that hands over what a test gives it."""
+    """A feed that hands over what a test gives it, or what ``runs`` have written by then, and notes what is
+    asked of it.
+    """
 
-    def __init__(self) -> None:
+    def __init__(self, runs: Iterable[RunDirectory] = ()) -> None:
+        self.feeds = {run.name: RunFeed(run) for run in runs}
         self.deliver: Callable[[Snapshot], None] = lambda _snapshot: None
         self.asked: list[tuple[Any, ...]] = []
+        self.focused = 0
         self.stopped = False
 
     def start(self, deliver: Callable[[Snapshot], None]) -> None:
@@ -34,6 +42,7 @@ class HandFeed:
 
     def stop(self) -> None:
         self.stopped = True
+        self.deliver = lambda _snapshot: None
 
     def focus(self, name: str) -> None:
         self.asked.append(("focus", name))
@@ -45,9 +54,21 @@ class HandFeed:
         self.asked.append(("rest", resting))
 
     def give(self, *runs: RunDirectory, status: RunStatus | None = None, **fields: Any) -> Snapshot:
-        """Hand over a snapshot of ``runs``, and return it."""
-        courses = tuple(Course(run, status or run.status(), **fields) for run in runs)
-        snapshot = Snapshot(courses, 0, {run.name: at for at, run in enumerate(runs)}, time.time())
+        """Hand over a snapshot of ``runs``, of which nothing is read but how they stand, and return it."""
+        return self.hand(*(Course(run, status or run.status(), **fields) for run in runs))
+
+    def read(self, **changes: Any) -> Snapshot:
+        """Hand over what the runs have written by now, each with ``changes`` to its course."""
+        courses = []
+        for feed in self.feeds.values():
+            while feed.poll() or feed.read_older(0.0):
+                pass
+            courses.append(replace(feed.course(), **changes) if changes else feed.course())
+        return self.hand(*courses)
+
+    def hand(self, *courses: Course) -> Snapshot:
+        colours = {course.run.name: number for number, course in enumerate(courses)}
+        snapshot = Snapshot(courses, self.focused, colours, time.time())
         self.deliver(snapshot)
         return snapshot
 
@@ -81,6 +102,12 @@ def desk(tmp_path: Path, *panels: type[Panel], feed: HandFeed | None = None, **o
     """Return a dashboard of ``panels``."""
     entries = [entry(panel.panel_id, panel) for panel in panels]
     return DashboardApp(tmp_path, panels=options.pop("panels", entries), feed=feed or HandFeed(), **options)
+
+
+def requests(run: FakeRun) -> list[dict[str, Any]]:
+    """Return what ``run`` has been asked for."""
+    path = run.run.control_path
+    return [line for _end, line in read_lines(path, 0)] if path.exists() else []
 
 
 def screen_text(app: DashboardApp) -> str:

@@ -1,59 +1,45 @@
-"""A dashboard of runs that stand still until a test goes on: no thread, no clock, nothing to wait for."""
+"""The stage with runs that stand still until a test goes on: no thread, no clock, nothing to wait for."""
 
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from textual.pilot import Pilot
 
 from nanoshell.dashboard.app import DashboardApp
-from nanoshell.dashboard.course import Course, Snapshot
-from nanoshell.dashboard.feed import RunFeed
+from nanoshell.dashboard.course import Snapshot
 from nanoshell.dashboard.panel import Panel
 from nanoshell.plugin.registry import Entry
 from nanoshell.testing import FakeRun
 
+from .stage import HandFeed, screen_text, until
+
+text = screen_text
 Scene = Callable[[DashboardApp, "Pilot[Any]"], Awaitable[None]]
 
 
-class StillFeed:
-    """Hands over the courses of ``runs`` when it is asked to."""
+def with_samples(make: Callable[..., FakeRun]) -> FakeRun:
+    """Return a run with two prompts and three texts of each."""
+    fake = make(total_steps=100)
+    for number, animal in enumerate(("cat", "dog", "fox"), start=1):
+        fake.step(10)
+        fake.sample(f" the {animal} sat", "Once upon", index=0)
+        fake.sample(f" number {number}", "Count", index=1)
+    return fake
 
-    def __init__(self, runs: Sequence[FakeRun]) -> None:
-        self.runs = list(runs)
-        self.focused = 0
-        self.feeds = {fake.run.name: RunFeed(fake.run) for fake in runs}
-        self.deliver: Callable[[Snapshot], None] = lambda snapshot: None
+
+class StillFeed(HandFeed):
+    """Hands over at once what its runs have written, and lets the one in focus be another."""
 
     def start(self, deliver: Callable[[Snapshot], None]) -> None:
-        self.deliver = deliver
-        self.give()
-
-    def stop(self) -> None:
-        self.deliver = lambda snapshot: None
-
-    def courses(self) -> list[Course]:
-        found = []
-        for feed in self.feeds.values():
-            while feed.poll() or feed.read_older(1.0):
-                pass
-            found.append(feed.course())
-        return found
-
-    def give(self) -> None:
-        """Hand over what the runs have written."""
-        colours = {name: number for number, name in enumerate(self.feeds)}
-        self.deliver(Snapshot(tuple(self.courses()), self.focused, colours, time.time()))
+        super().start(deliver)
+        self.read()
 
     def focus(self, name: str) -> None:
         self.focused = list(self.feeds).index(name)
-        self.give()
-
-    def show(self, name: str, shown: bool) -> None:
-        pass
+        self.read()
 
 
 def play(
@@ -71,7 +57,7 @@ def play(
     """
 
     async def act() -> None:
-        feed = StillFeed(runs)
+        feed = StillFeed(fake.run for fake in runs)
         entries = [Entry(f"panel-{at}", made, "the-test") for at, made in enumerate(panels)]
         folder = runs[0].run.path.parent
         app = DashboardApp(folder, feed=feed, panels=entries, **options)
@@ -106,20 +92,12 @@ async def settled(app: DashboardApp, pilot: Pilot[Any]) -> None:
 
 async def shows(app: DashboardApp, pilot: Pilot[Any], condition: Callable[[], bool]) -> None:
     """Wait for ``condition``."""
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline, text(app)
-        await pilot.pause(0.02)
+    await until(pilot, condition)
 
 
 async def more(app: DashboardApp, pilot: Pilot[Any]) -> None:
     """Hand over what the runs have written meanwhile."""
     before = app.snapshot
-    feed_of(app).give()
+    feed_of(app).read()
     await shows(app, pilot, lambda: app.snapshot is not before)
     await settled(app, pilot)
-
-
-def text(app: DashboardApp) -> str:
-    """Return what is on the screen."""
-    return "\n".join(strip.text.rstrip() for strip in app.screen._compositor.render_strips())

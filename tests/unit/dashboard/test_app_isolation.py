@@ -14,6 +14,7 @@ from textual.css.query import NoMatches
 from textual.pilot import Pilot
 
 from nanoshell.dashboard.actions import Action
+from nanoshell.dashboard.header import Headline
 from nanoshell.dashboard.slots import SLOW_SECONDS, ErrorCard
 from nanoshell.testing import FakeRun
 from tests.unit.dashboard.stage import (
@@ -211,6 +212,30 @@ def test_what_is_no_panels_fault_ends_the_dashboard_and_is_kept(tmp_path: Path) 
 
     play(app, scene)
     assert isinstance(app.failure, NoMatches)
+
+
+def test_what_comes_while_the_dashboard_closes_is_no_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    feed = HandFeed()
+    app = desk(tmp_path, kind(panel_id="well"), feed=feed)
+    close_all = app._close_all
+
+    async def close_slowly() -> None:
+        await app.query_one(Headline).remove()  # the first of what goes
+        feed.give(run.run)
+        app.call_later(app._spread)
+        app.say("from a thread")
+        await close_all()
+
+    async def scene(pilot: Pilot[None]) -> None:
+        feed.give(run.run)
+        await until(pilot, lambda: "fake-1" in screen_text(app))
+        monkeypatch.setattr(app, "_close_all", close_slowly)
+
+    with FakeRun(tmp_path) as run:
+        play(app, scene)
+    assert app.failure is None
 
 
 def test_what_a_panel_raises_cannot_steer_the_terminal() -> None:

@@ -15,8 +15,7 @@ from nanoshell.errors import UsageError
 from nanoshell.runs.status import RunStatus
 from nanoshell.settings import Settings
 from nanoshell.testing import FakeRun
-from tests.unit.dashboard.stage import Counter, HandFeed, desk, kind, play, screen_text, until
-from tests.unit.dashboard.test_app import requests
+from tests.unit.dashboard.stage import Counter, HandFeed, desk, kind, play, requests, screen_text, until
 
 TOY = kind(
     panel_id="toy",

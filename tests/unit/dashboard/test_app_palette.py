@@ -73,6 +73,26 @@ def test_what_is_typed_by_its_whole_name_comes_first(tmp_path: Path, typed: str)
         play(app, scene)
 
 
+def test_the_palette_offers_every_command_but_two(tmp_path: Path) -> None:
+    session = open_session(plugins=plugins_with(), history=False)
+    app = desk(tmp_path, CHART, session=session)
+
+    async def scene(pilot: Pilot[None]) -> None:
+        await pilot.press("ctrl+p")
+        await until(pilot, lambda: "What is to be done?" in screen_text(app))
+        found = app.screen.query_one(CommandList)
+        wanted = {entry.name for entry in session.plugins.commands} - {"clear", "dashboard"}
+
+        def offered() -> set[str]:
+            lines = [str(option.prompt).split() for option in found.options]
+            return {line[0].removeprefix(":") for line in lines if line and line[0].startswith(":")}
+
+        await until(pilot, lambda: len(offered()) >= len(wanted))
+        assert offered() == wanted, "these two make no sense in a dashboard"
+
+    play(app, scene)
+
+
 def test_reading_only_the_palette_has_no_commands(tmp_path: Path) -> None:
     session = open_session(plugins=plugins_with(), history=False)
     app = desk(tmp_path, CHART, session=session, read_only=True)

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import termios
 import threading
+import tty
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -55,6 +56,29 @@ def test_who_does_not_end_when_told_to_is_ended_and_the_terminal_is_reset() -> N
         process.wait()
         os.close(ours)
         os.close(theirs)
+
+
+def test_after_an_exception_the_terminal_is_reset_and_its_modes_are_as_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ours, theirs = pty.openpty()
+    with os.fdopen(theirs, "r+b", buffering=0) as terminal:
+        monkeypatch.setattr(sys, "__stdin__", terminal)
+        monkeypatch.setattr(sys, "__stderr__", terminal)
+        before = termios.tcgetattr(terminal)
+
+        async def program() -> None:
+            tty.setraw(terminal)
+            assert termios.tcgetattr(terminal) != before
+            terminal.write(b"\x1b[?1049hdrawn")
+            raise LookupError("broken")
+
+        with pytest.raises(LookupError, match="broken"):
+            TerminalHandover().run(program, lambda: None)
+        assert termios.tcgetattr(terminal) == before
+        assert os.read(ours, 1000) == b"\x1b[?1049hdrawn" + RESET.encode()
+        monkeypatch.undo()
+    os.close(ours)
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -11,11 +12,11 @@ from typing import Any
 import pytest
 from textual.pilot import Pilot
 
-from nanoshell.dashboard import opening
+from nanoshell.dashboard import opening, serving
 from nanoshell.dashboard.app import DashboardApp
 from nanoshell.dashboard.asciionly import wants_ascii
 from nanoshell.dashboard.handover import TerminalHandover
-from nanoshell.dashboard.opening import chosen_runs, open_dashboard
+from nanoshell.dashboard.opening import chosen_runs, open_dashboard, serve_dashboard
 from nanoshell.errors import NanoshellError, UsageError
 from nanoshell.testing import FakeRun
 from tests.unit.dashboard.stage import HandFeed, play, screen_text, until
@@ -151,6 +152,33 @@ def test_ascii_and_the_mouse_are_as_told_else_as_the_terminal_and_the_setting_sa
         assert options() == (True, False)
         assert opened.screen.isascii()
         assert options(ascii=False, mouse=True) == (False, True)
+
+
+def test_what_is_served_only_reads_as_its_command_says_and_as_it_is_opened(
+    nanoshell_session: Open, tmp_path: Path, opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = nanoshell_session().session
+    commands: list[list[str]] = []
+
+    def take(command: str, _host: str, _port: int) -> None:
+        commands.append(shlex.split(command))
+        raise NanoshellError("enough")
+
+    async def scene(app: DashboardApp, _pilot: Any) -> None:
+        assert app.read_only
+        assert app.session is None
+
+    monkeypatch.setattr(serving, "_server", take)
+    opened.scene = scene
+    with FakeRun(tmp_path) as run:
+        run.step(3)
+        with pytest.raises(NanoshellError, match="enough"):
+            serve_dashboard(session, [str(run.run.path)], ascii=True)
+        at = commands[0].index("dashboard")
+        assert commands[0][at:] == ["dashboard", "--read-only", "--ascii", "--", str(run.run.path)]
+        monkeypatch.setenv("TEXTUAL_DRIVER", "textual.drivers.web_driver:WebDriver")
+        open_dashboard(session, [str(run.run.path)], read_only=False)
+    assert opened.options, "it was opened"
 
 
 def test_without_a_terminal_nothing_is_opened(nanoshell_session: Open) -> None:

@@ -16,8 +16,7 @@ from nanoshell.dashboard.steering import length_question, rate_question
 from nanoshell.runs.control import request
 from nanoshell.runs.status import RunStatus
 from nanoshell.testing import FakeRun
-from tests.unit.dashboard.stage import Counter, HandFeed, desk, play, screen_text, until
-from tests.unit.dashboard.test_app import requests
+from tests.unit.dashboard.stage import Counter, HandFeed, desk, play, requests, screen_text, until
 
 
 @pytest.fixture

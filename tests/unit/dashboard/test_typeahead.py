@@ -16,8 +16,7 @@ from nanoshell.dashboard.actions import Action
 from nanoshell.dashboard.app import DashboardApp
 from nanoshell.dashboard.panel import Panel
 from nanoshell.testing import FakeRun
-from tests.unit.dashboard.stage import Counter, HandFeed, desk, kind, play, until
-from tests.unit.dashboard.test_app import requests
+from tests.unit.dashboard.stage import Counter, HandFeed, desk, kind, play, requests, until
 
 NAMES = {"-": "minus", ".": "full_stop"}
 

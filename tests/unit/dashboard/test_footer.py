@@ -1,0 +1,42 @@
+"""The last line: what share of a core the dashboard takes, beside its keys."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from textual.pilot import Pilot
+
+from nanoshell.dashboard import footer, showing
+from nanoshell.dashboard.footer import CpuMeter
+
+from .stage import desk, kind, play, screen_text, until
+
+
+def test_the_share_is_of_one_core_since_it_was_last_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, user, system = 50.0, 7.0, 1.0
+    clocks = SimpleNamespace(monotonic=lambda: now, times=lambda: SimpleNamespace(user=user, system=system))
+    monkeypatch.setattr(footer, "time", clocks)
+    monkeypatch.setattr(footer, "os", clocks)
+    meter = CpuMeter()
+    now, user, system = 60.0, 8.0, 1.5
+    assert meter.share() == pytest.approx(0.15)
+    now, user = 62.0, 11.0
+    assert meter.share() == pytest.approx(1.5), "on more than one core"
+    assert meter.share() == 0.0, "no time has passed"
+
+
+def test_the_last_line_ends_with_what_the_dashboard_takes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(showing, "SHARE_SECONDS", 0.02)
+    monkeypatch.setattr(CpuMeter, "share", lambda _meter: 0.0725)
+    app = desk(tmp_path, kind(panel_id="chart", title="Chart"))
+
+    async def scene(pilot: Pilot[None]) -> None:
+        await until(pilot, lambda: screen_text(app).endswith("cpu 7%"))
+        assert re.search(r"q Quit .*cpu 7%$", screen_text(app))
+
+    play(app, scene)
