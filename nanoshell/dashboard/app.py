@@ -28,8 +28,8 @@ from nanoshell.dashboard.remap import keymap
 from nanoshell.dashboard.showing import Showing
 from nanoshell.dashboard.slots import PanelSlot
 from nanoshell.dashboard.small import LEAST_COLUMNS, LEAST_LINES
-from nanoshell.dashboard.steering import Steering
-from nanoshell.dashboard.table import ACTIONS
+from nanoshell.dashboard.steering import Steering, deaf_words
+from nanoshell.dashboard.table import ACTIONS, RUN
 from nanoshell.dashboard.themes import colour_filters, textual_theme, wants_no_colour
 from nanoshell.dashboard.views import ChartGrid, build_views
 
@@ -157,7 +157,7 @@ class DashboardApp(Steering, Showing, inherit_bindings=False):
         """Ask the focused run's worker for ``action``; what it answers appears on the screen."""
         if self._read_only:
             self.tell("nothing can be asked of a run here: the dashboard only reads", severity="warning")
-        elif (run := self.focused_run()) is not None:
+        elif (run := self.listening_run()) is not None:
             self.ask_of(run, action, **arguments)
 
     def ask_of(self, run: RunDirectory, action: str, **arguments: Any) -> None:
@@ -238,12 +238,13 @@ class DashboardApp(Steering, Showing, inherit_bindings=False):
 
         self.push_screen(AskLine(question, text, checked), answered)
 
-    def focused_run(self) -> RunDirectory | None:
-        """Return the run that steering is about; where there is none, say so and return None."""
+    def listening_run(self) -> RunDirectory | None:
+        """Return the run that steering is about; None where there is none or it can answer nothing: said why."""
         course = self._snapshot.focused
-        if course is None:
-            self.tell("no run is shown", severity="warning")
-        return course.run if course else None
+        why = deaf_words(course.run.name, course.status) if course is not None else "no run is shown"
+        if why:
+            self.tell(why, severity="warning", about="who answers")
+        return course.run if course is not None and not why else None
 
     # From opening to leaving
 
@@ -350,7 +351,7 @@ class DashboardApp(Steering, Showing, inherit_bindings=False):
     def action_ask_first(self, name: str) -> None:
         """Do the action ``name`` once its question has been answered with yes."""
         found = find(ACTIONS, name)
-        if found is not None:
+        if found is not None and (found.group != RUN or self.listening_run() is not None):
             self.ask_first(self, found)
 
     def leave(self) -> None:

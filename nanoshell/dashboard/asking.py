@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import queue
 import threading
 from collections.abc import Callable
@@ -82,7 +83,11 @@ class Requests:
             self._pending.append(asked)
         self._unwritten.put(asked)
         if self._writer is None:
-            self._writer = threading.Thread(target=self._write, name="ask runs", daemon=True)
+            # What is told names commands as they are typed in this face, which a thread does not know by itself.
+            spelled = contextvars.copy_context()
+            self._writer = threading.Thread(
+                target=spelled.run, args=(self._write,), name="ask runs", daemon=True
+            )
             self._writer.start()
 
     def pending(self, run: str) -> list[Asked]:

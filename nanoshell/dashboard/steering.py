@@ -7,6 +7,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from nanoshell.errors import NanoshellError
+from nanoshell.spelling import typed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -71,6 +72,19 @@ def times(factor: float) -> str:
     return f"{factor:,.0f} times" if factor >= 10 else f"{factor:.2g} times"
 
 
+def deaf_words(name: str, status: RunStatus) -> str:
+    """Return why the run ``name`` answers nothing as ``status`` stands, and what to do instead; '' if it does."""
+    if status.state == "gone":
+        why = status.reason or "its folder is not there"
+        return f"{name} is gone: {why}. There is nothing left that could be asked, or gone on with"
+    if not status.ended:
+        return ""
+    said = f"{name} has {status.state}" if status.state != "stopped" else f"{name} was stopped"
+    if status.state == "finished" and (status.step or 0) >= (status.total_steps or 0):
+        return f"{said}: it has done all its steps. More are a new run: {typed('train')}"
+    return f"{said}; go on with it: {typed(f'train --resume {name}')}"
+
+
 def wrong_rate(text: str) -> str:
     """Return what is wrong with ``text`` as a learning rate, '' for nothing."""
     try:
@@ -109,7 +123,7 @@ class Steering:
         def ask_of(self, run: RunDirectory, action: str, **arguments: Any) -> None: ...
         def ask_yes(self, question: str, then: Callable[[], None]) -> None: ...
         def rate_asked(self, run: RunDirectory) -> float | None: ...
-        def focused_run(self) -> RunDirectory | None: ...
+        def listening_run(self) -> RunDirectory | None: ...
         def tell(self, text: str, *, severity: str = "information") -> None: ...
         def ask_line(
             self, question: str, text: str, check: Callable[[str], str], then: Callable[[str], None]
@@ -148,7 +162,7 @@ class Steering:
         self._scale_rate(RAISE)
 
     def _scale_rate(self, factor: float) -> None:
-        run = self.focused_run()
+        run = self.listening_run()
         if run is None:
             return
         peak = self.rate_asked(run) or peak_learning_rate(run)
@@ -159,7 +173,7 @@ class Steering:
 
     def action_learning_rate(self) -> None:
         """Ask for the peak of the learning rate, and set it."""
-        run = self.focused_run()
+        run = self.listening_run()
         if run is None:
             return
         peak = self.rate_asked(run) or peak_learning_rate(run)
@@ -173,7 +187,7 @@ class Steering:
 
     def action_extend(self) -> None:
         """Ask how much longer the run is to train, and extend it."""
-        run = self.focused_run()
+        run = self.listening_run()
         if run is None:
             return
 

@@ -23,6 +23,8 @@ def request(run: RunDirectory, action: str, **arguments: Any) -> str:
     The answer is an event ``{"type": "control", "id": …, "action": …, "ok": bool, "message": …}``; `wait_for`
     returns it. Raises `RunError` where no worker is there to answer.
     """
+    if not run.path.is_dir():
+        raise RunError(f"run '{run.name}' is gone: its folder is gone")
     status = run.status()
     if status.ended:
         raise RunError(

@@ -13,6 +13,7 @@ from nanoshell.dashboard.actions import Action
 from nanoshell.dashboard.panel import Panel
 from nanoshell.dashboard.panels.lines import Line, TextLines, span, wrapped
 from nanoshell.runs.events import number
+from nanoshell.spelling import typed
 
 if TYPE_CHECKING:
     from nanoshell.dashboard.course import Course, Snapshot
@@ -22,7 +23,9 @@ LOOK_SECONDS = 0.25
 Event = Mapping[str, Any]
 
 _KEY = "alerts.silent"
-_SEVERE = frozenset({"divergence", "storage", "stalled", "dead"})
+_LOST = frozenset({"silent", "gone"})
+_BROKEN = frozenset({"failed", "crashed", *_LOST})
+_SEVERE = frozenset({"divergence", "storage", "stalled", "dead", *_BROKEN})
 """Alerts on which a run fails, waits or learns nothing more; the others are advice."""
 
 
@@ -72,6 +75,53 @@ def _moment(event: Event) -> float:
     return number(dict(event), "t") or 0.0
 
 
+class EndWatch:
+    """Says which runs have ended, or are not heard of any more: those that did while it looked, each once."""
+
+    def __init__(self) -> None:
+        self._states: dict[str, str] = {}
+
+    def new(self, courses: Iterable[Course]) -> list[Course]:
+        """Return those of ``courses`` that stand otherwise than at the last call, and write no more."""
+        found = []
+        for course in courses:
+            name, state = course.run.name, course.status.state
+            if self._states.get(name, state) != state and (course.status.ended or state in _LOST):
+                found.append(course)
+            self._states[name] = state
+        return found
+
+
+def end_words(course: Course) -> str:
+    """Return what is said where a run ends: its state, at which step, and why as far as that is known."""
+    status = course.status
+    if status.state in _LOST and status.reason:
+        return _flat(status.reason)
+    at = f" at step {status.step:,}" if status.step is not None else ""
+    return f"{status.state}{at}" + (f": {_flat(status.reason)}" if status.reason else "")
+
+
+def broken_end(course: Course) -> Event | None:
+    """Return the alert that a run has failed, crashed or is lost; None where it has not."""
+    status = course.status
+    if status.state not in _BROKEN:
+        return None
+    hint = status.hint
+    if not hint and status.state == "crashed":
+        hint = f"go on with it: {typed(f'train --resume {course.run.name}')}; the view Log has its last words"
+    return {
+        "kind": status.state,
+        "message": _flat(status.reason),
+        "hint": hint,
+        "step": status.step,
+        "t": status.updated,
+    }
+
+
+def _flat(text: str) -> str:
+    return " ".join(text.split())
+
+
 @dataclass(frozen=True)
 class Alert:
     """One alert of a run; ``over`` is the time at which it was taken back, None while it stands."""
@@ -104,7 +154,8 @@ class AlertsPanel(Panel):
         "What was found to be wrong with the runs that are shown: a loss that is no number, a disk that "
         "is full, a loss that stands still, overfitting. Each says what to do. A new alert appears on the "
         "screen and rings the bell once, in whichever view you are; b silences the bell. What is over "
-        "stays in the list, and says so."
+        "stays in the list, and says so. So are you told when a run ends; one that failed or crashed, or is "
+        "not heard of any more, rings too, and stands in the list for as long as that is so."
     )
     actions: ClassVar[tuple[Action, ...]] = (
         Action("silence", "Bell on or off", ("b",), "Alerts", footer=True, short="Bell"),
@@ -122,6 +173,7 @@ class AlertsPanel(Panel):
         super().__init__()
         self.silent = False
         self._watch = AlertWatch()
+        self._ends = EndWatch()
         self._seen: Snapshot | None = None
 
     def compose(self) -> ComposeResult:
@@ -146,7 +198,14 @@ class AlertsPanel(Panel):
         new = self._watch.new(snapshot.courses)
         for run, event in new:
             self.desk.tell(f"{run}: {told(event)}", severity=severity(event))
-        if any(not event.get("cleared") for _, event in new) and not self.silent:
+        ends = self._ends.new(snapshot.courses)
+        for course in ends:
+            broken = course.status.state in _BROKEN
+            self.desk.tell(
+                f"{course.run.name}: {end_words(course)}", severity="error" if broken else "information"
+            )
+        alarming = any(not event.get("cleared") for _, event in new)
+        if (alarming or any(course.status.state in _BROKEN for course in ends)) and not self.silent:
             self.app.bell()
 
     def _draw(self) -> None:
@@ -154,6 +213,8 @@ class AlertsPanel(Panel):
             return
         courses = self.desk.snapshot.courses
         alerts = [alert for course in courses for alert in paired(course.run.name, course.alerts)]
+        ends = [(course.run.name, broken_end(course)) for course in courses]
+        alerts += [Alert(name, end) for name, end in ends if end is not None]
         alerts.sort(key=lambda alert: _moment(alert.event), reverse=True)
         standing = sum(alert.over is None for alert in alerts)
         bell = "without a bell (b)" if self.silent else "with a bell (b)"

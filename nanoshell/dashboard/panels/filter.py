@@ -47,7 +47,8 @@ SHORT: Mapping[str, str] = {
 """Short names for some of them."""
 
 _SECTIONS = ("trainer.", "model.", "corpus.")
-_TERM = re.compile(r"(?P<name>[\w./-]+?)(?P<sign><=|>=|!=|==|!~|<|>|=|~)(?P<value>.*)", re.DOTALL)
+_SIGN = re.compile(r"<=|>=|!=|==|!~|<|>|=|~")
+_TERM = re.compile(rf"(?P<name>[\w./-]+?)(?P<sign>{_SIGN.pattern})(?P<value>.*)", re.DOTALL)
 _NUMBER = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)([kmg]?)", re.IGNORECASE)
 _UNITS = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9}
 _WORDS: Mapping[str, object] = {
@@ -58,6 +59,15 @@ _WORDS: Mapping[str, object] = {
     "none": None,
     "-": None,
 }
+
+_AND = frozenset({"and", "&", "&&"})
+_ONE_OF = "write name~'a|b', state~'failed|crashed'"
+_OPPOSITE = "write name!~nano, state!=finished, loss>=2"
+_REFUSED: Mapping[str, str] = {
+    **dict.fromkeys(("or", "|", "||"), _ONE_OF),
+    **dict.fromkeys(("not", "!"), _OPPOSITE),
+}
+"""Words of other languages of conditions, and how the same is said here."""
 
 _COMPARED: Mapping[str, Callable[[float, float], bool]] = {
     "<": lambda a, b: a < b,
@@ -112,7 +122,24 @@ def parse_filter(text: str, keys: Iterable[str]) -> tuple[Term, ...]:
     except ValueError:
         raise UsageError("a quotation mark is missing", hint='name="two words"') from None
     known = frozenset(keys)
-    return tuple(_term(word, known) for word in words)
+    return tuple(_term(word, known) for word in _conditions(words))
+
+
+def _conditions(words: Iterable[str]) -> list[str]:
+    """Return ``words`` with the parts of a condition put together: ``loss > 1`` is one, and ``and`` is none.
+
+    Raises `UsageError` for ``or`` and ``not``, which would be parts of names otherwise.
+    """
+    found: list[str] = []
+    for word in words:
+        before = _TERM.fullmatch(found[-1]) if found else None
+        if (before and not before["value"]) or (found and before is None and _SIGN.match(word)):
+            found[-1] += word
+        elif word.lower() in _REFUSED:
+            raise UsageError(f"'{word}' is not known here", hint=_REFUSED[word.lower()])
+        elif word.lower() not in _AND:
+            found.append(word)
+    return found
 
 
 def _term(word: str, keys: frozenset[str]) -> Term:

@@ -70,7 +70,8 @@ class Asked:
 
     def refused(self, course: Course) -> bool:
         """Return whether no text is to be expected: the run has ended, or gone on without writing it."""
-        return course.status.ended or (course.status.step or 0) > self.step + _STEPS_TO_ANSWER
+        gone = course.status.ended or course.status.state == "gone"
+        return gone or (course.status.step or 0) > self.step + _STEPS_TO_ANSWER
 
 
 def nearest(positions: Sequence[float], position: float) -> int:

@@ -18,6 +18,7 @@ from nanoshell.dashboard.panels.samplebook import Asked
 from nanoshell.dashboard.panels.sampletext import HERE, QUIET
 from nanoshell.dashboard.panels.textdiff import shown
 from nanoshell.dashboard.panels.writing import PULSE_SECONDS, Writing
+from nanoshell.dashboard.steering import deaf_words
 from nanoshell.errors import NanoshellError, UnknownNameError
 
 if TYPE_CHECKING:
@@ -106,8 +107,16 @@ class TryingPanel(Panel):
         return super().check_action(action, parameters)
 
     def action_try_prompt(self) -> None:
-        """Go to the line of the prompt."""
-        self.query_one(Input).focus()
+        """Go to the line of the prompt, where there is a run to try it on."""
+        if not self._is_gone():
+            self.query_one(Input).focus()
+
+    def _is_gone(self) -> bool:
+        """Say so where the run that is tried is gone: neither its worker nor a checkpoint can write."""
+        gone = self._course is not None and self._course.status.state == "gone"
+        if self._course is not None and gone:
+            self.desk.tell(deaf_words(self._course.run.name, self._course.status), severity="warning")
+        return gone
 
     def action_manner(self) -> None:
         """Ask how prompts are to be tried."""
@@ -152,6 +161,8 @@ class TryingPanel(Panel):
             return
         if course is None:
             self.desk.tell("no run is shown that could be asked", severity="warning")
+        elif self._is_gone():
+            self._leave(event.input)
         elif not course.status.ended:
             self._asked[course.run.name] = Asked.of(prompt, course)
             seed = "; the seed is its own" if self._manner.seed is not None else ""

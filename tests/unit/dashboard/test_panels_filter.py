@@ -51,6 +51,12 @@ VALUES = {
         ('betas="0.9, 0.95"', True),
         ("loss=nan", False),
         ("loss<inf", True),
+        ("loss > 1", True),
+        ("loss> 1 val_loss <2", True),
+        ("loss > 1 and val_loss<2 AND nano", True),
+        ("step >= 2k lr = 0.003", True),
+        ("nano loss > 2", False),
+        ("name ~ 'no|na' && loss !=1", True),
     ],
 )
 def test_conditions_hold_of_what_they_say(text: str, holds: bool) -> None:
@@ -74,6 +80,10 @@ def test_a_loss_that_is_no_number_is_found_and_is_below_nothing() -> None:
         ("loss<", "lacks a value"),
         ("<2", "lacks a name"),
         ("name~[", "no regular expression"),
+        ("loss <", "lacks a value"),
+        ("> 1", "lacks a name"),
+        ("loss > 1 or step > 5", "'or' is not known here"),
+        ("not nano", "'not' is not known here"),
         ('name="a', "a quotation mark is missing"),
     ],
 )
