@@ -239,7 +239,7 @@ class DashboardApp(Steering, Showing, inherit_bindings=False):
         self.push_screen(AskLine(question, text, checked), answered)
 
     def listening_run(self) -> RunDirectory | None:
-        """Return the run that steering is about; None where there is none or it can answer nothing: said why."""
+        """Return the run that steering is about; None, and it is said why, where none answers."""
         course = self._snapshot.focused
         why = deaf_words(course.run.name, course.status) if course is not None else "no run is shown"
         if why:

@@ -83,7 +83,7 @@ class Requests:
             self._pending.append(asked)
         self._unwritten.put(asked)
         if self._writer is None:
-            # What is told names commands as they are typed in this face, which a thread does not know by itself.
+            # Hints name commands as they are typed in this face, which a thread does not know by itself.
             spelled = contextvars.copy_context()
             self._writer = threading.Thread(
                 target=spelled.run, args=(self._write,), name="ask runs", daemon=True

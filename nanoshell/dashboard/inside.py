@@ -43,6 +43,11 @@ class InnerApp(App[None], inherit_bindings=False):
         known = super().get_line_filters()
         return [*(one for one in known if not isinstance(one, (Monochrome, NoColor))), *self.own_filters]
 
+    def add_notice(self, notice: Notification) -> None:
+        """Put ``notice`` on the screen, for as long as it stands there."""
+        self._notifications.add(notice)
+        self._refresh_notifications()
+
     def drop_notice(self, notice: Notification) -> None:
         """Forget ``notice``, and take it off the screen."""
         self._unnotify(notice)

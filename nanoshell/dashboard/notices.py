@@ -1,17 +1,26 @@
-"""What is said for some seconds: few at a time, nothing twice, and never over a question."""
+"""What is said for some seconds: few at a time, each to be seen, nothing twice, never over a question."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from time import time
+from typing import TYPE_CHECKING
 
 from textual.notifications import Notification, Notify
-from textual.screen import Screen
 
 from nanoshell.dashboard.inside import InnerApp
 
+if TYPE_CHECKING:
+    from textual.timer import Timer
+
 MOST_NOTICES = 3
-"""So many stand on the screen at once: the newest."""
+"""So many stand on the screen at once."""
+
+SEEN_SECONDS = 2.5
+"""So long one stands there at least before another takes its place, which waits meanwhile."""
+
+MOST_WAITING = 12
+"""Of more the oldest are left out: a panel may have something to say at every update."""
 
 
 @dataclass
@@ -26,33 +35,48 @@ class Notices(InnerApp, inherit_bindings=False):
 
     def __init__(self) -> None:
         super().__init__()
-        self._held: list[Notification] = []
+        self._waiting: list[Notification] = []
+        self._turn: Timer | None = None
 
     def on_mount(self) -> None:
-        self.screen_change_signal.subscribe(self, self._release, immediate=True)
+        self.screen_change_signal.subscribe(self, lambda _screen: self._show_waiting(), immediate=True)
 
     def on_notify(self, event: Notify) -> None:
-        """Make room for what is new. While a question is open it waits: its time begins afterwards."""
-        notice = event.notification
-        if len(self.screen_stack) > 1:
-            event.prevent_default()
-            self._held = [*_others(self._held, notice), notice][-MOST_NOTICES:]
-            return
-        staying = _others(self.notices, notice)[1 - MOST_NOTICES :]
-        for old in self.notices:
-            if old not in staying:
-                self.drop_notice(old)
+        """Show what is new when its turn has come; what takes the place of another has it at once."""
+        event.prevent_default()
+        notice, waiting = event.notification, _others(self._waiting, event.notification)
+        first = len(_others(self.notices, notice)) < len(self.notices)
+        self._waiting = [notice, *waiting] if first else [*waiting, notice]
+        self._waiting = self._waiting[-MOST_WAITING:]
+        self._show_waiting()
 
-    def _release(self, _screen: Screen[object]) -> None:
-        if len(self.screen_stack) == 1:
-            held, self._held = self._held, []
-            for notice in held:
-                self.post_message(Notify(replace(notice, raised_at=time())))
+    def _show_waiting(self) -> None:
+        """Show what waits, for as far as there is room. While a question is open all of it waits."""
+        while self._waiting and len(self.screen_stack) == 1:
+            notice, standing = self._waiting[0], self.notices
+            staying = _others(standing, notice)
+            if len(staying) >= MOST_NOTICES:
+                unseen = SEEN_SECONDS - (time() - staying[0].raised_at)
+                if unseen > 0:
+                    self._look_again(unseen)
+                    return
+                staying = staying[1:]
+            for old in standing:
+                if old not in staying:
+                    self.drop_notice(old)
+            self._waiting.pop(0)
+            self.add_notice(replace(notice, raised_at=time()))
+
+    def _look_again(self, seconds: float) -> None:
+        if self._turn is not None:
+            self._turn.stop()
+        self._turn = self.set_timer(seconds, self._show_waiting)
 
     def dismiss_notices(self) -> bool:
-        """Take all notices off the screen; return whether there were any."""
+        """Take all notices off the screen, for those that wait; return whether there were any."""
         found = bool(self.notices)
         self.clear_notifications()
+        self._show_waiting()
         return found
 
 

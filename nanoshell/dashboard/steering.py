@@ -73,7 +73,7 @@ def times(factor: float) -> str:
 
 
 def deaf_words(name: str, status: RunStatus) -> str:
-    """Return why the run ``name`` answers nothing as ``status`` stands, and what to do instead; '' if it does."""
+    """Return why the run ``name`` answers nothing as ``status`` stands, and what to do; '' if it does."""
     if status.state == "gone":
         why = status.reason or "its folder is not there"
         return f"{name} is gone: {why}. There is nothing left that could be asked, or gone on with"

@@ -1,4 +1,4 @@
-"""Notices: few at once, none twice, gone with Esc, and nothing of them over a question."""
+"""Notices: few at once, each in its turn, none twice, gone with Esc, and nothing of them over a question."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from textual.pilot import Pilot
 
+from nanoshell.dashboard import notices
 from nanoshell.dashboard.app import DashboardApp
 from nanoshell.dashboard.notices import MOST_NOTICES
 from tests.unit.dashboard.stage import HandFeed, play, screen_text, until
@@ -21,25 +22,60 @@ def said(app: DashboardApp) -> list[str]:
     return [notice.message for notice in app.notices]
 
 
-def test_the_newest_stand_there_each_once_and_esc_takes_them_away(tmp_path: Path) -> None:
+def test_each_has_its_turn_and_is_there_once_and_esc_takes_them_away(tmp_path: Path) -> None:
     app = DashboardApp(tmp_path, feed=HandFeed())
+    seen: list[str] = []
 
     async def scene(pilot: Pilot[None]) -> None:
         assert not app.fits("step_out")
         for number in range(6):
             app.tell(f"notice {number}")
             app.tell("always the same")
-        await until(pilot, lambda: "notice 5" in screen_text(app))
-        assert said(app) == ["notice 4", "notice 5", "always the same"]
-        app.tell("notice 5")
-        app.tell("notice 5", severity="error")  # what differs in kind is something else
-        await until(pilot, lambda: app.notices[-1].severity == "error")
-        assert said(app) == ["always the same", "notice 5", "notice 5"]
-        assert app.fits("step_out")
-        await pilot.press("escape")
-        await until(pilot, lambda: "notice" not in screen_text(app))
-        assert said(app) == []
+        await until(pilot, lambda: "notice 1" in screen_text(app))
+        await pilot.pause()
+        assert sorted(said(app)) == ["always the same", "notice 0", "notice 1"]
+        while "notice 5" not in seen:
+            seen.extend(words for words in said(app) if words not in seen)
+            assert len(said(app)) <= MOST_NOTICES
+            assert app.fits("step_out")
+            await pilot.press("escape")  # makes room for those that wait
+        assert [words for words in seen if "always" not in words] == [f"notice {at}" for at in range(6)]
+        app.tell("twice")
+        app.tell("twice", severity="error")  # what differs in kind is something else
+        await until(pilot, lambda: said(app).count("twice") == 2)
+        while said(app):
+            await pilot.press("escape")
+        await until(pilot, lambda: "twice" not in screen_text(app))
         assert not app.fits("step_out")
+
+    play(app, scene)
+
+
+def test_one_that_has_stood_long_enough_gives_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = DashboardApp(tmp_path, feed=HandFeed())
+
+    async def scene(pilot: Pilot[None]) -> None:
+        for number in range(MOST_NOTICES + 2):
+            app.tell(f"notice {number}")
+        await until(pilot, lambda: len(said(app)) == MOST_NOTICES)
+        await pilot.pause()
+        assert said(app) == ["notice 0", "notice 1", "notice 2"]
+        await until(pilot, lambda: said(app) == ["notice 2", "notice 3", "notice 4"])
+        assert "notice 4" in screen_text(app)
+        assert min(notice.time_left for notice in app.notices[1:]) > 4
+
+    monkeypatch.setattr(notices, "SEEN_SECONDS", 0.2)
+    play(app, scene)
+
+
+def test_of_a_flood_the_newest_are_kept(tmp_path: Path) -> None:
+    app = DashboardApp(tmp_path, feed=HandFeed())
+
+    async def scene(pilot: Pilot[None]) -> None:
+        for number in range(100):
+            app.tell(f"notice {number}")
+        await until(pilot, lambda: app._waiting and app._waiting[-1].message == "notice 99")
+        assert len(app._waiting) == notices.MOST_WAITING
 
     play(app, scene)
 
@@ -99,8 +135,10 @@ def test_nothing_covers_a_question_and_what_was_told_meanwhile_comes_after_it(
         assert not any(toast.region for toast in app.screen.query("Toast"))
         assert "meanwhile" not in screen_text(app)
         app.pop_screen()
-        await until(pilot, lambda: "meanwhile 4" in screen_text(app))
-        assert said(app) == ["meanwhile 2", "meanwhile 3", "meanwhile 4"]
-        assert min(notice.time_left for notice in app.notices) > 5
+        await until(pilot, lambda: "meanwhile 1" in screen_text(app))
+        assert said(app) == ["before\n" * 4 + "before", "meanwhile 0", "meanwhile 1"]
+        assert min(notice.time_left for notice in app.notices[1:]) > 5
+        await pilot.press("escape")
+        await until(pilot, lambda: said(app) == ["meanwhile 2", "meanwhile 3", "meanwhile 4"])
 
     play(app, scene)
