@@ -36,7 +36,7 @@ class Notices(InnerApp, inherit_bindings=False):
     def __init__(self) -> None:
         super().__init__()
         self._waiting: list[Notification] = []
-        self._turn: Timer | None = None
+        self._turn_timer: Timer | None = None
 
     def on_mount(self) -> None:
         self.screen_change_signal.subscribe(self, lambda _screen: self._show_waiting(), immediate=True)
@@ -68,9 +68,9 @@ class Notices(InnerApp, inherit_bindings=False):
             self.add_notice(replace(notice, raised_at=time()))
 
     def _look_again(self, seconds: float) -> None:
-        if self._turn is not None:
-            self._turn.stop()
-        self._turn = self.set_timer(seconds, self._show_waiting)
+        if self._turn_timer is not None:
+            self._turn_timer.stop()
+        self._turn_timer = self.set_timer(seconds, self._show_waiting)
 
     def dismiss_notices(self) -> bool:
         """Take all notices off the screen, for those that wait; return whether there were any."""
