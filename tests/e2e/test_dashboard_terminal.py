@@ -85,7 +85,7 @@ class Window(Terminal):
             time.sleep(0.05)
 
     def is_open(self) -> bool:
-        return self.told("#{alternate_on} #{mouse_any_flag}") == "1 1" and "q Quit" in self.screen()
+        return self.told("#{alternate_on} #{mouse_any_flag}") == "1 1" and "? Keys" in self.screen()
 
     def is_clean(self) -> bool:
         return self.told("#{alternate_on} #{mouse_any_flag} #{cursor_flag}") == "0 0 1"
@@ -194,7 +194,7 @@ def test_suspending_inside_and_afterwards(window: Window) -> None:
         window.shell("meanwhile")
         window.type("clear; fg", "Enter")
         window.wait_until(window.is_open)
-        window.wait_until(lambda: "1 Charts" in (screen := window.screen()) and "q Quit" in screen)
+        window.wait_until(lambda: "1 Charts" in (screen := window.screen()) and "? Keys" in screen)
         window.type("q")
         window.prompt()
         window.type("C-z")
@@ -208,9 +208,9 @@ def test_it_follows_the_size_of_the_terminal_inside_and_afterwards(window: Windo
     at_prompt(window)
     window.open_dashboard()
     window.resize(120, 40)
-    window.wait_until(lambda: "q Quit" in window.screen().split("\n")[39])
+    window.wait_until(lambda: "? Keys" in window.screen().split("\n")[39])
     window.resize(40, 10)
-    window.wait_until(lambda: "q Quit" in window.screen().split("\n")[9])
+    window.wait_until(lambda: "? Keys" in window.screen().split("\n")[9])
     window.resize(80, 24)
     window.type("q")
     window.prompt()
@@ -236,7 +236,7 @@ def test_it_opens_from_the_shell_reads_only_and_needs_a_terminal(window: Window)
 
 def test_without_the_mouse_every_view_is_reached_and_it_is_never_taken(window: Window) -> None:
     window.type("n dashboard --no-mouse .; echo ended with $?", "Enter")
-    window.wait_for("q Quit")
+    window.wait_for("? Keys")
     for key, words in (("3", " state "), ("?", "─ Keys"), ("1", "Loss")):
         window.type(key)
         window.wait_for(words)
@@ -257,10 +257,15 @@ def test_an_interrupt_at_an_awkward_moment_leaves_a_prompt_that_lives(window: Wi
             window.type("C-c")
         return window.is_clean() and last_line(window.screen()).startswith(" no model")
 
-    for moment in (0.0, 0.3, 0.6):  # while it is imported, while it opens, while its panels read
+    def is_taken() -> bool:
+        return window.told("#{alternate_on}") == "1"
+
+    def is_left() -> bool:
+        return not last_line(window.screen()).startswith(" no model")
+
+    for moment in (is_left, is_taken, window.is_open):  # it is imported, it opens, its panels read
         window.type(":dashboard", "Enter")
-        window.wait_until(lambda: not last_line(window.screen()).startswith(" no model"))
-        time.sleep(moment)
+        window.wait_until(moment)
         window.type("C-c")
         window.wait_until(is_back)
         window.prompt()

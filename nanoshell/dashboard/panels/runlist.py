@@ -76,11 +76,16 @@ class RunReader:
     _configs: dict[Path, tuple[Stamp, Mapping[str, Any]]] = field(default_factory=dict)
 
     def read(self, runs_dir: Path, beside: Iterable[RunDirectory], *, configs: bool) -> RunList:
-        """Return the runs in ``runs_dir`` and those ``beside`` it, with their ``configs`` where wanted."""
+        """Return the runs in ``runs_dir`` and those ``beside`` it, with their ``configs`` where wanted.
+
+        One beside it whose folder is gone is among them: it is still in the charts, and can be taken out.
+        """
         runs = list_runs(runs_dir)
         there = {run.path for run in runs}
-        runs += [run for run in beside if run.path not in there]
+        besides = [run for run in beside if run.path not in there]
         rows = [row for run in runs if (row := self._row(run, configs)) is not None]
+        rows += [self._row(run, configs) or _gone_row(run) for run in besides]
+        runs += besides
         paths = {run.path for run in runs}
         self._known = {path: known for path, known in self._known.items() if path in paths}
         keys = {*config_keys(), *(key for row in rows for key in row.config or {})}
@@ -109,6 +114,10 @@ class RunReader:
                 values = {}
             found = self._configs[run.path] = (stamp, values)
         return found[1]
+
+
+def _gone_row(run: RunDirectory) -> RunRow:
+    return RunRow(run, RunStatus("gone", "its folder is gone"), config={})
 
 
 def _stamp(*paths: Path) -> Stamp:

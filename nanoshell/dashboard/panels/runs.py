@@ -112,6 +112,7 @@ class RunsPanel(Panel):
         self._told: tuple[str, list[Line]] = ("", [])
         self._wrong = ""
         self._moved = False
+        self._chosen_at = 0
         self._drawn: dict[str, tuple[RunRow, tuple[object, ...], Line]] = {}
         self._sought: set[str] = set()
 
@@ -189,7 +190,7 @@ class RunsPanel(Panel):
         shown = {course.run.name: snapshot.colours.get(course.run.name, 0) for course in snapshot.courses}
         focused = snapshot.focused.run.name if snapshot.focused else ""
         if rows and all(row.run.name != self.chosen for row in rows):
-            self.chosen = focused if any(row.run.name == focused for row in rows) else rows[0].run.name
+            self.chosen = self._instead(rows, focused)
             self._ask_facts()
         look = Look(
             shown,
@@ -206,8 +207,15 @@ class RunsPanel(Panel):
         columns = fitting(width)
         lines = [self._line(row, columns, width, look) for row in rows]
         chosen = next((index for index, row in enumerate(rows) if row.run.name == self.chosen), None)
+        self._chosen_at = chosen if chosen is not None else self._chosen_at
         table.show(lines or [self._empty()], head=head_line(columns, width, look), chosen=chosen)
         self.query_one("#runs-about", TextLines).show(self._about_lines())
+
+    def _instead(self, rows: Sequence[RunRow], focused: str) -> str:
+        """Return which of ``rows`` is chosen in place of one that is not there: if it is gone, the next."""
+        if self._moved and self._row(self.chosen) is None:
+            return rows[min(self._chosen_at, len(rows) - 1)].run.name
+        return focused if any(row.run.name == focused for row in rows) else rows[0].run.name
 
     @property
     def _table_width(self) -> int:

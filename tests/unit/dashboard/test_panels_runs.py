@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 from rich.cells import cell_len
+from textual.pilot import Pilot
 
+from nanoshell.dashboard.app import DashboardApp
+from nanoshell.dashboard.panels import runs
 from nanoshell.dashboard.panels.difference import difference_lines
 from nanoshell.dashboard.panels.runlist import RunRow
 from nanoshell.dashboard.panels.runs import RunsPanel
@@ -21,6 +25,7 @@ from nanoshell.runs.status import RunStatus
 from nanoshell.testing import FakeRun, write_run
 
 from .desk import run, shown
+from .stage import play, screen_text, until
 
 # Table and difference
 
@@ -301,9 +306,51 @@ def test_a_run_that_appears_is_listed_and_one_that_vanishes_goes(tmp_path: Path)
             await desk.until(lambda: "goes-1" not in desk.text)
             fake.vanish()
             panel._read(force=True)
+            desk.feed.read(status=RunStatus("gone", "its folder is gone"))
+            await desk.sees("its folder is gone")
+            assert desk.line(" stays-1 ").split()[1:3] == ["stays-1", "gone"]
+            desk.feed.hand()  # it is in the charts no more
+            await desk.until(lambda: not desk.app.snapshot.courses)
+            panel._read(force=True)
             await desk.until(lambda: [row.run.name for row in panel.rows] == ["comes-1"])
 
     run(scene)
+
+
+def test_what_vanishes_under_the_hand_leaves_the_keys_where_they_were(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With what reads the runs in earnest: the chosen run goes, then the one that has the focus."""
+    monkeypatch.setattr(runs, "READ_SECONDS", 0.05)
+    fakes = {name: FakeRun(tmp_path, name) for name in ("one", "two", "three")}  # the newest is first
+    app = DashboardApp(tmp_path, ["one-1"], panels=[Entry("runs", RunsPanel, "tests")])
+
+    async def scene(pilot: Pilot[None]) -> None:
+        app.action_view(1)
+        panel = app.query_one(RunsPanel)
+
+        def names() -> list[str]:
+            return [row.run.name for row in panel.rows]
+
+        def focused() -> str:
+            return app.snapshot.focused.run.name if app.snapshot.focused else ""
+
+        await until(pilot, lambda: names() == ["three-1", "two-1", "one-1"] and focused() == "one-1")
+        await pilot.press("home", "down")
+        assert panel.chosen == "two-1"
+        fakes["two"].vanish()
+        await until(pilot, lambda: names() == ["three-1", "one-1"])
+        await until(pilot, lambda: panel.chosen == "one-1")
+        fakes["one"].vanish()
+        await until(pilot, lambda: re.search(r">.*one-1 +gone", screen_text(app)))
+        await pilot.press("space")
+        await until(pilot, lambda: names() == ["three-1"])
+        await until(pilot, lambda: panel.chosen == "three-1")
+        await pilot.press("enter")
+        await until(pilot, lambda: focused() == "three-1")
+
+    play(app, scene)
+    assert app.failure is None
 
 
 def test_it_is_usable_without_colour_and_beyond_ascii(tmp_path: Path) -> None:
