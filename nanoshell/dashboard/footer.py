@@ -4,10 +4,45 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from rich.text import Text
 from textual.widget import Widget
+
+from nanoshell.dashboard.table import ACTIONS, RUN
+
+if TYPE_CHECKING:
+    from nanoshell.dashboard.actions import Action
+
+_BEST = 3
+"""So many of a panel's own keys come before what can be done everywhere: 80 cells have room for them."""
+
+_FIRST = ("help", "step_out", "explain")
+_LAST = ("leave", "palette", "next_run")
+"""What can be done everywhere: help, which tells all else, comes before everything, what is rare behind."""
+
+
+def in_order(offered: Iterable[tuple[Action, str]]) -> list[tuple[Action, str]]:
+    """Return what is ``offered``, actions with their keys, as the last line has it: what matters most first.
+
+    After help that is the best of the panel, what is asked of the run, all the room for a panel, the panel's
+    rest, and what is rare.
+    """
+    offered = list(offered)
+    own = [action for action, _key in offered if action not in ACTIONS]
+
+    def weight(pair: tuple[Action, str]) -> tuple[int, int]:
+        action = pair[0]
+        if action in own:
+            place = own.index(action)
+            return (1 if place < _BEST else 4), place
+        for at, names in ((0, _FIRST), (5, _LAST)):
+            if action.id in names:
+                return at, names.index(action.id)
+        return (2 if action.group == RUN else 3), 0
+
+    return sorted(offered, key=weight)
 
 
 class CpuMeter:
@@ -45,7 +80,7 @@ class KeyFooter(Widget):
 
     def tell_share(self, share: float) -> None:
         """Show that the dashboard takes ``share`` of one core."""
-        note = f"cpu {share:.0%}"
+        note = f"own cpu {share:.0%}"
         if note != self._note:
             self._note = note
             self.refresh()

@@ -11,14 +11,14 @@ from textual.containers import Container
 from textual.timer import Timer
 
 from nanoshell.dashboard.course import Sight, Snapshot
-from nanoshell.dashboard.footer import CpuMeter, KeyFooter
+from nanoshell.dashboard.footer import CpuMeter, KeyFooter, in_order
 from nanoshell.dashboard.header import AlertLine, Headline
 from nanoshell.dashboard.isolation import place_of
 from nanoshell.dashboard.keys import written
 from nanoshell.dashboard.menus import Menus
 from nanoshell.dashboard.pace import Pace
 from nanoshell.dashboard.small import TooSmall
-from nanoshell.dashboard.table import ACTIONS, PALETTE
+from nanoshell.dashboard.table import PALETTE
 from nanoshell.dashboard.tabs import TabBar
 from nanoshell.dashboard.views import ChartGrid, View
 
@@ -188,6 +188,10 @@ class Showing(Menus, inherit_bindings=False):
         asked = self.unanswered(run.run.name) if run is not None else ()
         self.query_one(Headline).tell(self._snapshot, self.empty_words(), asked)
 
+    def on_chart_grid_uncovered(self) -> None:
+        """Hand what is new to charts that were out of sight until now: a run that has ended brings no more."""
+        self.call_after_refresh(self._spread)
+
     def _judge(self, begun: float) -> None:
         """Weigh an update that began at ``begun``, of this thread's time, and is drawn."""
         self._pace.judge(time.thread_time() - begun)
@@ -202,8 +206,7 @@ class Showing(Menus, inherit_bindings=False):
             return
         besides = _IN_FIELDS if self.field is not None else ()
         found = [(action, key) for action, key in self.offered_keys() if action.footer or key in besides]
-        shown = sorted(found, key=lambda pair: pair[0] not in ACTIONS)  # a panel's own last: F1 tells them
-        words = [(written(key), action.short or action.title) for action, key in shown]
+        words = [(written(key), action.short or action.title) for action, key in in_order(found)]
         self.query_one(KeyFooter).show(words)
 
     def _tell_share(self) -> None:

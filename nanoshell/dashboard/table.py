@@ -17,19 +17,25 @@ UNDER_WAY = (*TRAINING, "paused", "stopping", "silent")
 
 
 def _asked(
-    name: str, title: str, key: str, states: tuple[str, ...] = UNDER_WAY, *, question: str = ""
+    name: str,
+    title: str,
+    key: str,
+    states: tuple[str, ...] = UNDER_WAY,
+    *,
+    question: str = "",
+    short: str = "",
 ) -> Action:
-    """Return what is asked of a run; what can be done in some of its states alone is in the footer."""
-    footer = states is not UNDER_WAY
-    return Action(name, title, (key,), RUN, writes=True, question=question, footer=footer, states=states)
+    """Return what is asked of a run; the last line has what is ``short`` or done in some of its states."""
+    footer = states is not UNDER_WAY or bool(short)
+    return Action(name, title, (key,), RUN, True, question, footer, states, short)
 
 
-PALETTE = Action("palette", "Commands", ("ctrl+p",), DESK, footer=True)
+PALETTE = Action("palette", "Commands", ("ctrl+p",), DESK, footer=True, short="Find")
 
 ACTIONS = (
     Action("leave", "Quit", ("q", "ctrl+c"), DESK, footer=True),
     Action("help", "Keys", ("question_mark",), DESK, footer=True),
-    Action("explain", "Explain this panel", ("f1",), DESK),
+    Action("explain", "Explain this panel", ("f1",), DESK, short="Explain"),
     PALETTE,
     Action("maximize", "Maximise the panel, or back", ("enter",), DESK, footer=True, short="Full"),
     Action("next_page", "Further charts", ("pagedown",), DESK),
@@ -41,7 +47,7 @@ ACTIONS = (
     Action("suspend", "Suspend, fg comes back", ("ctrl+z",), DESK),
     _asked("pause", "Pause", "P", (*TRAINING, "silent")),
     _asked("resume", "Resume", "R", ("paused", "silent")),
-    _asked("stop", "Stop and save", "S", question="Save {run} and stop it?"),
+    _asked("stop", "Stop and save", "S", question="Save {run} and stop it?", short="Stop"),
     _asked("checkpoint", "Write a checkpoint", "C"),
     _asked("evaluate", "Evaluate now", "E"),
     _asked("sample", "Sample now", "G"),

@@ -47,6 +47,7 @@ class SamplesPanel(TryingPanel):
     actions: ClassVar[tuple[Action, ...]] = (
         Action("step_back", "Earlier step", ("left",), "Samples", footer=True, short="Earlier"),
         Action("step_on", "Later step", ("right",), "Samples", footer=True, short="Later"),
+        Action("try_prompt", "Try a prompt", ("t",), "Samples", writes=True, footer=True, short="Try"),
         Action("first", "First step", ("home",), "Samples"),
         Action("newest", "Newest step, and stay there", ("end",), "Samples"),
         Action(
@@ -55,7 +56,6 @@ class SamplesPanel(TryingPanel):
         Action("previous_prompt", "Previous prompt", ("left_square_bracket",), "Samples"),
         Action("compare", "Compare two steps, or show one", ("d",), "Samples", footer=True, short="Compare"),
         Action("pin", "Compare with this step", ("m",), "Samples"),
-        Action("try_prompt", "Try a prompt", ("t",), "Samples", writes=True, footer=True, short="Try"),
         Action("manner", "How prompts are tried: temperature, seed", ("o",), "Samples", writes=True),
         Action("interrupt", "Stop writing", ("escape", "ctrl+c"), "Samples", writes=True),
         Action("text_up", "Text up", ("up",), "Samples"),

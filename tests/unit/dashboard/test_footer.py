@@ -10,9 +10,13 @@ import pytest
 from textual.pilot import Pilot
 
 from nanoshell.dashboard import footer, showing
+from nanoshell.dashboard.app import DashboardApp
 from nanoshell.dashboard.footer import CpuMeter
+from nanoshell.plugin.manager import load_plugins
+from nanoshell.runs.status import RunStatus
+from nanoshell.testing import FakeRun
 
-from .stage import desk, kind, play, screen_text, until
+from .stage import HandFeed, desk, kind, play, screen_text, until
 
 
 def test_the_share_is_of_one_core_since_it_was_last_asked(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -37,6 +41,31 @@ def test_the_last_line_ends_with_what_the_dashboard_takes(
 
     async def scene(pilot: Pilot[None]) -> None:
         await until(pilot, lambda: screen_text(app).endswith("cpu 7%"))
-        assert re.search(r"q Quit .*cpu 7%$", screen_text(app))
+        assert re.search(r"^ \? Keys .*q Quit .*own cpu 7%$", screen_text(app), re.M)
 
     play(app, scene)
+
+
+@pytest.mark.parametrize(
+    ("place", "keys"),
+    [
+        ("charts", "? Keys,x Axis,l Log,s Smooth,P Pause,S Stop,Enter Full"),
+        ("samples", "? Keys,Left Earlier,Right Later,t Try,P Pause,S Stop"),
+        ("runs", "? Keys,Enter Focus,Space Show,/ Filter,P Pause,S Stop,o Sort"),
+        ("log", "? Keys,/ Search,e Events,w Fold,P Pause,S Stop"),
+    ],
+)
+def test_80_cells_have_the_best_keys_of_each_view(tmp_path: Path, place: str, keys: str) -> None:
+    feed = HandFeed()
+    plugins = load_plugins(safe=True, strict=True)
+    app = DashboardApp(tmp_path, panels=plugins.panels, sections=plugins.run_sections, feed=feed)
+
+    async def scene(pilot: Pilot[None]) -> None:
+        feed.give(one.run, other.run, status=RunStatus("running"))
+        app.query_one(footer.KeyFooter).tell_share(0.25)
+        app.action_view([view.place for view in app.views].index(place))
+        await until(pilot, lambda: "P Pause" in screen_text(app).splitlines()[-1])
+        assert screen_text(app).splitlines()[-1].strip().startswith(keys.replace(",", "  "))
+
+    with FakeRun(tmp_path) as one, FakeRun(tmp_path) as other:
+        play(app, scene)
