@@ -34,8 +34,9 @@ STATE_STYLES = {
 
 _BETWEEN = "  "
 
-_REASON_LEAST = 24
-"""Cells that a reason has at least, before what matters less than it goes."""
+_ALERT_ROWS = 3
+_REASON_CELLS = 40
+"""A reason of so many cells stands in the line, whole, before what matters less; a longer one below it."""
 
 
 @dataclass(frozen=True)
@@ -80,20 +81,26 @@ class Headline(Static):
 
 
 class AlertLine(Static):
-    """The newest alert of the run in focus that is not over; without one the line is not there.
+    """What is wrong with the run in focus, or its newest alert that is not over; without one it is not there.
 
     ``hint`` is what stands there while there is no run.
     """
 
     hint = ""
+    _rows = 1
 
     def tell(self, snapshot: Snapshot) -> None:
         """Show the alert of ``snapshot``, or the hint."""
-        alert = standing_alert(snapshot.focused) if snapshot.focused else ""
+        alert = alert_words(snapshot.focused) if snapshot.focused else ""
         text, style = (f"! {alert}", "bold red") if alert else (self.hint, "")
         self.display = bool(text)
         if text:
-            self.update(Text(text, style=style, no_wrap=True, overflow="ellipsis"), layout=False)
+            line = Text(text, style=style, overflow="ellipsis")
+            rows = min(_ALERT_ROWS, len(line.wrap(self.app.console, max(1, self.app.size.width))))
+            if rows != self._rows:
+                self._rows = rows
+                self.styles.height = rows
+            self.update(line, layout=False)
 
 
 def headline(
@@ -104,17 +111,29 @@ def headline(
     It has the ``place`` among the ``shown`` runs; ``asked`` is what it has not answered yet.
     """
     parts = _parts(course, place, shown, asked)
-    why = course.problem or (
-        course.status.reason if course.status.state not in ("running", "finished") else ""
-    )
-    why = plain(" ".join(why.split()))
-    least = min(cell_len(why), _REASON_LEAST) + len(_BETWEEN) if why else 0
+    why = trouble(course)
+    if cell_len(why) > _REASON_CELLS:
+        why = ""
+    least = cell_len(why) + len(_BETWEEN) if why else 0
     while width and len(parts) > 1 and _cells(parts) + least > width:
         parts.remove(max(parts, key=lambda part: part.rank))
     line = Text(_BETWEEN, no_wrap=True, overflow="ellipsis").join(part.text for part in parts)
     if why:
         line.append(_BETWEEN + why, "yellow")
     return line
+
+
+def trouble(course: Course) -> str:
+    """Return why ``course`` stands as it does, or why less of it is shown; '' where nothing is wrong."""
+    expected = course.status.state in ("running", "finished")
+    why = course.problem or ("" if expected else course.status.reason)
+    return plain(" ".join(why.split()))
+
+
+def alert_words(course: Course) -> str:
+    """Return what stands below the headline: a reason too long for it, else the newest standing alert."""
+    why = trouble(course)
+    return why if cell_len(why) > _REASON_CELLS else standing_alert(course)
 
 
 def _parts(course: Course, place: int, shown: int, asked: Sequence[str]) -> list[_Part]:

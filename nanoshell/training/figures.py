@@ -49,7 +49,7 @@ class SystemFigures:
         return found
 
     def _use(self) -> dict[str, float]:
-        """Return how busy the GPU is. PyTorch asks a library for that which is often not there."""
+        """Return how busy the GPU is. PyTorch asks nvidia-ml-py for that, of the extra ``gpu``."""
         if not self._tells_use:
             return {}
         import torch

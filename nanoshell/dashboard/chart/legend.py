@@ -128,8 +128,10 @@ def _entry(
             found += [(f"{' ' if at else ''}{sign} ", colour), (f"{called} " if called else "", TEXT)]
         else:
             found.append((f"{called} ", colour))
-        index = _index_shown(curve, frame, sight)
+        index = curve.nearest(math.inf if sight.cursor is None else sight.cursor)
         found += [("-", QUIET)] if index is None else _value(series, curve, sight, index, detail)
+        if index is not None and _is_elsewhere(curve, index, frame, sight):
+            found.append((f" at {_place(float(curve.all_x[index]), sight)}", QUIET))
     return [word for word in found if word[0]]
 
 
@@ -147,13 +149,15 @@ def _value(series: ChartSeries, curve: Curve, sight: Sight, index: int, detail: 
     return found
 
 
-def _index_shown(curve: Curve, frame: Frame, sight: Sight) -> int | None:
-    """Return the point that is told of: the nearest to the crosshair, or the newest."""
-    if not len(curve.all_x):
-        return None
+def _place(x: float, sight: Sight) -> str:
+    if sight.axis == "time":
+        return words.duration(x)
+    return f"{x:.0f}" if sight.axis == "step" and abs(x) < 1e6 else words.short(x)
+
+
+def _is_elsewhere(curve: Curve, index: int, frame: Frame, sight: Sight) -> bool:
+    """Return whether the point ``index``, nearest to the crosshair, is in another column than that."""
     if sight.cursor is None:
-        return len(curve.all_x) - 1
-    room = frame.x.at(1 / frame.layout.columns) - frame.x.low if not frame.x.log else 0.0
-    if not curve.all_x[0] - room <= sight.cursor <= curve.all_x[-1] + room:
-        return None
-    return curve.nearest(sight.cursor)
+        return False
+    places = (frame.x.place_of(float(curve.all_x[index])), frame.x.place_of(sight.cursor))
+    return not abs(places[0] - places[1]) < 1 / frame.layout.columns

@@ -31,6 +31,7 @@ _FIRST_SECONDS = 0.2
 
 _NAME, _VALUE, _PEAK = 12, 18, 18
 _GPU = frozenset({"gpu", "gpu_memory"})
+_HOW_BUSY = "; of an NVIDIA GPU it is with pip install 'nanoshell[gpu]'"
 _SMALL_DISK = 2e9
 """Bytes below which what is free is told as a warning: a checkpoint may need as many."""
 
@@ -130,7 +131,8 @@ class SystemPanel(Panel):
         "trains. Each row of letters is the run from its beginning to now, each letter the highest value "
         "of its time; where a total is known, the full height is that total. Below: the machine as a "
         "whole, where it is this one, and the disk on which the run lies. Logs of older versions hold no "
-        "processor and no memory: not recorded."
+        "processor and no memory: not recorded. How busy an NVIDIA GPU is, its driver's library "
+        "tells: where the run trains, pip install 'nanoshell[gpu]'."
     )
     actions: ClassVar[tuple[Action, ...]] = (
         Action("scroll_by(-1)", "Up", ("up", "k"), "System"),
@@ -234,7 +236,8 @@ def _gauge_line(gauge: Gauge, course: Course, machine: Machine | None, width: in
     now = newest(series)
     name = (gauge.title.ljust(_NAME), "quiet")
     if series is None or now is None:
-        return (name, ("not recorded", "quiet"))
+        without = gauge.series == "gpu" and "gpu_memory" in course.series
+        return (name, (f"not recorded{_HOW_BUSY}" if without else "not recorded", "quiet"))
     top = gauge.top(machine) if gauge.top is not None and machine is not None else None
     total = f" of {gauge.write(top)}" if top is not None and gauge.series != "gpu" else ""
     if gauge.of:

@@ -10,7 +10,7 @@ from nanoshell.dashboard.chart.curve import ChartSeries, Curve
 from nanoshell.dashboard.chart.drawing import draw
 from nanoshell.dashboard.chart.legend import legend_words, short_names
 from nanoshell.dashboard.chart.palette import Look
-from nanoshell.dashboard.course import Mark, Sight
+from nanoshell.dashboard.course import Axis, Mark, Sight
 
 X = np.arange(1.0, 11.0)
 Drawn = tuple[ChartSeries, Curve]
@@ -85,6 +85,25 @@ def test_less_room_takes_averages_then_names_then_points_then_signs_then_runs() 
     assert legend(drawn, 5) == ""
     assert " O " not in legend(drawn, 50, Look(depth="mono"))
     assert legend(drawn, 50, Look(ascii=True)) == " x 1x 6.67 * 0x 3.33 + 2x 10 % 3x 13.3"
+
+
+def test_where_nothing_was_measured_the_nearest_value_is_told_with_its_place() -> None:
+    drawn = []
+    for name, x, points in (("line", np.arange(1.0, 401.0), False), ("dots", X * 40, True)):
+        curve = Curve()
+        curve.feed(x, x / 100)
+        drawn.append((ChartSeries(name, x, x / 100, 0, points), curve))
+
+    def told(cursor: float | None, axis: Axis = "step") -> str:
+        sight = Sight(axis=axis, cursor=cursor, smoothing=0.0)
+        frame = draw(drawn, (), sight, (1, 400), Look(), (80, 20))
+        return "".join(text for text, _ in legend_words("", drawn, frame, sight, Look(), 80))
+
+    assert told(130) == "  ━ line 1.3  ● dots 1.2 at 120"
+    assert told(200) == "  ━ line 2  ● dots 2"
+    assert told(1) == "  ━ line 0.01  ● dots 0.4 at 40"
+    assert told(130, "time") == "  ━ line 1.3  ● dots 1.2 at 2m00s"
+    assert told(None) == "  ━ line 4  ● dots 4"
 
 
 @settings(max_examples=25)

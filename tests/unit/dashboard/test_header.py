@@ -6,11 +6,13 @@ import time
 from pathlib import Path
 
 import pytest
+from textual.pilot import Pilot
 
 from nanoshell.dashboard.course import Course
-from nanoshell.dashboard.header import headline
+from nanoshell.dashboard.header import alert_words, headline
 from nanoshell.runs.directory import RunDirectory
 from nanoshell.runs.status import RunStatus
+from tests.unit.dashboard.stage import Counter, HandFeed, desk, play, screen_text, until
 
 RUN = RunDirectory(Path("runs/moe-1"))
 GOING = RunStatus(
@@ -45,8 +47,43 @@ def test_a_reason_has_room_before_the_speed_has() -> None:
         "silent", reason="silent since Monday on another machine", step=7, loss=1.5, tokens_per_second=9.0
     )
     line = headline(Course(RUN, failed), width=60).plain
-    assert line == "moe-1  silent  7  loss 1.5000  silent since Monday on another machine"
+    assert line == "moe-1  silent  7  silent since Monday on another machine"
     assert "9 tok/s" in headline(Course(RUN, failed), width=100).plain
+
+
+@pytest.mark.parametrize(
+    ("course", "said"),
+    [
+        (Course(RUN, GOING, problem="p" * 40), ""),
+        (Course(RUN, GOING, problem="p" * 41), "p" * 41),
+        (Course(RUN, RunStatus("gone", "its folder is gone"), problem="the folder of " + "p" * 90), None),
+        (Course(RUN, RunStatus("crashed", "process 7 is gone; its last words: " + "w" * 90)), None),
+        (Course(RUN, RunStatus("finished", "all " + "w" * 90)), ""),
+    ],
+)
+def test_a_long_reason_stands_whole_below_the_line_and_a_short_one_in_it(
+    course: Course, said: str | None
+) -> None:
+    why = course.problem or course.status.reason
+    assert alert_words(course) == (why if said is None else said)
+    line = headline(course, width=80).plain
+    assert len(line) <= 80
+    assert (why in line) == (len(why) <= 40)
+
+
+def test_a_long_reason_can_be_read_on_a_small_screen(tmp_path: Path) -> None:
+    feed = HandFeed()
+    app = desk(tmp_path, Counter, feed=feed)
+    problem = " ".join(["events.jsonl is in format 99,", *["which is newer"] * 7, "; update nanoshell"])
+
+    async def scene(pilot: Pilot[None]) -> None:
+        feed.give(RUN, status=GOING, problem=problem)
+        await until(pilot, lambda: "update nanoshell" in screen_text(app))
+        assert "".join(problem.split()) in "".join(screen_text(app).split())
+        feed.give(RUN, status=GOING)
+        await until(pilot, lambda: "1 Charts" in screen_text(app).splitlines()[1])
+
+    play(app, scene)
 
 
 def test_an_ended_run_tells_how_long_it_took_and_when_it_ended() -> None:
