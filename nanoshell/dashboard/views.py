@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from textual.app import ComposeResult
 from textual.containers import Container
+from textual.message import Message
 from textual.widget import Widget
 
 from nanoshell.dashboard.slots import PanelSlot
@@ -64,6 +65,9 @@ ABOVE_ANOTHER = "-above"
 class ChartGrid(View):
     """Charts in a grid, the rest on further pages; one may have all the room."""
 
+    class Uncovered(Message):
+        """Another size has brought other charts into sight: they have not been handed what is new."""
+
     def __init__(self, name: str, title: str, slots: Iterable[PanelSlot]) -> None:
         super().__init__(name, title, slots)
         self.page = 0
@@ -102,7 +106,10 @@ class ChartGrid(View):
             self.lay_out()
 
     def on_resize(self, event: Resize) -> None:
+        before = set(self.visible_slots())
         self.lay_out()
+        if set(self.visible_slots()) - before:
+            self.post_message(self.Uncovered())
 
     def lay_out(self) -> None:
         """Show the charts of the page, as many as there is room for."""
