@@ -31,7 +31,7 @@ _FIRST_SECONDS = 0.2
 
 _NAME, _VALUE, _PEAK = 12, 18, 18
 _GPU = frozenset({"gpu", "gpu_memory"})
-_HOW_BUSY = "; of an NVIDIA GPU it is with pip install 'nanoshell[gpu]'"
+_HOW_BUSY = "; for an NVIDIA GPU: pip install 'nanoshell[gpu]'"
 _SMALL_DISK = 2e9
 """Bytes below which what is free is told as a warning: a checkpoint may need as many."""
 

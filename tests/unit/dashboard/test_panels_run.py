@@ -188,7 +188,7 @@ def test_a_gpu_is_shown_where_there_is_one_and_nothing_is_claimed_of_older_logs(
 def test_a_gpu_that_does_not_tell_how_busy_it_is_says_what_is_missing() -> None:
     held = {"cpu": series(1), "gpu_memory": series(2e9)}
     lines = texts(system_lines(Course(RunDirectory(Path("x")), RunStatus("running"), held), MACHINE, 78))
-    assert lines[2] == "GPU         not recorded; of an NVIDIA GPU it is with pip install 'nanoshell[gpu]'"
+    assert lines[2] == "GPU         not recorded; for an NVIDIA GPU: pip install 'nanoshell[gpu]'"
     assert len(lines[2]) <= 80
     extras = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text("utf-8"))["project"]
     assert any(need.startswith("nvidia-ml-py") for need in extras["optional-dependencies"]["gpu"])
