@@ -83,6 +83,10 @@ if TYPE_CHECKING:
         Sight as Sight,
         Snapshot as Snapshot,
     )
+    from nanoshell.dashboard.keyset import (
+        check_dashboard_keys as check_dashboard_keys,
+        dashboard_key_words as dashboard_key_words,
+    )
     from nanoshell.dashboard.opening import (
         open_dashboard as open_dashboard,
         serve_dashboard as serve_dashboard,

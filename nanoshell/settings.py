@@ -105,7 +105,8 @@ def key_words(name: str) -> Callable[[str], Value]:
         for word in words if isinstance(words, list) else []:
             action, _, key = word.partition("=")
             if not action or not key:
-                raise UsageError(f"{name} takes words like pause=p, not '{word}'")
+                hint = f"{typed(f'unset {name}')} takes all of them away"
+                raise UsageError(f"{name} takes words like pause=p, not '{word}'", hint=hint)
         return words
 
     return parse

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -22,10 +22,14 @@ _SPOKEN = {"esc": "escape", "pgup": "pageup", "pgdn": "pagedown", "return": "ent
 
 @dataclass(frozen=True)
 class Keymap:
-    """The keys that differ from the tables', by the names of actions; what was wrong with others."""
+    """The keys that differ from the tables', by the names of actions; what was wrong with others.
+
+    ``hidden`` are words about keys of the app that do something else in some panels.
+    """
 
     keys: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     problems: tuple[str, ...] = ()
+    hidden: tuple[str, ...] = ()
 
     def keys_of(self, owner: object, action: Action) -> tuple[str, ...]:
         """Return the keys of ``action`` of ``owner``, a panel or the app."""
@@ -66,7 +70,7 @@ def keymap(wanted: Iterable[str], actions: Iterable[Action], panels: Iterable[Pa
         else:
             given[name] = (*given.get(name, ()), key)
     problems += _settle(given, known)
-    return Keymap(given, tuple(problems))
+    return Keymap(given, tuple(problems), tuple(_hidden(given, known)))
 
 
 def _settle(given: dict[str, tuple[str, ...]], known: Mapping[str, _Known]) -> list[str]:
@@ -84,13 +88,17 @@ def _settle(given: dict[str, tuple[str, ...]], known: Mapping[str, _Known]) -> l
                     del given[name]
                     again = True
                     break
+    return problems
+
+
+def _hidden(given: Mapping[str, tuple[str, ...]], known: Mapping[str, _Known]) -> Iterator[str]:
+    """Yield words about each action of the app one of whose keys some panel has for itself."""
     for name, keys in given.items():
         if not known[name].scope:
             hidden = sorted({k.scope for k in known.values() if k.scope and set(k.keys) & set(keys)})
             if hidden:
                 key = " ".join(map(written, keys))
-                problems.append(f"{name}={key}: {key} does something else in {', '.join(hidden)}")
-    return problems
+                yield f"{name}={key}: {key} does something else in {', '.join(hidden)}"
 
 
 def key_named(text: str) -> str:

@@ -11,6 +11,7 @@ from nanoshell import SETTING, SETTING_VALUE
 from nanoshell_commands.layout import pairs
 
 if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
     from rich.console import RenderableType
 
     from nanoshell import Session
@@ -20,6 +21,7 @@ UNSET_EXAMPLES = ("unset temperature", "unset device")
 SHOW_EXAMPLES = ("show", "show temperature")
 
 _NEXT_START = frozenset({"disabled_plugins", "chat_template"})
+_KEYS = "dashboard_keys"
 
 SettingValue = str | int | float | bool | list[str]
 
@@ -113,9 +115,19 @@ def _check_registered(session: Session, name: str, value: str) -> None:
         raise unknown_name(name.replace("_", " "), value, choices[name])
 
 
+def _complete_value(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Return what a setting can be; of keys of the dashboard the actions, for which it has to be loaded."""
+    if ctx.params.get("name") != _KEYS or ctx.obj is None:
+        return SETTING_VALUE.shell_complete(ctx, param, incomplete)
+    from nanoshell import NameType, dashboard_key_words
+
+    words = NameType(_KEYS, lambda session, begun: dashboard_key_words(session.plugins.panels, begun))
+    return words.shell_complete(ctx, param, incomplete)
+
+
 @click.command("set")
 @click.argument("name", type=SETTING, required=False)
-@click.argument("value", type=SETTING_VALUE, nargs=-1)
+@click.argument("value", type=SETTING_VALUE, nargs=-1, shell_complete=_complete_value)
 @click.pass_obj
 def set_value(session: Session, name: str | None, value: tuple[str, ...]) -> SettingRow | SettingRows:
     """Set NAME to VALUE, now and for later starts.
@@ -129,8 +141,13 @@ def set_value(session: Session, name: str | None, value: tuple[str, ...]) -> Set
     text = " ".join(value)
     session.settings.get(name)
     _check_registered(session, name, text)
+    note = "takes effect at the next start" if name in _NEXT_START else ""
+    if name == _KEYS and isinstance(words := session.settings.check(name, text), list):
+        from nanoshell import check_dashboard_keys
+
+        note = check_dashboard_keys(session.plugins.panels, words)
     session.settings.set(name, text)
-    return _row(session, name, "takes effect at the next start" if name in _NEXT_START else "")
+    return _row(session, name, note)
 
 
 @click.command("unset")

@@ -9,12 +9,14 @@ import pytest
 from textual.pilot import Pilot
 
 from nanoshell.dashboard.actions import Action
+from nanoshell.dashboard.keyset import check_dashboard_keys, dashboard_key_words
 from nanoshell.dashboard.remap import key_named, keymap
 from nanoshell.dashboard.table import ACTIONS
 from nanoshell.errors import UsageError
+from nanoshell.opening import open_session
 from nanoshell.runs.status import RunStatus
 from nanoshell.settings import Settings
-from nanoshell.testing import FakeRun
+from nanoshell.testing import FakeRun, plugins_with
 from tests.unit.dashboard.stage import Counter, HandFeed, desk, kind, play, requests, screen_text, until
 
 TOY = kind(
@@ -89,7 +91,7 @@ def test_keys_may_change_places_and_a_panel_may_hide_one() -> None:
     assert (swapped.keys, swapped.problems) == ({"pause": ("S",), "stop": ("P",)}, ())
     hidden = keymap(["pause=s"], ACTIONS, [TOY()])
     assert hidden.keys == {"pause": ("s",)}
-    assert hidden.problems == ("pause=s: s does something else in toy",)
+    assert (hidden.problems, hidden.hidden) == ((), ("pause=s: s does something else in toy",))
     chain = keymap(["pause=S", "stop=R"], ACTIONS, [])  # stop cannot leave S, so pause cannot have it
     assert chain.keys == {}
     assert len(chain.problems) == 2
@@ -120,3 +122,20 @@ def test_the_setting_keeps_words_and_refuses_others(tmp_path: Path) -> None:
     for wrong in ("pause", "pause=", "=p"):
         with pytest.raises(UsageError, match="pause=p"):
             settings.set("dashboard_keys", wrong)
+
+
+def test_setting_keys_tells_at_once_what_is_wrong() -> None:
+    session = open_session(plugins=plugins_with(), history=False)
+    panels = session.plugins.panels
+    for word, said in (
+        ("pauze=p", "'pause'"),
+        ("pause=q", "q is the key of leave"),
+        ("chart.exprt=w", "'chart.export'"),
+    ):
+        with pytest.raises(UsageError, match=said):
+            check_dashboard_keys(panels, [word])
+    assert check_dashboard_keys(panels, ["pause=f5", "chart.export=w"]) == ""
+    assert "p does something else in log" in check_dashboard_keys(panels, ["pause=p"])
+    offered = dict(dashboard_key_words(panels, "pause=f5,ch"))
+    assert offered["pause=f5,chart.export="] == "Export as SVG and CSV"
+    assert "pause=f5,stop=" in offered
