@@ -75,7 +75,8 @@ class SampleText:
 class Course:
     """One run as far as it has been read; ``revision`` grows with every change of anything here.
 
-    ``series`` are by name: loss, val_loss, learning_rate, grad_norm, tokens/s, it/s, balance_loss, memory
+    ``series`` are by name: loss, val_loss, bits_per_byte (of held-out text; train_bits_per_byte of the text
+    that is trained on, where none is held out), learning_rate, grad_norm, tokens/s, it/s, balance_loss, memory
     (bytes), cpu (cores), gpu (share), gpu_memory (bytes), ``expert_load.LAYER.EXPERT``; those that the log
     has. ``complete`` is False while older parts of a long log are still being read. ``problem`` says why
     less is shown than there should be, '' as a rule. ``alerts`` are events as they stand in the log.

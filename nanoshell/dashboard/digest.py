@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 STEP_FIGURES = ("loss", "learning_rate", "grad_norm", "tokens/s", "it/s", "balance_loss")
 EVAL_FIGURES = ("val_loss", "bits_per_byte")
+OF_TRAINING = "train_"
+"""Begins the names of what was evaluated on the text that is trained on, where none is held back."""
+
 SYSTEM_FIGURES = ("memory", "cpu", "gpu", "gpu_memory")
 
 SILENCE_SECONDS = 60.0
@@ -178,14 +181,24 @@ class _Measured:
             tokens, there = _numbers(events, "tokens")
             rows.tokens = np.where(there & np.isfinite(tokens), tokens, np.nan)
             _add_loads(rows, events)
+        trained = _of_training(events) if kind == "eval" else np.zeros(len(events), bool)
         for name in names:
-            _add(rows, name, *_numbers(events, name))
+            values, present = _numbers(events, name)
+            if trained.any():
+                _add(rows, OF_TRAINING + name, values, present & trained)
+                present = present & ~trained
+            _add(rows, name, values, present)
         # Steps without a figure still tell the tokens; other rows would only be new and show nothing.
         return rows if rows.values or kind == "step" else _no_rows()
 
 
 def _where(events: Sequence[Event], chosen: Numbers) -> Sequence[Event]:
     return events if chosen.all() else [events[index] for index in np.flatnonzero(chosen).tolist()]
+
+
+def _of_training(events: Sequence[Event]) -> Numbers:
+    """Return which evaluations (n,) were of the text that is trained on."""
+    return np.array([event.get("split") == "train" for event in events], bool)
 
 
 def _add(rows: Rows, name: str, values: Numbers, present: Numbers) -> None:

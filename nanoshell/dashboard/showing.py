@@ -161,6 +161,8 @@ class Showing(Menus, inherit_bindings=False):
             self._spread()
 
     def _spread(self) -> None:
+        if not self.is_running:  # the screen calls it after a refresh, and outlives the app
+            return
         self._spread_due, self._spread_timer = False, None
         self._spread_at = time.monotonic()
         self.call_after_refresh(self._judge, time.thread_time())
@@ -189,7 +191,7 @@ class Showing(Menus, inherit_bindings=False):
         self.query_one(Headline).tell(self._snapshot, self.empty_words(), asked)
 
     def on_chart_grid_uncovered(self) -> None:
-        """Hand what is new to charts that were out of sight until now: a run that has ended brings no more."""
+        """Hand what is new to charts that were out of sight: a run that has ended brings nothing more."""
         self.call_after_refresh(self._spread)
 
     def _judge(self, begun: float) -> None:

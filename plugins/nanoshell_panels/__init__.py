@@ -42,6 +42,7 @@ _CHARTS = {
     "grad_norm": "norm of the gradient before it is clipped",
     "speed": "tokens per second",
     "bits_per_byte": "bits per byte of the validation text",
+    "train_bits_per_byte": "bits per byte of the training text, where none is held back",
     "memory": "memory of the worker and of its accelerator",
     "expert_load": "share of each expert of a layer",
     "balance_loss": "how evenly tokens go to experts",

@@ -116,6 +116,20 @@ class BitsPerByteChart(ChartPanel):
     figures = (Figure("bits_per_byte", "validation", points=True),)
 
 
+class TrainingBitsChart(ChartPanel):
+    """Bits per byte of the text that is trained on, where none is held back."""
+
+    panel_id = "train_bits_per_byte"
+    title = "Bits per byte of training text"
+    about = (
+        "How many bits the model needs for a byte of the text that it trains on, exactly: the run holds no "
+        "text back. It says how much of that text is known by heart, too, so that it stands apart from Bits per "
+        "byte: compare it with nothing there. With text held back (--val-fraction) a run tells how well it "
+        "writes what it has not read.\n\n" + ABOUT
+    )
+    figures = (Figure("train_bits_per_byte", "training text", points=True),)
+
+
 class BalanceChart(ChartPanel):
     """How evenly tokens go to experts: 1 where the load is even."""
 
@@ -185,6 +199,7 @@ _CHARTS: tuple[type[ChartPanel], ...] = (
     GradientChart,
     SpeedChart,
     BitsPerByteChart,
+    TrainingBitsChart,
     MemoryChart,
     ExpertChart,
     BalanceChart,

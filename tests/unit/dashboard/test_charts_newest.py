@@ -1,4 +1,4 @@
-"""A chart that comes into sight shows what is newest, however it was hidden, also where nothing more follows."""
+"""A chart that comes into sight shows what is newest, however it was hidden and though nothing more comes."""
 
 from __future__ import annotations
 

@@ -31,11 +31,13 @@ from nanoshell.dashboard.panels.figures import (
 )
 from nanoshell.dashboard.panels.kinds import (
     CHARTS,
+    BitsPerByteChart,
     ExpertChart,
     GradientChart,
     LearningRateChart,
     LossChart,
     SpeedChart,
+    TrainingBitsChart,
     chart_panel,
 )
 from nanoshell.errors import UnknownNameError
@@ -372,3 +374,25 @@ def test_a_log_that_has_not_been_read_is_no_run_without_figures(learning: FakeRu
             assert panel.chart.reading is reading
 
     play([learning], [LossChart], scene)
+
+
+def test_an_evaluation_of_training_text_is_not_called_validation(nanoshell_fake_run: Make) -> None:
+    overfit, held_out = nanoshell_fake_run("overfit-1"), nanoshell_fake_run("honest-1")
+    for fake, split, bits in ((overfit, "train", 0.211), (held_out, "validation", 3.913)):
+        fake.step(10)
+        fake.eval(bits_per_byte=bits, split=split)
+
+    async def alone(app: DashboardApp, pilot: Pilot[Any]) -> None:
+        await shows(app, pilot, lambda: "training text 0.211" in text(app))
+        assert "validation" not in text(app)
+        assert "train_bits_per_byte" in shown(app)
+        assert "bits_per_byte" not in shown(app)
+
+    async def beside_another(app: DashboardApp, pilot: Pilot[Any]) -> None:
+        await shows(app, pilot, lambda: "● honest-1 3.913" in text(app))
+        assert [one.name for one in app.query_one(BitsPerByteChart).chart.series] == ["honest-1"]
+        assert [one.name for one in app.query_one(TrainingBitsChart).chart.series] == ["overfit-1"]
+
+    both = [BitsPerByteChart, TrainingBitsChart]
+    play([overfit], both, alone)
+    play([overfit, held_out], both, beside_another, size=(120, 48))
