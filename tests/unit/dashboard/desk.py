@@ -16,7 +16,7 @@ from nanoshell.plugin.registry import Entry
 from nanoshell.runs.directory import RunDirectory
 from nanoshell.testing import FakeRun
 
-from .stage import HandFeed, screen_text, until
+from .stage import HandFeed, keys_taken, screen_text, type_ahead, until
 
 
 class Shown:
@@ -44,12 +44,13 @@ class Shown:
         return [notice.message for notice in self.app._notifications]
 
     async def press(self, *keys: str) -> None:
-        await self.pilot.press(*keys)
+        """Press ``keys`` faster than they are taken, and wait until they are."""
+        type_ahead(self.app, *keys)
+        await keys_taken(self.app)
         await self.pilot.pause()
 
     async def type(self, text: str) -> None:
-        await self.pilot.press(*(_KEYS.get(letter, letter) for letter in text))
-        await self.pilot.pause()
+        await self.press(*text)
 
     async def until(self, condition: Callable[[], bool]) -> None:
         """Wait until ``condition`` holds; fail with the screen where it does not in time."""
@@ -58,21 +59,6 @@ class Shown:
     async def sees(self, *words: str) -> None:
         """Wait until all of ``words`` are on the screen."""
         await self.until(lambda: all(word in self.text for word in words))
-
-
-_KEYS = {
-    " ": "space",
-    "<": "less_than_sign",
-    ">": "greater_than_sign",
-    "=": "equals_sign",
-    "~": "tilde",
-    "!": "exclamation_mark",
-    ".": "full_stop",
-    "_": "underscore",
-    "-": "minus",
-    "/": "slash",
-    '"': "quotation_mark",
-}
 
 
 @contextlib.asynccontextmanager

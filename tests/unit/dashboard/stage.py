@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from textual import events
+from textual.keys import _character_to_key
 from textual.pilot import Pilot
 
 from nanoshell.dashboard.app import DashboardApp
@@ -124,6 +126,19 @@ async def until(pilot: Pilot[Any], holds: Callable[[], Any]) -> None:
             assert isinstance(pilot.app, DashboardApp)
             pytest.fail(f"it never came to hold; the screen is\n{screen_text(pilot.app)}")
         await asyncio.sleep(0.02)
+
+
+def type_ahead(app: DashboardApp, *keys: str) -> None:
+    """Type ``keys`` at once, as a terminal hands over what has come meanwhile."""
+    for key in keys:
+        name = _character_to_key(key) if len(key) == 1 else key
+        app.post_message(events.Key(name, key if len(key) == 1 else None))
+
+
+async def keys_taken(app: DashboardApp) -> None:
+    """Wait until all that was typed has been handled."""
+    while app._turns._busy or not app._message_queue.empty():
+        await asyncio.sleep(0)
 
 
 def play(

@@ -224,7 +224,7 @@ def test_what_comes_while_the_dashboard_closes_is_no_fault(
     async def close_slowly() -> None:
         await app.query_one(Headline).remove()  # the first of what goes
         feed.give(run.run)
-        app.call_later(app._spread)
+        app.screen.call_later(app._spread)
         app.say("from a thread")
         await close_all()
 

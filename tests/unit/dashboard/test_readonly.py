@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,7 @@ from nanoshell.dashboard.app import DashboardApp
 from nanoshell.dashboard.table import ACTIONS
 from nanoshell.plugin.manager import load_plugins
 from nanoshell.testing import FakeRun
-from tests.unit.dashboard.stage import play, screen_text, until
-from tests.unit.dashboard.test_typeahead import type_ahead
+from tests.unit.dashboard.stage import keys_taken, play, screen_text, type_ahead, until
 
 LEAVING = {"leave", "suspend"}
 
@@ -44,8 +42,7 @@ def run(tmp_path: Path) -> Any:
 async def press(app: DashboardApp, *keys: str) -> None:
     """Press ``keys``, and wait until the last has been handled."""
     type_ahead(app, *keys)
-    while app._turns._busy or not app._message_queue.empty():
-        await asyncio.sleep(0)
+    await keys_taken(app)
 
 
 async def answer(app: DashboardApp) -> None:

@@ -13,18 +13,9 @@ from textual.widgets import Input
 
 from nanoshell.dashboard import typeahead
 from nanoshell.dashboard.actions import Action
-from nanoshell.dashboard.app import DashboardApp
 from nanoshell.dashboard.panel import Panel
 from nanoshell.testing import FakeRun
-from tests.unit.dashboard.stage import Counter, HandFeed, desk, kind, play, requests, until
-
-NAMES = {"-": "minus", ".": "full_stop"}
-
-
-def type_ahead(app: DashboardApp, *keys: str) -> None:
-    """Type ``keys`` at once, as a terminal hands over what has come meanwhile."""
-    for key in keys:
-        app.post_message(events.Key(NAMES.get(key, key), key if len(key) == 1 else None))
+from tests.unit.dashboard.stage import Counter, HandFeed, desk, kind, play, requests, type_ahead, until
 
 
 @pytest.fixture
