@@ -242,7 +242,7 @@ def test_two_runs_are_compared_by_what_they_were_given(tmp_path: Path) -> None:
             panel = desk.app.query_one(RunsPanel)
             await desk.until(lambda: len(panel.rows) == 2)
             await desk.press("d")
-            await desk.sees("choose another run", "folder ")  # there is nothing to give the room to
+            await desk.sees("choose another run", "folder")  # there is nothing to give the room to
             assert not panel.has_class("-comparing")
             panel._choose("second-1")
             await desk.sees("trainer.max_steps")
