@@ -13,7 +13,8 @@ class Action:
     a run or needs the session, and is absent where the dashboard only reads. ``question`` is asked before it
     is done. ``footer`` shows it at the bottom while it applies, as ``short`` where the title is long.
     ``states`` are those of the run in focus in which it is shown, none for all and without a run: its key
-    works in the others, too, and what the run answers is told.
+    works in the others, too, and what the run answers is told. ``words`` are others by which the palette
+    finds it.
     """
 
     id: str
@@ -25,3 +26,4 @@ class Action:
     footer: bool = False
     states: tuple[str, ...] = ()
     short: str = ""
+    words: str = ""

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, ClassVar, cast
 
 from rich.markup import escape
@@ -17,12 +14,11 @@ from textual.message import Message
 from textual.screen import ModalScreen
 from textual.widgets import Input, RichLog, Static
 
+from nanoshell.dashboard.finding import likeness, offers
 from nanoshell.dashboard.panels.plain import plain, without_escapes
-from nanoshell.dashboard.running import LineRun, completions, palette_commands
+from nanoshell.dashboard.running import LineRun, completions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from textual.binding import BindingType
 
     from nanoshell.dashboard.app import DashboardApp
@@ -33,48 +29,22 @@ MOST_SHOWN = 5
 
 MOST_LINES = 10_000
 
-_EXACTLY = 1000.0
-"""Added to the score of what is typed by its whole name: no likeness weighs as much."""
-
-
-@dataclass(frozen=True)
-class Offer:
-    """One line of the palette: how it reads, what it is about, and what choosing it does."""
-
-    name: str
-    about: str
-    choose: Callable[[], object]
-
 
 class DeskCommands(Provider):
     """What can be done here, and every command of the shell, unless one only reads."""
 
-    def _offers(self) -> Iterator[Offer]:
-        app = cast("DashboardApp", self.app)
-        for owner, action in app.possible_actions():
-            if action.id != "palette":
-                yield Offer(action.title, action.group, partial(app.perform, owner, action))
-        for index, view in enumerate(app.views):
-            yield Offer(f"Go to {view.title}", f"View {index + 1}", partial(app.action_view, index))
-        if app.session is not None:
-            for entry in palette_commands(app.session):
-                about = entry.value.get_short_help_str(70)
-                yield Offer(f":{entry.name}", about, partial(app.type_command, entry.name))
-
     async def discover(self) -> Hits:
-        for offer in self._offers():
-            yield DiscoveryHit(Text(offer.name), offer.choose, offer.name, escape(offer.about))
+        for offer in offers(cast("DashboardApp", self.app)):
+            if not offer.aside:
+                yield DiscoveryHit(Text(offer.name), offer.choose, offer.name, escape(offer.about))
 
     async def search(self, query: str) -> Hits:
         matcher = self.matcher(query)
-        typed = query.strip().removeprefix(":").casefold()
-        for offer in self._offers():
-            found = f"{offer.name} {offer.about}"
-            score = max(matcher.match(offer.name) * 2, matcher.match(found))
-            if offer.name.removeprefix(":").casefold() == typed:
-                score += _EXACTLY
+        for place, offer in enumerate(offers(cast("DashboardApp", self.app))):
+            score = likeness(offer, query, matcher.match)
             if score > 0:
-                yield Hit(score, matcher.highlight(offer.name), offer.choose, offer.name, escape(offer.about))
+                found = matcher.highlight(offer.name) if matcher.match(offer.name) else Text(offer.name)
+                yield Hit(score - place / 10_000, found, offer.choose, offer.name, escape(offer.about))
 
 
 class Palette(CommandPalette):

@@ -24,10 +24,11 @@ def _asked(
     *,
     question: str = "",
     short: str = "",
+    words: str = "",
 ) -> Action:
     """Return what is asked of a run; the last line has what is ``short`` or done in some of its states."""
     footer = states is not UNDER_WAY or bool(short)
-    return Action(name, title, (key,), RUN, True, question, footer, states, short)
+    return Action(name, title, (key,), RUN, True, question, footer, states, short, words)
 
 
 PALETTE = Action("palette", "Commands", ("ctrl+p",), DESK, footer=True, short="Find")
@@ -37,7 +38,15 @@ ACTIONS = (
     Action("help", "Keys", ("question_mark",), DESK, footer=True),
     Action("explain", "Explain this panel", ("f1",), DESK, short="Explain"),
     PALETTE,
-    Action("maximize", "Maximise the panel, or back", ("enter",), DESK, footer=True, short="Full"),
+    Action(
+        "maximize",
+        "Maximise the panel, or back",
+        ("enter",),
+        DESK,
+        footer=True,
+        short="Full",
+        words="fullscreen zoom",
+    ),
     Action("next_page", "Further charts", ("pagedown",), DESK),
     Action("previous_page", "Charts before", ("pageup",), DESK),
     Action("next_view", "Next view", ("greater_than_sign",), DESK),
@@ -47,13 +56,20 @@ ACTIONS = (
     Action("suspend", "Suspend, fg comes back", ("ctrl+z",), DESK),
     _asked("pause", "Pause", "P", (*TRAINING, "silent")),
     _asked("resume", "Resume", "R", ("paused", "silent")),
-    _asked("stop", "Stop and save", "S", question="Save {run} and stop it?", short="Stop"),
-    _asked("checkpoint", "Write a checkpoint", "C"),
-    _asked("evaluate", "Evaluate now", "E"),
-    _asked("sample", "Sample now", "G"),
-    _asked("learning_rate_down", "Learning rate down, by a fifth", "left_curly_bracket"),
-    _asked("learning_rate_up", "Learning rate up, by a quarter", "right_curly_bracket"),
-    _asked("learning_rate", "Set the learning rate", "L"),
-    _asked("extend", "Train longer", "X"),
+    _asked("stop", "Stop and save", "S", question="Save {run} and stop it?", short="Stop", words="end kill"),
+    _asked("checkpoint", "Write a checkpoint", "C", words="save weights"),
+    _asked("evaluate", "Evaluate now", "E", words="validation loss eval"),
+    _asked("sample", "Sample now", "G", words="generate text"),
+    _asked(
+        "learning_rate_down", "Learning rate down, by a fifth", "left_curly_bracket", words="lr rate lower"
+    ),
+    _asked(
+        "learning_rate_up",
+        "Learning rate up, by a quarter",
+        "right_curly_bracket",
+        words="lr rate raise higher",
+    ),
+    _asked("learning_rate", "Set the learning rate", "L", words="lr rate"),
+    _asked("extend", "Train longer", "X", words="extend continue more steps epochs"),
 )
 """Every action of the app, in the order in which help and footer show them."""

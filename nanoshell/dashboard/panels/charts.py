@@ -10,7 +10,7 @@ from textual.app import ComposeResult
 
 from nanoshell.dashboard.chart import line_chart
 from nanoshell.dashboard.chart.line_chart import LineChart
-from nanoshell.dashboard.course import AXES, Course, Series, Sight, Snapshot
+from nanoshell.dashboard.course import AXES, FITS, Course, Fit, Series, Sight, Snapshot
 from nanoshell.dashboard.panel import Action, Panel
 from nanoshell.dashboard.panels.exporting import copy, export
 from nanoshell.dashboard.panels.figures import Figure, along, has, lines, whole_span
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 SMOOTHING = (0.0, 0.6, 0.9, 0.97, 0.99)
 """The weights of the past that keys choose from."""
+
+_FITS: dict[Fit, str] = {"all": "all values", "most": "the middle 98%", "focus": "the run in focus"}
+"""How is said what the y axes have room for."""
 
 HIDDEN = "charts.hidden"
 """Under which name the desk remembers the charts that are hidden."""
@@ -38,7 +41,12 @@ ABOUT = (
     "On the axis below: ▪ a checkpoint (in the lowest charts; a double line where they are close), ◆ "
     "what was asked of the run in focus, ↻ where it was resumed, ! an alert; in ASCII # (or =), o, > and "
     "!. With the crosshair on one, the last line of the chart that has the keys says what it is. Enter "
-    "gives a chart all the room, Esc brings the others back."
+    "gives a chart all the room, Esc brings the others back.\n\n"
+    "g makes the x axis of all charts logarithmic, which spreads the first steps. One run that diverged, or "
+    "one spike, makes everything else flat: o leaves height for the middle 98% of the values, then for the "
+    "run in focus alone, then for all again. What is outside is marked by arrows at the edge in the colour "
+    "of its run, and the furthest has its value beside it. What a chart does with its values stands beside "
+    "its title."
 )
 """What F1 says of every chart."""
 
@@ -58,13 +66,45 @@ class ChartPanel(Panel):
     log_from_start: ClassVar[bool] = False
     about = ABOUT
     actions: ClassVar[tuple[Action, ...]] = (
-        Action("axis", "By step, tokens or time", ("x",), "Chart", footer=True, short="Axis"),
-        Action("log_y", "Logarithmic, or not", ("l",), "Chart", footer=True, short="Log"),
-        Action("smoother", "Smoother", ("s", "right_square_bracket"), "Chart", footer=True, short="Smooth"),
+        Action(
+            "axis",
+            "By step, tokens or time",
+            ("x",),
+            "Chart",
+            footer=True,
+            short="Axis",
+            words="x scale steps",
+        ),
+        Action(
+            "log_y",
+            "Logarithmic y axis, or not",
+            ("l",),
+            "Chart",
+            footer=True,
+            short="Log",
+            words="log scale",
+        ),
+        Action("log_x", "Logarithmic x axis of all charts, or not", ("g",), "Chart", words="log scale"),
+        Action(
+            "fit",
+            "Height for all, for most, or for the run in focus",
+            ("o",),
+            "Chart",
+            words="outliers range limit y scale robust",
+        ),
+        Action(
+            "smoother",
+            "Smoother",
+            ("s", "right_square_bracket"),
+            "Chart",
+            footer=True,
+            short="Smooth",
+            words="smoothing average",
+        ),
         Action("rougher", "Less smooth", ("a", "left_square_bracket"), "Chart"),
         *line_chart.ACTIONS,
         Action("copy_values", "Copy the values", ("y",), "Chart"),
-        Action("export", "Export as SVG and CSV", ("e",), "Chart", writes=True),
+        Action("export", "Export as SVG and CSV", ("e",), "Chart", writes=True, words="save picture table"),
         Action("hide", "Hide this chart", ("h",), "Chart"),
         Action("unhide", "Show all charts", ("u",), "Chart"),
     )
@@ -86,6 +126,7 @@ class ChartPanel(Panel):
         self.chart.log_y = kept if isinstance(kept, bool) else self.log_from_start
         self.chart.tells_marks = self.has_focus
         self.chart.look(self._own(self.desk.sight))
+        self._tell_manner()
 
     def on_focus(self) -> None:
         """Tell of the mark under the crosshair: one chart is enough, the others keep their numbers."""
@@ -137,6 +178,7 @@ class ChartPanel(Panel):
         self.chart.look(self._own(sight))
         if other:
             self._fill()
+        self._tell_manner()
 
     def _own(self, sight: Sight) -> Sight:
         """Return ``sight`` as this chart has it: which axis is logarithmic is each chart's own matter."""
@@ -148,6 +190,20 @@ class ChartPanel(Panel):
         self.chart.reading = any(map(_unread, self._shown.courses))
         self.chart.set_series(self.drawn(self._shown), span=whole_span(self._shown, axis), growing=growing)
         self.chart.set_marks(focused.marks if focused else ())
+        self._tell_manner()
+
+    def _tell_manner(self) -> None:
+        """Say beside the title how the chart draws, where that is not as it was measured."""
+        sight, series = self.chart.sight, self.chart.series
+        smooth = sight.smoothing if not all(one.points for one in series) else 0.0
+        among = len({one.focused for one in series}) > 1  # else the run in focus is all there is
+        said = (
+            "log y" if self.chart.log_y else "",
+            "log x" if sight.log_x else "",
+            f"smoothed {smooth:g}" if smooth else "",
+            f"fits {_FITS[sight.fit]}" if sight.fit == "most" or (sight.fit == "focus" and among) else "",
+        )
+        self.remark = ", ".join(filter(None, said))
 
     def drawn(self, snapshot: Snapshot) -> list[ChartSeries]:
         """Return the lines of the chart along the axis that is chosen."""
@@ -175,6 +231,20 @@ class ChartPanel(Panel):
         """Make the y axis of this chart logarithmic, or linear again."""
         self.chart.log_y = not self.chart.log_y
         self.desk.remember(f"chart.{self.panel_id}.log_y", self.chart.log_y)
+        self._tell_manner()
+
+    def action_log_x(self) -> None:
+        """Make the x axis of all charts logarithmic, or linear again."""
+        self.desk.set_sight(replace(self.desk.sight, log_x=not self.desk.sight.log_x))
+
+    def action_fit(self) -> None:
+        """Let the y axes have room for all that is seen, for most of it, or for the run in focus."""
+        sight = self.desk.sight
+        offered = FITS if len(self._shown.courses) > 1 else FITS[:2]
+        at = offered.index(sight.fit) if sight.fit in offered else 0
+        fit = offered[(at + 1) % len(offered)]
+        self.desk.set_sight(replace(sight, fit=fit))
+        self.desk.tell(f"the height of charts is for {_FITS[fit]}", about="fit")
 
     def action_smoother(self) -> None:
         """Smooth all charts more; after the smoothest not at all."""

@@ -12,13 +12,13 @@ from textual import on
 from textual.app import ComposeResult
 from textual.widgets import Input
 
-from nanoshell.dashboard.actions import Action
 from nanoshell.dashboard.panel import Panel
 from nanoshell.dashboard.panels.aside import Aside
-from nanoshell.dashboard.panels.difference import read_difference
 from nanoshell.dashboard.panels.fields import LineField
-from nanoshell.dashboard.panels.filter import FIGURES, Term, completed, fulfils, needs_config, parse_filter
-from nanoshell.dashboard.panels.lines import Line, TextLines, span, wrapped
+from nanoshell.dashboard.panels.filter import Term, completed, fulfils, needs_config, parse_filter
+from nanoshell.dashboard.panels.lines import Line, TextLines, span
+from nanoshell.dashboard.panels.runabout import RunAbout
+from nanoshell.dashboard.panels.runkeys import ABOUT, ACTIONS
 from nanoshell.dashboard.panels.runlist import RunList, RunReader, RunRow
 from nanoshell.dashboard.panels.runtable import (
     COLUMNS,
@@ -26,19 +26,18 @@ from nanoshell.dashboard.panels.runtable import (
     STARTED,
     Column,
     Look,
-    about_run,
     column_at,
     fitting,
     head_line,
     ordered,
     row_line,
 )
-from nanoshell.dashboard.panels.sections import section_lines
 from nanoshell.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from nanoshell.dashboard.actions import Action
     from nanoshell.dashboard.course import Snapshot
 
 READ_SECONDS = 2.0
@@ -55,37 +54,8 @@ class RunsPanel(Panel):
     panel_id = "runs"
     title = "Runs"
     place = "runs"
-    about = (
-        "Every run of the folder. A dot in its colour says that a run is in the charts; > has the focus, "
-        "which is the run that you steer. Below the table: why it is in its state, where it lies, and "
-        "what plugins (notes) say of it.\n\n"
-        "The filter takes conditions, all of which must hold: lr>1e-3 val_loss<2 name~nano "
-        "state=finished. The signs are < <= > >= = != and ~ !~ (a regular expression within). A word "
-        "alone is part of a name. Beside the figures "
-        f"({', '.join(FIGURES)}) every key of a config can be asked: "
-        "model.hidden_size=64, batch_size>=8.\n\n"
-        "In the filter's field Tab completes the dimmed name.\n\n"
-        "d compares the configs of two runs: those that you marked with m. With one mark it is that one and "
-        "the chosen one, without any the one in focus and the chosen one."
-    )
-    actions: ClassVar[tuple[Action, ...]] = (
-        Action("take", "Focus the run", ("enter",), "Runs", footer=True, short="Focus"),
-        Action("show_hide", "Show in charts, or hide", ("space",), "Runs", footer=True, short="Show"),
-        Action("filter", "Filter", ("slash", "f"), "Runs", footer=True),
-        Action("unfilter", "Remove the filter", ("escape",), "Runs"),
-        Action("sort", "Sort by the next column", ("o",), "Runs", footer=True, short="Sort"),
-        Action("reverse", "Sort the other way round", ("r",), "Runs"),
-        Action("mark", "Mark for comparing", ("m",), "Runs", footer=True, short="Mark"),
-        Action("difference", "Compare configs, or back", ("d",), "Runs", footer=True, short="Compare"),
-        Action("choose(-1)", "The run above", ("up", "k"), "Runs"),
-        Action("choose(1)", "The run below", ("down", "j"), "Runs"),
-        Action("choose(-10)", "Ten runs up", ("pageup",), "Runs"),
-        Action("choose(10)", "Ten runs down", ("pagedown",), "Runs"),
-        Action("choose(-100000)", "The first run", ("home",), "Runs"),
-        Action("choose(100000)", "The last run", ("end",), "Runs"),
-        Action("turn(-3)", "Text below: up", ("left_square_bracket",), "Runs"),
-        Action("turn(3)", "Text below: down", ("right_square_bracket",), "Runs"),
-    )
+    about = ABOUT
+    actions: ClassVar[tuple[Action, ...]] = ACTIONS
     DEFAULT_CSS = """
     RunsPanel { layout: vertical; }
     RunsPanel > #runs-wrong { display: none; height: 1; }
@@ -108,8 +78,6 @@ class RunsPanel(Panel):
         self._was_read = False
         self._reader = RunReader()
         self._list: Aside[RunList] = Aside(self, self._take_list, self._fail)
-        self._facts: Aside[tuple[str, list[Line]]] = Aside(self, self._take_facts, self._fail)
-        self._told: tuple[str, list[Line]] = ("", [])
         self._wrong = ""
         self._moved = False
         self._chosen_at = 0
@@ -121,7 +89,7 @@ class RunsPanel(Panel):
         yield LineField(example, id="runs-filter", anew=False, complete=self._completed)
         yield TextLines(id="runs-wrong")
         yield TextLines(id="runs-table")
-        yield TextLines(id="runs-about")
+        yield RunAbout(self, self._fail, id="runs-about")
 
     def on_mount(self) -> None:
         kept = self.desk.recall(_ORDER)
@@ -209,7 +177,7 @@ class RunsPanel(Panel):
         chosen = next((index for index, row in enumerate(rows) if row.run.name == self.chosen), None)
         self._chosen_at = chosen if chosen is not None else self._chosen_at
         table.show(lines or [self._empty()], head=head_line(columns, width, look), chosen=chosen)
-        self.query_one("#runs-about", TextLines).show(self._about_lines())
+        self._tell_about()
 
     def _instead(self, rows: Sequence[RunRow], focused: str) -> str:
         """Return which of ``rows`` is chosen in place of one that is not there: if it is gone, the next."""
@@ -252,18 +220,6 @@ class RunsPanel(Panel):
             )
         return span(f"   there are no runs in {self.desk.runs_dir} yet", "quiet")
 
-    def _about_lines(self) -> list[Line]:
-        row = self._row(self.chosen)
-        if row is None:
-            return []
-        width = max(20, self.query_one("#runs-about", TextLines).size.width - 1)
-        name, told = self._told
-        if self._comparing and self._pair() is not None:
-            return told if name == self._key() else [span("comparing …", "quiet")]
-        wanted = [_two_wanted(self.chosen)] if self._comparing else []
-        lines = wrapped([*wanted, *about_run(row)], width, 2)
-        return lines + (told if name == self._key() else [])
-
     def on_resize(self) -> None:
         if self._shows_config() and any(row.config is None for row in self._found.rows):
             self._read(force=True)
@@ -271,9 +227,6 @@ class RunsPanel(Panel):
         self._ask_facts()
 
     # What is read of the chosen run
-
-    def _key(self) -> str:
-        return " ".join(self._compared()) if self._comparing and self._pair() is not None else self.chosen
 
     def _pair(self) -> tuple[RunRow, RunRow] | None:
         """Return the two runs to compare, None where they are one."""
@@ -288,24 +241,16 @@ class RunsPanel(Panel):
         first = self.marked[0] if self.marked else focused.run.name if focused else self.chosen
         return first, self.chosen
 
-    def _ask_facts(self) -> None:
-        row = self._row(self.chosen)
-        if row is None or not self.is_mounted:
-            return
-        width = max(20, self.query_one("#runs-about", TextLines).size.width - 1)
-        key, compared = self._key(), self._pair() if self._comparing else None
-        self.set_class(compared is not None, "-comparing")
-        if compared is None:
-            sections = self.desk.run_sections
-            self._facts.ask(lambda: (key, wrapped(section_lines(row.run, sections, width), width)))
-            return
-        pair = compared[0].run, compared[1].run
-        self._facts.ask(lambda: (key, read_difference(*pair, width)))
+    def _tell_about(self) -> None:
+        pair = self._pair() if self._comparing else None
+        wanted = [_two_wanted(self.chosen)] if self._comparing else []
+        self.set_class(pair is not None, "-comparing")
+        self.query_one(RunAbout).tell(self._row(self.chosen), pair, wanted)
 
-    def _take_facts(self, told: tuple[str, list[Line]]) -> None:
-        self._told = told
+    def _ask_facts(self) -> None:
         if self.is_mounted:
-            self.query_one("#runs-about", TextLines).show(self._about_lines())
+            self._tell_about()
+            self.query_one(RunAbout).read(self.desk.run_sections)
 
     # Actions
 
@@ -324,7 +269,7 @@ class RunsPanel(Panel):
 
     def action_turn(self, by: int) -> None:
         """Scroll the text below the table."""
-        self.query_one("#runs-about", TextLines).move(by)
+        self.query_one(RunAbout).move(by)
 
     def action_take(self) -> None:
         """Give the chosen run the focus."""

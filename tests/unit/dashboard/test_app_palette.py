@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,8 @@ from textual.widgets import Input
 
 from nanoshell.dashboard import asking
 from nanoshell.dashboard.commands import CommandLine, CommandOutput
+from nanoshell.dashboard.panels.kinds import LearningRateChart, LossChart
+from nanoshell.dashboard.panels.runs import RunsPanel
 from nanoshell.opening import open_session
 from nanoshell.runs.status import RunStatus
 from nanoshell.testing import FakeRun, plugins_with
@@ -70,6 +73,62 @@ def test_what_is_typed_by_its_whole_name_comes_first(tmp_path: Path, typed: str)
 
     with FakeRun(tmp_path) as one, FakeRun(tmp_path) as other:
         runs = [one, other]
+        play(app, scene)
+
+
+@pytest.mark.parametrize(
+    ("typed", "first"),
+    [
+        ("lr", "Learning rate down|Learning rate up|Set the learning rate"),
+        ("loss", "Loss: the chart"),
+        ("learning rate", "Learning rate down|Set the learning rate"),
+        ("overlay", "Show in charts, or hide"),
+        ("compare runs", "Compare configs, or back"),
+        ("dark", ":set theme dark"),
+        ("export", "Export as SVG and CSV"),
+        ("save csv", "Export as SVG and CSV"),
+    ],
+)
+def test_what_people_would_call_it_is_found(tmp_path: Path, typed: str, first: str) -> None:
+    session = open_session(plugins=plugins_with(), history=False)
+    feed = HandFeed()
+    app = desk(tmp_path, LossChart, LearningRateChart, RunsPanel, session=session, feed=feed)
+
+    async def scene(pilot: Pilot[None]) -> None:
+        feed.give(
+            run.run, status=RunStatus("finished")
+        )  # nothing can be asked of it: it is found all the same
+        await until(pilot, lambda: "finished" in screen_text(app))
+        await pilot.press("ctrl+p")
+        await until(pilot, lambda: ">  What is to be done?" in screen_text(app))
+        app.screen.query_one(Input).value = typed
+        found = app.screen.query_one(CommandList)
+
+        def among_the_first() -> bool:
+            lines = [str(option.prompt).strip() for option in found.options[:3]]
+            return any(re.match(first, line) for line in lines)
+
+        await until(pilot, among_the_first)
+
+    with FakeRun(tmp_path) as run:
+        play(app, scene)
+
+
+def test_what_another_view_does_is_done_there(tmp_path: Path) -> None:
+    feed = HandFeed()
+    app = desk(tmp_path, LossChart, RunsPanel, feed=feed)
+
+    async def scene(pilot: Pilot[None]) -> None:
+        feed.give(run.run, status=RunStatus("finished"))
+        await pilot.press("ctrl+p")
+        await until(pilot, lambda: ">  What is to be done?" in screen_text(app))
+        app.screen.query_one(Input).value = "filter"
+        await until(pilot, lambda: "Runs, in view 2" in screen_text(app))
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(app.focused, Input))
+        assert app.view.place == "runs"
+
+    with FakeRun(tmp_path) as run:
         play(app, scene)
 
 
