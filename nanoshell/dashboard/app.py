@@ -132,7 +132,7 @@ class DashboardApp(Steering, Showing, inherit_bindings=False):
         self._ascii = ascii
         self._kept = dict(kept.kept)
         self._wanted_keys = keys
-        self._feed = feed or _watcher(runs_dir, runs)
+        self._feed = feed or _watcher(runs_dir, runs, kept.colours)
         self._requests = Requests(self._session, self.say)
 
     # The desk
@@ -276,7 +276,10 @@ class DashboardApp(Steering, Showing, inherit_bindings=False):
 
     def _keep_layout(self) -> None:
         maximized = next((view.maximized for view in self.views if isinstance(view, ChartGrid)), None)
-        layout = Layout(self.view.place, maximized.panel_id if maximized else "", self._sight, self._kept)
+        colours = {**self._layout_kept.colours, **self._snapshot.colours}
+        layout = Layout(
+            self.view.place, maximized.panel_id if maximized else "", self._sight, self._kept, colours
+        )
         if layout != self._layout_kept:
             keep_layout(self._state_path, layout)
 
@@ -369,8 +372,8 @@ class DashboardApp(Steering, Showing, inherit_bindings=False):
             os.kill(0, signal.SIGTSTP)
 
 
-def _watcher(runs_dir: Path, runs: Sequence[str]) -> Feed:
+def _watcher(runs_dir: Path, runs: Sequence[str], colours: Mapping[str, int]) -> Feed:
     from nanoshell.dashboard.watch import Watcher
 
-    found: Feed = Watcher(runs_dir, runs)
+    found: Feed = Watcher(runs_dir, runs, colours)
     return found

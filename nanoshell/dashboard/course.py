@@ -23,6 +23,11 @@ Axis = Literal["step", "tokens", "time"]
 
 AXES: tuple[Axis, ...] = ("step", "tokens", "time")
 
+Fit = Literal["all", "most", "focus"]
+"""What the y axis has room for: all that is seen, the middle 98% of it, or the run in focus."""
+
+FITS: tuple[Fit, ...] = ("all", "most", "focus")
+
 
 @dataclass(frozen=True)
 class Series:
@@ -76,8 +81,8 @@ class Course:
     """One run as far as it has been read; ``revision`` grows with every change of anything here.
 
     ``series`` are by name: loss, val_loss, bits_per_byte (of held-out text; train_bits_per_byte of the text
-    that is trained on, where none is held out), learning_rate, grad_norm, tokens/s, it/s, balance_loss, memory
-    (bytes), cpu (cores), gpu (share), gpu_memory (bytes), ``expert_load.LAYER.EXPERT``; those that the log
+    that is trained on, where none is held out), learning_rate, grad_norm, tokens/s, it/s, balance_loss,
+    memory (bytes), cpu (cores), gpu (share), gpu_memory (bytes), ``expert_load.LAYER.EXPERT``; those that the log
     has. ``complete`` is False while older parts of a long log are still being read. ``problem`` says why
     less is shown than there should be, '' as a rule. ``alerts`` are events as they stand in the log.
     """
@@ -97,7 +102,7 @@ class Course:
 class Snapshot:
     """What panels are handed: the ``courses`` that are shown, and which of them has the ``focus``.
 
-    ``colours`` gives each run a number that it keeps while the dashboard is open. ``now`` is in seconds since
+    ``colours`` gives each run a number that it keeps, other runs have one, too. ``now`` is in seconds since
     the epoch. ``problem`` says why no run can be watched any more, '' as a rule.
     """
 
@@ -120,6 +125,7 @@ class Sight:
     ``left`` and ``right`` bound what is seen of ``axis``; None is the end of the data. With ``follow`` the
     right edge stays at the newest point, and the width of what is seen stays as it is. ``cursor`` is where
     the crosshair stands on ``axis``. ``smoothing`` is the weight of the past, from 0 (none) to below 1.
+    What has no room on a y axis that does not ``fit`` all is marked at its edges.
     """
 
     axis: Axis = "step"
@@ -130,3 +136,4 @@ class Sight:
     smoothing: float = 0.6
     log_x: bool = False
     log_y: bool = False
+    fit: Fit = "all"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast
 
+from textual.message import Message
 from textual.widget import Widget
 
 from nanoshell.dashboard.actions import Action as Action
@@ -97,6 +98,7 @@ class Panel(Widget):
 
     ``panel_id`` is a word, ``title`` what stands above it, ``about`` what F1 explains, ``actions`` what can
     be done in it (`action_ID` methods); they become its bindings. Its styles are in ``DEFAULT_CSS``.
+    ``remark`` is what stands behind the title, a few words that may change.
     ``most_rows`` are all that it has a use for beside others, 0 for as many as there are.
     ``place`` is the view in which it stands: charts, samples, runs, run, log, chat; where it is empty, it has
     a view of its own.
@@ -112,6 +114,10 @@ class Panel(Widget):
     about: ClassVar[str] = ""
     actions: ClassVar[tuple[Action, ...]] = ()
     can_focus = True
+    _remark = ""
+
+    class Retitled(Message):
+        """What stands beside the title of the panel has changed."""
 
     def __init_subclass__(cls, *args: Any, **kwargs: Any) -> None:
         own: tuple[Action, ...] = cls.__dict__.get("actions", ())
@@ -123,6 +129,17 @@ class Panel(Widget):
     def desk(self) -> Desk:
         """What the dashboard does for this panel."""
         return cast("Desk", self.app)
+
+    @property
+    def remark(self) -> str:
+        """What stands behind the title, '' for nothing."""
+        return self._remark
+
+    @remark.setter
+    def remark(self, text: str) -> None:
+        if text != self._remark:
+            self._remark = text
+            self.post_message(self.Retitled())
 
     def update(self, snapshot: Snapshot) -> None:
         """Show ``snapshot``.

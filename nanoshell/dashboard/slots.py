@@ -95,7 +95,13 @@ class PanelSlot(Container):
 
     def _entitle(self, *, focused: bool) -> None:
         sign = FOCUS_SIGN if focused else ""
-        self.border_title = Content(f"{sign}{self.title}{self._note}")
+        remark = plain(self.panel.remark) if self.panel is not None else ""
+        said = (f": {remark}", "dim") if remark else ""
+        self.border_title = Content.assemble(f"{sign}{self.title}", said, self._note)
+
+    def on_panel_retitled(self, message: Panel.Retitled) -> None:
+        message.stop()
+        self._entitle(focused=self.has_focus_within)
 
     def on_descendant_focus(self) -> None:
         self._entitle(focused=True)

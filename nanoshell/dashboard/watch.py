@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from nanoshell.dashboard.chart.palette import COLOURS
 from nanoshell.dashboard.course import Course, Snapshot
 from nanoshell.dashboard.feed import RunFeed
 from nanoshell.runs.directory import RunDirectory, find_run, list_runs
@@ -37,6 +39,18 @@ STATUS_SHARE = 0.01
 """Of one core, for how the runs stand: of a log without heartbeats that takes a quarter of a second."""
 
 Deliver = Callable[[Snapshot], None]
+
+
+def coloured(name: str, shown: Mapping[str, int], known: Mapping[str, int]) -> int:
+    """Return the number of the colour of the run ``name`` beside those ``shown``, both by their names.
+
+    It is the one it is ``known`` by, unless a run beside it has that; else the one that fewest are known by.
+    """
+    taken, used = Counter(shown.values()), Counter(known.values())
+    kept = known.get(name)
+    if kept is not None and not taken[kept]:
+        return kept
+    return min(range(COLOURS), key=lambda colour: (taken[colour], used[colour], colour))
 
 
 class Standing:
@@ -104,16 +118,23 @@ class Watcher:
     """Watches runs of ``runs_dir``: those that ``runs`` name or are, else the newest, once there is one.
 
     The first of them has the focus. Raises `UnknownNameError` and `RunError` for a name that means no run;
-    what cannot be read later is told in `Course.problem`. Every method may be called in any thread.
+    what cannot be read later is told in `Course.problem`. ``colours`` are those that runs had before. Every method may be called in any thread.
     """
 
-    def __init__(self, runs_dir: Path, runs: Sequence[str | RunDirectory] = ()) -> None:
+    def __init__(
+        self,
+        runs_dir: Path,
+        runs: Sequence[str | RunDirectory] = (),
+        colours: Mapping[str, int] | None = None,
+    ) -> None:
         self._runs_dir = runs_dir
         found = [run if isinstance(run, RunDirectory) else find_run(runs_dir, run) for run in runs]
         self._known = {run.name: run for run in found}
         self._shown: dict[str, _Watched] = {run.name: _Watched(run) for run in found}
         self._focus = next(iter(self._shown), "")
-        self._colours = {name: number for number, name in enumerate(self._shown)}
+        self._colours = dict(colours or {})
+        for at, name in enumerate(self._shown):
+            self._colour(name, list(self._shown)[:at])
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._resting = False
@@ -163,9 +184,13 @@ class Watcher:
 
     def _add(self, name: str) -> None:
         if name not in self._shown:
+            self._colour(name, self._shown)
             self._shown[name] = _Watched(self._known.get(name) or RunDirectory(self._runs_dir / name))
-            self._colours = {**self._colours, name: self._colours.get(name, len(self._colours))}
             self._focus = self._focus or name
+
+    def _colour(self, name: str, beside: Iterable[str]) -> None:
+        number = coloured(name, {one: self._colours[one] for one in beside}, self._colours)
+        self._colours = {**self._colours, name: number}
 
     # In the thread
 

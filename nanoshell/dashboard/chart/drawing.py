@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from nanoshell.dashboard.chart import words
 from nanoshell.dashboard.chart.axes import Layout, draw_axes, draw_marks, gutter_for, y_labels
-from nanoshell.dashboard.chart.layers import Layer, layers, y_scale
+from nanoshell.dashboard.chart.layers import EDGE, Layer, fitted, layers
 from nanoshell.dashboard.chart.navigate import Span, seen
 from nanoshell.dashboard.chart.palette import (
     LINE_GLYPHS,
@@ -95,7 +96,7 @@ def draw(
     while True:
         layout = Layout(width, height, gutter)
         found = layers(drawn, x, across * layout.columns, sight.smoothing)
-        y = y_scale(found, log_y)
+        y = fitted(found, x, log_y, sight.fit)
         y = y if before is None else settled(y, before)
         labels = y_labels(y, layout.rows, down)
         needed = gutter_for(labels, width, gutter)
@@ -108,6 +109,9 @@ def draw(
     for layer in found:
         if layer.series.points:
             _draw_points(plot, layer, y, glyphs)
+    if sight.fit != "all":
+        for above in (True, False):
+            _draw_outside(plot, found, y, across, above=above, plain=look.ascii)
     for layer in found:
         _draw_bad(plot, layer, x, look.ascii)
     if not any(len(curve.all_x) for _, curve in drawn):
@@ -166,12 +170,38 @@ def _draw_points(plot: Picture, layer: Layer, y: Scale, glyphs: bool) -> None:
     parts = np.split(np.arange(len(columns)), np.flatnonzero(np.diff(columns // together)) + 1)
     for values, extreme in ((layer.raw.low[inside], np.argmin), (layer.raw.high[inside], np.argmax)):
         kept = np.array([part[extreme(values[part])] for part in parts if len(part)], dtype=np.intp)
+        places = y.place(values[kept])
+        kept = kept[(places >= -EDGE) & (places <= 1 + EDGE)]
         where = np.clip(height_row(y.place(values[kept]), down * rows), 0, down * rows - 1)
         if glyphs:
             plot.codes[where, columns[kept]] = ord(point_glyph(layer.series.colour, glyphs))
             plot.styles[where, columns[kept]] = bright(layer.series.colour)
         else:
             plot.styles[crosses(plot.codes, columns[kept], where)] = bright(layer.series.colour)
+
+
+def _draw_outside(
+    plot: Picture, found: Sequence[Layer], y: Scale, across: int, *, above: bool, plain: bool
+) -> None:
+    """Mark at an edge what is beyond it, in the colours of the series, and write the furthest value there."""
+    rows, width = plot.codes.shape
+    row, glyph = (0 if above else rows - 1), BAD_GLYPHS[1.0 if above else -1.0][plain]
+    furthest: tuple[float, int, int] | None = None
+    for layer in found:
+        beyond = layer.outside(y, above=above)
+        if beyond is None:
+            continue
+        columns, colour = beyond.columns.astype(np.intp) // across, bright(layer.series.colour)
+        plot.codes[row, columns] = ord(glyph)
+        plot.styles[row, columns] = colour
+        value, column = float(beyond.values[beyond.furthest]), int(columns[beyond.furthest])
+        if furthest is None or (value > furthest[0] if above else value < furthest[0]):
+            furthest = (value, column, colour)
+    if furthest is not None:
+        value, column, colour = furthest
+        text = words.short(value, 3)
+        fits = column + 1 + len(text) <= width
+        plot.put(column + 1 if fits else column - len(text), row, text, colour)
 
 
 def _draw_bad(plot: Picture, layer: Layer, x: Scale, plain: bool) -> None:

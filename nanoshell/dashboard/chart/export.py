@@ -12,7 +12,7 @@ import numpy as np
 
 from nanoshell.dashboard.chart import words
 from nanoshell.dashboard.chart.axes import x_labels
-from nanoshell.dashboard.chart.layers import Layer, layers, y_scale
+from nanoshell.dashboard.chart.layers import Layer, fitted, layers
 from nanoshell.dashboard.chart.navigate import Span, seen
 from nanoshell.dashboard.chart.palette import hex_colour
 from nanoshell.dashboard.chart.reduce import visible
@@ -103,7 +103,7 @@ def svg(
     columns, rows = max(1, width - _LEFT - _RIGHT), max(1, height - top - _BOTTOM)
     x = seen(sight, span)
     found = layers(drawn, x, columns, sight.smoothing)
-    y = y_scale(found, log_y)
+    y = fitted(found, x, log_y, sight.fit)
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}"'
         f' viewBox="0 0 {width} {height}" font-family="sans-serif" font-size="12">',
@@ -118,6 +118,7 @@ def svg(
         parts += _lines(layer, y, columns, rows)
     for layer in found:
         parts += _bad(layer, x, columns, rows)
+        parts += _outside(layer, y, rows)
     parts += ["</svg>", *_marks(marks, x, columns, rows, sight), "</g>", "</svg>"]
     return "\n".join(parts) + "\n"
 
@@ -189,6 +190,19 @@ def _lines(layer: Layer, y: Scale, columns: int, rows: int) -> list[str]:
         middle = (bottom + top) / 2
         style = f'fill="none" stroke="{fill}" stroke-width="2" stroke-linejoin="round"'
         parts += [f'<polyline points="{points}" {style}/>' for points in _runs(middle, rows)]
+    return parts
+
+
+def _outside(layer: Layer, y: Scale, rows: int) -> list[str]:
+    """Return a sign at the edge for what is beyond it, with the furthest value."""
+    fill, parts = hex_colour(layer.series.colour, light=True), []
+    for above, sign, at in ((True, "▲", 11), (False, "▼", rows - 2)):
+        beyond = layer.outside(y, above=above)
+        places = beyond.columns.tolist() if beyond is not None else []
+        parts += [_text(place + 0.5, at, sign, anchor="middle", fill=fill) for place in places]
+        if beyond is not None:
+            value, place = (float(of[beyond.furthest]) for of in (beyond.values, beyond.columns))
+            parts.append(_text(place + 8, at, words.short(value, 3), fill=fill))
     return parts
 
 

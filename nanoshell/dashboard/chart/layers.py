@@ -8,14 +8,32 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nanoshell.dashboard.chart.reduce import Buckets, reduce, spans
+from nanoshell.dashboard.chart.reduce import Buckets, reduce, spans, visible
 from nanoshell.dashboard.chart.scale import Scale, spread
 
 if TYPE_CHECKING:
     from nanoshell.dashboard.chart.curve import ChartSeries, Curve
-    from nanoshell.dashboard.course import Column
+    from nanoshell.dashboard.course import Column, Fit
 
     Drawn = tuple[ChartSeries, Curve]
+
+EDGE = 1e-9
+"""What is no further beyond an edge of an axis is on it: so much is lost in computing places."""
+
+_CUT = 0.01
+"""So much of what is seen has no room above an axis that fits most of it, and as much below."""
+
+_ENOUGH = 4096
+"""Of a longer series every so many-th value tells well enough where most of them are."""
+
+
+@dataclass(frozen=True)
+class Outside:
+    """What of a series is beyond an edge of the y axis: the columns (k,) of it, and its furthest value."""
+
+    columns: Column
+    values: Column
+    furthest: int
 
 
 @dataclass(frozen=True)
@@ -40,6 +58,16 @@ class Layer:
         assert self.average is not None
         return _heights(self.average, scale.place_logs if self.logs else scale.place, columns)
 
+    def outside(self, scale: Scale, *, above: bool) -> Outside | None:
+        """Return what is visible and above, or below, all that ``scale`` shows; None where nothing is."""
+        inside = self.raw.inside
+        values = (self.raw.high if above else self.raw.low)[inside]
+        beyond = scale.place(values) > 1 + EDGE if above else scale.place(values) < -EDGE
+        if not beyond.any():
+            return None
+        values = values[beyond]
+        return Outside(self.raw.place[inside][beyond], values, int(np.argmax(values if above else -values)))
+
 
 def _heights(buckets: Buckets, place: Callable[[Column], Column], columns: int) -> tuple[Column, Column]:
     first, last, low, high = (
@@ -59,6 +87,22 @@ def layers(drawn: Sequence[Drawn], x: Scale, dots: int, smoothing: float) -> lis
             average = reduce(curve.x, smooth, x, dots, curve.breaks, mean=True, blocks=blocks)
         found.append(Layer(series, curve, raw, average, logs=curve.log))
     return found
+
+
+def fitted(found: Sequence[Layer], x: Scale, log: bool, fit: Fit) -> Scale:
+    """Return the scale of the y axis on which what ``fit`` says of the layers can be seen, over ``x``."""
+    chosen = found
+    if fit == "focus":
+        chosen = [layer for layer in found if layer.series.focused and len(layer.raw.low[layer.raw.inside])]
+    elif fit == "most":
+        pieces = []
+        for layer in found:
+            begin, end = visible(layer.curve.x, x)
+            pieces.append(layer.curve.y[begin : end : max(1, (end - begin) // _ENOUGH)])
+        values = np.sort(np.concatenate(pieces)) if pieces else np.empty(0)
+        if cut := int(_CUT * len(values)):
+            return spread(float(values[cut]), float(values[-1 - cut]), log)
+    return y_scale(chosen or found, log)
 
 
 def y_scale(found: Sequence[Layer], log: bool) -> Scale:

@@ -13,6 +13,9 @@ from rich.style import Style
 ON_DARK = ("#e69f00", "#56b4e9", "#009e73", "#f0e442", "#2f8fd0", "#d55e00", "#cc79a7", "#a0a0a0")
 """The colours of Okabe and Ito (2008, *Color universal design*), the blue lighter and the black grey."""
 
+COLOURS = len(ON_DARK)
+"""So many runs can be told apart."""
+
 ON_LIGHT = ("#b87800", "#1f83bd", "#00805d", "#8f8500", "#0060a0", "#c04f00", "#a5477b", "#606060")
 """The same hues, dark enough for a light background."""
 

@@ -45,7 +45,7 @@ ABOUT = (
     "g makes the x axis of all charts logarithmic, which spreads the first steps. One run that diverged, or "
     "one spike, makes everything else flat: o leaves height for the middle 98% of the values, then for the "
     "run in focus alone, then for all again. What is outside is marked by arrows at the edge in the colour "
-    "of its run, and the furthest has its value beside it. What a chart does with its values stands beside "
+    "of its run, and the furthest has its value beside it. What a chart does with its values stands behind "
     "its title."
 )
 """What F1 says of every chart."""

@@ -123,9 +123,9 @@ class TrainingBitsChart(ChartPanel):
     title = "Bits per byte of training text"
     about = (
         "How many bits the model needs for a byte of the text that it trains on, exactly: the run holds no "
-        "text back. It says how much of that text is known by heart, too, so that it stands apart from Bits per "
-        "byte: compare it with nothing there. With text held back (--val-fraction) a run tells how well it "
-        "writes what it has not read.\n\n" + ABOUT
+        "text back. What is known by heart counts as well, so that it stands apart from Bits per byte: "
+        "compare it with nothing there. Healthy: it falls, ever slower. With text held "
+        "back (--val-fraction) a run tells how well it writes what it has not read.\n\n" + ABOUT
     )
     figures = (Figure("train_bits_per_byte", "training text", points=True),)
 
