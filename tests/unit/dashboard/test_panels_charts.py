@@ -377,7 +377,7 @@ def test_a_log_that_has_not_been_read_is_no_run_without_figures(learning: FakeRu
 
 
 def test_an_evaluation_of_training_text_is_not_called_validation(nanoshell_fake_run: Make) -> None:
-    overfit, held_out = nanoshell_fake_run("overfit-1"), nanoshell_fake_run("honest-1")
+    overfit, held_out = nanoshell_fake_run("overfit"), nanoshell_fake_run("honest")
     for fake, split, bits in ((overfit, "train", 0.211), (held_out, "validation", 3.913)):
         fake.step(10)
         fake.eval(bits_per_byte=bits, split=split)
