@@ -218,8 +218,7 @@ class AlertsPanel(Panel):
         alerts.sort(key=lambda alert: _moment(alert.event), reverse=True)
         standing = sum(alert.over is None for alert in alerts)
         bell = "without a bell (b)" if self.silent else "with a bell (b)"
-        many = "alert" if len(alerts) == 1 else "alerts"
-        head = f"{len(alerts)} {many}, {standing} not over; new ones are told {bell}"
+        head = f"{_counted(len(alerts), standing)}; new ones are told {bell}"
         self.query_one("#alerts-head", TextLines).show([span(head, "quiet")])
         width = max(20, self.size.width - 1)
         lines = [line for alert in alerts for line in alert_lines(alert, several=len(courses) > 1)]
@@ -238,6 +237,17 @@ class AlertsPanel(Panel):
     def action_scroll_by(self, by: int) -> None:
         """Scroll by so many lines."""
         self.query_one("#alerts-lines", TextLines).move(by)
+
+
+def _counted(many: int, standing: int) -> str:
+    """Return how many alerts there are, and of some that are over how many ``standing`` are not."""
+    if not many:
+        return "no alerts"
+    all_of_them = f"{many} {'alert' if many == 1 else 'alerts'}"
+    if standing == many:
+        return all_of_them
+    over = f"{many - standing} over" if standing else "over" if many == 1 else "all over"
+    return f"{all_of_them}, {over}"
 
 
 def told(event: Event) -> str:

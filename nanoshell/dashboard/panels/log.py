@@ -168,8 +168,12 @@ class LogPanel(Panel):
         if self._run is None:
             return span("no run is shown", "quiet")
         if self._tail is not None and self._tail.there:
-            said = "nothing has been printed" if self.kind == KINDS[0] else "nothing has happened"
-            return span(f"{said} yet; e shows {KINDS[(KINDS.index(self.kind) + 1) % len(KINDS)]}", "quiet")
+            said = (
+                "here stands what the worker prints, warnings and errors as a rule; nothing so far"
+                if self.kind == KINDS[0]
+                else "nothing has happened yet"
+            )
+            return span(f"{said}; e shows {KINDS[(KINDS.index(self.kind) + 1) % len(KINDS)]}", "quiet")
         name = self._tail.path.name if self._tail else ""
         gone = f"the folder of {self._run.name} is gone"
         return span(f"there is no {name} (yet)" if self._run.path.is_dir() else gone, "quiet")
