@@ -150,6 +150,9 @@ class Menus(Notices, inherit_bindings=False):
         for key, what in _FIXED:
             text.append(f"  {key:{KEYS_WIDTH}}{what}\n")
         text += Text("\n") + self._keys_of(self, (action for action in ACTIONS if action.group == RUN))
+        text.append(
+            "\nown cpu, at the end of the last line: what the dashboard itself takes of one core.\n", "dim"
+        )
         self.push_screen(HelpScreen("Keys", text))
 
     def action_explain(self) -> None:
