@@ -82,8 +82,9 @@ class Course:
 
     ``series`` are by name: loss, val_loss, bits_per_byte (of held-out text; train_bits_per_byte of the text
     that is trained on, where none is held out), learning_rate, grad_norm, tokens/s, it/s, balance_loss,
-    memory (bytes), cpu (cores), gpu (share), gpu_memory (bytes), ``expert_load.LAYER.EXPERT``; those that the log
-    has. ``complete`` is False while older parts of a long log are still being read. ``problem`` says why
+    memory (bytes), cpu (cores), gpu (share), gpu_memory (bytes), ``expert_load.LAYER.EXPERT``; those that
+    the log has.
+    ``complete`` is False while older parts of a long log are still being read. ``problem`` says why
     less is shown than there should be, '' as a rule. ``alerts`` are events as they stand in the log.
     """
 
@@ -102,8 +103,9 @@ class Course:
 class Snapshot:
     """What panels are handed: the ``courses`` that are shown, and which of them has the ``focus``.
 
-    ``colours`` gives each run a number that it keeps, other runs have one, too. ``now`` is in seconds since
-    the epoch. ``problem`` says why no run can be watched any more, '' as a rule.
+    ``colours`` gives each of them a number, as long as may be the one it had before, and is about other runs,
+    too. ``now`` is in seconds since the epoch. ``problem`` says why no run can be watched any more, '' as a
+    rule.
     """
 
     courses: tuple[Course, ...] = ()

@@ -117,8 +117,9 @@ class _Watched:
 class Watcher:
     """Watches runs of ``runs_dir``: those that ``runs`` name or are, else the newest, once there is one.
 
-    The first of them has the focus. Raises `UnknownNameError` and `RunError` for a name that means no run;
-    what cannot be read later is told in `Course.problem`. ``colours`` are those that runs had before. Every method may be called in any thread.
+    The first of them has the focus. ``colours`` are those that runs had before, by their names. Raises
+    `UnknownNameError` and `RunError` for a name that means no run; what cannot be read later is told in
+    `Course.problem`. Every method may be called in any thread.
     """
 
     def __init__(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, strategies as st
 
 from nanoshell.dashboard import watch
 from nanoshell.dashboard.course import Snapshot
@@ -325,3 +326,27 @@ def test_a_dear_look_is_taken_less_often_but_not_while_a_long_log_is_read(
     assert watcher._pause(1.0) == 0.25
     watcher.rest(True)
     assert watcher._pause(0.0) == watch.REST_SECONDS
+
+
+def test_colours_are_the_runs_own_from_one_start_to_the_next(nanoshell_fake_run: Begin) -> None:
+    runs = {name: nanoshell_fake_run(name).run for name in ("a", "b", "c")}
+    folder, names = runs["a"].path.parent, [run.name for run in runs.values()]
+    first = Watcher(folder, names[:1])._colours
+    alone = Watcher(folder, [names[1]], first)._colours
+    assert alone["b-1"] != first["a-1"], "who is seen alone today may be seen beside it tomorrow"
+    for order in (names, names[::-1], names[1:]):
+        again = Watcher(folder, order, alone)._colours
+        assert {name: again[name] for name in ("a-1", "b-1")} == {"a-1": 0, "b-1": 1}
+        assert again["c-1"] == 2
+    clash = Watcher(folder, names, dict.fromkeys(names, 5))._colours
+    assert clash["a-1"] == 5
+    assert len(set(clash.values())) == 3
+
+
+@given(st.lists(st.integers(0, 7), max_size=20), st.permutations([f"run-{at}" for at in range(12)]))
+def test_no_two_of_eight_runs_shown_at_once_share_a_colour(known: list[int], order: list[str]) -> None:
+    kept = {f"run-{at}": colour for at, colour in enumerate(known)}
+    shown: dict[str, int] = {}
+    for name in order:
+        shown[name] = kept[name] = watch.coloured(name, shown, kept)
+        assert len(set(shown.values())) == min(8, len(shown))
