@@ -12,7 +12,7 @@ from nanoshell.dashboard.chart import line_chart
 from nanoshell.dashboard.chart.line_chart import LineChart
 from nanoshell.dashboard.course import AXES, FITS, Course, Fit, Series, Sight, Snapshot
 from nanoshell.dashboard.panel import Action, Panel
-from nanoshell.dashboard.panels.exporting import copy, export
+from nanoshell.dashboard.panels.exporting import copy_from, export
 from nanoshell.dashboard.panels.figures import Figure, along, has, lines, whole_span
 from nanoshell.dashboard.views import ABOVE_ANOTHER
 from nanoshell.errors import NanoshellError
@@ -287,12 +287,7 @@ class ChartPanel(Panel):
 
     def action_copy_values(self) -> None:
         """Copy the values under the crosshair, the newest without one."""
-        text = self.values()
-        if not text:
-            self.desk.tell("there are no values here", severity="warning")
-            return
-        path = copy(self.app, text)
-        self.desk.tell("copied" + (f"; where the terminal does not take it: {path}" if path else ""))
+        copy_from(self, self.values(), "values")
 
     def values(self) -> str:
         """Return the values under the crosshair, or the newest: a line each, fields parted by tabs."""
@@ -311,9 +306,7 @@ class ChartPanel(Panel):
         focused = self._shown.focused
         stem = f"{focused.run.name}-{self.panel_id}" if focused else self.panel_id
         try:
-            where = export(
-                self.app, stem, {"svg": self.chart.to_svg(title=self._heading), "csv": self.chart.to_csv()}
-            )
+            where = export(stem, {"svg": self.chart.to_svg(title=self._heading), "csv": self.chart.to_csv()})
         except (NanoshellError, OSError) as error:
             self.desk.tell(f"not exported: {error}", severity="error")
         else:

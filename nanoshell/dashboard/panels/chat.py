@@ -13,6 +13,7 @@ from textual.widgets import Input, Static
 
 from nanoshell.command.render import counted
 from nanoshell.dashboard.panel import Action, Panel
+from nanoshell.dashboard.panels.exporting import copy_from
 from nanoshell.dashboard.panels.textdiff import shown
 from nanoshell.dashboard.panels.writing import PULSE_SECONDS, Writing
 
@@ -72,7 +73,7 @@ class ChatPanel(Panel):
         "Ctrl-C ends a reply and keeps what has come; else Ctrl-C clears the line. It is with the model "
         "chosen at the prompt, without one with the newest weights of the run in focus; Ctrl-T goes from "
         "the one to the other. Up, Down, PgUp and PgDn scroll. Esc leaves the line, so that other keys "
-        "work, and Enter comes back."
+        "work, and Enter comes back. Ctrl-Y, or y once the line is left, copies the last reply."
     )
     actions: ClassVar[tuple[Action, ...]] = (
         Action("interrupt", "End the reply", ("escape",), "Chat", writes=True, footer=True),
@@ -81,6 +82,7 @@ class ChatPanel(Panel):
             "other_model", "Chosen model or run", ("ctrl+t",), "Chat", writes=True, footer=True, short="Model"
         ),
         Action("clear", "End the reply, or clear the line", ("ctrl+c",), "Chat", writes=True),
+        Action("copy", "Copy the last reply", ("ctrl+y", "y"), "Chat"),
         Action("line_up", "Up", ("up",), "Chat"),
         Action("line_down", "Down", ("down",), "Chat"),
         Action("page_up", "A page up", ("pageup",), "Chat"),
@@ -324,6 +326,13 @@ class ChatPanel(Panel):
         """Return the line to type in, where one can be said."""
         line = self.query_one(Input)
         return line if line.display else self
+
+    def action_copy(self) -> None:
+        """Copy the last reply, as far as it has come."""
+        messages = self.session.conversation.messages if self.session is not None else []
+        last = next((message.content for message in reversed(messages) if message.role == "assistant"), "")
+        coming = "".join(said.text for said in self._said if not said.special) if self.replying else ""
+        copy_from(self, coming or last, "last reply")
 
     def action_talk(self) -> None:
         """Type what is said next."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import re
 from collections.abc import Mapping
@@ -16,21 +15,19 @@ from nanoshell.files import write_text
 if TYPE_CHECKING:
     from textual.app import App
 
+    from nanoshell.dashboard.panel import Panel
+
 COPIED = "copied.txt"
 """The file beside the user's data that holds what was copied last."""
 
 
-def export(app: App[None], stem: str, contents: Mapping[str, str]) -> str:
+def export(stem: str, contents: Mapping[str, str]) -> str:
     """Write ``contents``, by the ending of the file, as files named ``stem``, and return where they are.
 
-    They go to the current folder, or to ``exports`` beside the user's data where that cannot be written; in a
-    browser they are downloads. Raises `StorageError`.
+    They go to the current folder, or to ``exports`` beside the user's data where that cannot be written.
+    Raises `StorageError`.
     """
     stem = re.sub(r"[^\w.-]+", "-", stem).strip("-.") or "chart"
-    if app.is_web:
-        for ending, text in contents.items():
-            app.deliver_text(io.StringIO(text), save_filename=f"{stem}.{ending}")
-        return "your downloads"
     folder = Path.cwd()
     if not os.access(folder, os.W_OK):
         folder = paths.private_folder(paths.data_dir() / "exports")
@@ -47,6 +44,16 @@ def _free(folder: Path, stem: str, endings: Mapping[str, str]) -> str:
         number += 1
         found = f"{stem}-{number}"
     return found
+
+
+def copy_from(panel: Panel, text: str, what: str) -> None:
+    """Copy ``text``, which is ``what`` of ``panel``, and say so, or that there is none."""
+    if not text:
+        panel.desk.tell("there is nothing to copy here", severity="warning", about="copied")
+        return
+    path = copy(panel.app, text)
+    beside = f"; where the terminal does not take it: {path}" if path else ""
+    panel.desk.tell(f"{what} copied{beside}", about="copied")
 
 
 def copy(app: App[None], text: str) -> str:

@@ -12,6 +12,7 @@ from textual.widgets import Input
 from nanoshell.dashboard.actions import Action
 from nanoshell.dashboard.panel import Panel
 from nanoshell.dashboard.panels.aside import Aside
+from nanoshell.dashboard.panels.exporting import copy_from
 from nanoshell.dashboard.panels.fields import LineField
 from nanoshell.dashboard.panels.lines import Line, TextLines, span, wrapped
 from nanoshell.dashboard.panels.plain import plain
@@ -36,7 +37,8 @@ class LogPanel(Panel):
     about = (
         "What the worker of the run in focus prints, or (e) what happened in the run as lines, with or "
         "without its steps. The newest line is followed until you scroll up; End follows again. / "
-        "searches, n and p go to the next and the previous place, w folds long lines. The last 5,000 "
+        "searches, n and p go to the next and the previous place, y copies the line of it, and the newest "
+        "where nothing is searched for. w folds long lines. The last 5,000 "
         "lines are kept; `runs log RUN` has all."
     )
     actions: ClassVar[tuple[Action, ...]] = (
@@ -44,6 +46,7 @@ class LogPanel(Panel):
         Action("forget", "Search no more", ("escape",), "Log"),
         Action("find(1)", "Next place", ("n",), "Log"),
         Action("find(-1)", "Place before", ("p",), "Log"),
+        Action("copy", "Copy the line found, or the newest", ("y",), "Log"),
         Action("kind", "Log or events", ("e",), "Log", footer=True, short="Events"),
         Action("wrap", "Fold long lines", ("w",), "Log", footer=True, short="Fold"),
         Action("go(-1)", "Up", ("up", "k"), "Log"),
@@ -259,6 +262,12 @@ class LogPanel(Panel):
     def action_forget(self) -> None:
         """Search no more."""
         self.query_one(LineField).action_leave()
+
+    def action_copy(self) -> None:
+        """Copy the line to which the search has come, else the newest."""
+        at = -1 if self.found is None else self.found
+        line = self._kept[at][0] if self._kept else ""
+        copy_from(self, plain(line), "line" if self.found is not None else "newest line")
 
     def action_find(self, by: int) -> None:
         """Go to the next place of the search, or to the one before; from the end it begins anew."""

@@ -11,6 +11,7 @@ from textual.content import Content
 from textual.widgets import Static
 
 from nanoshell.dashboard.panel import Action
+from nanoshell.dashboard.panels.exporting import copy_from
 from nanoshell.dashboard.panels.samplebook import SampleBook, nearest, place
 from nanoshell.dashboard.panels.samplelist import LEAST, free_rows, sample_list
 from nanoshell.dashboard.panels.sampletext import EARLIER, HERE, PROMPT, QUIET, alike, body, heading
@@ -42,12 +43,14 @@ class SamplesPanel(TryingPanel):
         "loss.\n\n"
         "t begins a prompt of your own. A run that trains is asked and answers after its step; of one that "
         "has ended the newest checkpoint is loaded here, which takes a moment, and Esc ends its text. o "
-        "chooses how: temperature=0.3 makes the likeliest words likelier, a seed gives the same text again."
+        "chooses how: temperature=0.3 makes the likeliest words likelier, a seed gives the same text again. "
+        "y copies prompt and text."
     )
     actions: ClassVar[tuple[Action, ...]] = (
         Action("step_back", "Earlier step", ("left",), "Samples", footer=True, short="Earlier"),
         Action("step_on", "Later step", ("right",), "Samples", footer=True, short="Later"),
         Action("try_prompt", "Try a prompt", ("t",), "Samples", writes=True, footer=True, short="Try"),
+        Action("copy", "Copy the text", ("y",), "Samples"),
         Action("first", "First step", ("home",), "Samples"),
         Action("newest", "Newest step, and stay there", ("end",), "Samples"),
         Action(
@@ -309,6 +312,11 @@ class SamplesPanel(TryingPanel):
         if self.pinned is not None:
             self.desk.tell(f"step {self.pinned.step:,} stays on the left; go to another with Left and Right")
         self.show()
+
+    def action_copy(self) -> None:
+        """Copy the prompt with the text that is shown, of two the right one."""
+        sample = self.sample
+        copy_from(self, sample.prompt + sample.text if sample else "", "prompt and text")
 
     def action_text_up(self) -> None:
         """Scroll the texts up."""
