@@ -87,6 +87,10 @@ def test_the_run_in_focus_has_all_the_height_and_one_without_the_figure_changes_
     assert drawn([good, bad], "most").y.high == 657, "fewer than a hundred values: none is left out"
 
 
+def fit_of(app: DashboardApp) -> str:
+    return app.sight.fit
+
+
 @pytest.fixture
 def runs(nanoshell_fake_run: Callable[..., FakeRun]) -> list[FakeRun]:
     good, bad = nanoshell_fake_run("good"), nanoshell_fake_run("bad")
@@ -103,7 +107,7 @@ def test_the_key_goes_round_and_the_title_says_where_it_stands(runs: list[FakeRu
         await pilot.press("l")
         assert "▲600" not in text(app)
         await pilot.press("o")
-        assert app.sight.fit == "most"
+        assert fit_of(app) == "most"
         await shows(app, pilot, lambda: "fits the middle 98%" in text(app))
         await pilot.press("o")
         await shows(app, pilot, lambda: "fits the run in focus" in text(app) and "▲600" in text(app))
@@ -111,7 +115,7 @@ def test_the_key_goes_round_and_the_title_says_where_it_stands(runs: list[FakeRu
         assert "▲" in chart.to_svg()
         assert ">600<" in chart.to_svg()
         await pilot.press("o")
-        assert app.sight.fit == "all"
+        assert fit_of(app) == "all"
         await pilot.press("o", "g", "s", "s", "s")
 
     async def again(app: DashboardApp, pilot: Pilot[Any]) -> None:
@@ -134,8 +138,8 @@ def test_of_one_run_there_is_no_focus_to_fit(runs: list[FakeRun]) -> None:
         await settled(app, pilot)
         assert "focus" not in app.query_one(LossChart).remark
         await pilot.press("o")
-        assert app.sight.fit == "most"
+        assert fit_of(app) == "most"
         await pilot.press("o")
-        assert app.sight.fit == "all"
+        assert fit_of(app) == "all"
 
     play(runs[:1], [LossChart], scene)
