@@ -26,14 +26,14 @@ def test_a_storm_of_sizes_and_what_is_said_where_there_is_no_room(tmp_path: Path
         assert "here are 20 ×" in screen_text(app)
         assert "fake-1" not in screen_text(app)
         await pilot.resize_terminal(40, 10)
-        await until(pilot, lambda: "Quit" in screen_text(app).splitlines()[-1])
+        await until(pilot, lambda: "Keys" in screen_text(app).splitlines()[-1])
         assert "fake-1" in screen_text(app)
         assert app.focused is focused
         for size in [(1, 1), (300, 100), (39, 30), (90, 9)]:
             app.action_view(draw.randrange(len(app.views)))
             await pilot.resize_terminal(*size)
         await pilot.resize_terminal(80, 24)
-        await until(pilot, lambda: "Quit" in screen_text(app).splitlines()[-1])
+        await until(pilot, lambda: "Keys" in screen_text(app).splitlines()[-1])
         assert not [slot for view in app.views for slot in view.slots if slot.error is not None]
         assert app.failure is None
 
