@@ -113,10 +113,17 @@ class TryingPanel(Panel):
 
     def _is_gone(self) -> bool:
         """Say so where the run that is tried is gone: neither its worker nor a checkpoint can write."""
-        gone = self._course is not None and self._course.status.state == "gone"
-        if self._course is not None and gone:
-            self.desk.tell(deaf_words(self._course.run.name, self._course.status), severity="warning")
-        return gone
+        course = self._newest_course()
+        if course is None or course.status.state != "gone":
+            return False
+        self.desk.tell(deaf_words(course.run.name, course.status), severity="warning")
+        return True
+
+    def _newest_course(self) -> Course | None:
+        """Return the run that is tried as the desk knows it by now: its end may not be on the screen yet."""
+        seen = self._course
+        known = (course for course in self.desk.snapshot.courses if seen and course.run == seen.run)
+        return next(known, seen)
 
     def action_manner(self) -> None:
         """Ask how prompts are to be tried."""
@@ -156,7 +163,7 @@ class TryingPanel(Panel):
     def on_input_submitted(self, event: Input.Submitted) -> None:
         """Ask for a text after what was typed: the worker, or the model of a run that has ended."""
         event.stop()
-        prompt, course = event.value, self._course
+        prompt, course = event.value, self._newest_course()
         if not prompt.strip():
             return
         if course is None:
