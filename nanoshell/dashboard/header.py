@@ -34,7 +34,7 @@ STATE_STYLES = {
 
 _BETWEEN = "  "
 
-_ALERT_ROWS = 3
+_REASON_ROWS = 3
 _REASON_CELLS = 40
 """A reason of so many cells stands in the line, whole, before what matters less; a longer one below it."""
 
@@ -91,12 +91,15 @@ class AlertLine(Static):
 
     def tell(self, snapshot: Snapshot) -> None:
         """Show the alert of ``snapshot``, or the hint."""
-        alert = alert_words(snapshot.focused) if snapshot.focused else ""
-        text, style = (f"! {alert}", "bold red") if alert else (self.hint, "")
+        reason, alert = alert_words(snapshot.focused) if snapshot.focused else ("", "")
+        text, style = (f"! {reason or alert}", "bold red") if reason or alert else (self.hint, "")
         self.display = bool(text)
         if text:
+            width = max(1, self.app.size.width)
             line = Text(text, style=style, overflow="ellipsis")
-            rows = min(_ALERT_ROWS, len(line.wrap(self.app.console, max(1, self.app.size.width))))
+            if alert and not reason:  # one row: charts need theirs, and the view of alerts has it whole
+                line.truncate(width)
+            rows = min(_REASON_ROWS, len(line.wrap(self.app.console, width)))
             if rows != self._rows:
                 self._rows = rows
                 self.styles.height = rows
@@ -130,10 +133,10 @@ def trouble(course: Course) -> str:
     return plain(" ".join(why.split()))
 
 
-def alert_words(course: Course) -> str:
-    """Return what stands below the headline: a reason too long for it, else the newest standing alert."""
+def alert_words(course: Course) -> tuple[str, str]:
+    """Return what may stand below the headline: a reason too long for it, and the newest standing alert."""
     why = trouble(course)
-    return why if cell_len(why) > _REASON_CELLS else standing_alert(course)
+    return why if cell_len(why) > _REASON_CELLS else "", standing_alert(course)
 
 
 def _parts(course: Course, place: int, shown: int, asked: Sequence[str]) -> list[_Part]:

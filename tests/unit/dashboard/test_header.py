@@ -65,7 +65,7 @@ def test_a_long_reason_stands_whole_below_the_line_and_a_short_one_in_it(
     course: Course, said: str | None
 ) -> None:
     why = course.problem or course.status.reason
-    assert alert_words(course) == (why if said is None else said)
+    assert alert_words(course) == (why if said is None else said, "")
     line = headline(course, width=80).plain
     assert len(line) <= 80
     assert (why in line) == (len(why) <= 40)
@@ -82,6 +82,21 @@ def test_a_long_reason_can_be_read_on_a_small_screen(tmp_path: Path) -> None:
         assert "".join(problem.split()) in "".join(screen_text(app).split())
         feed.give(RUN, status=GOING)
         await until(pilot, lambda: "1 Charts" in screen_text(app).splitlines()[1])
+
+    play(app, scene)
+
+
+def test_an_alert_has_one_row_so_that_charts_keep_theirs(tmp_path: Path) -> None:
+    feed = HandFeed()
+    app = desk(tmp_path, Counter, feed=feed)
+    alert = {"kind": "overfitting", "message": "the validation loss rises " * 6, "step": 5}
+
+    async def scene(pilot: Pilot[None]) -> None:
+        feed.give(RUN, status=GOING, alerts=(alert,))
+        await until(pilot, lambda: "! overfitting: the validation" in screen_text(app))
+        lines = screen_text(app).splitlines()
+        assert lines[1].rstrip().endswith("…")
+        assert "1 Charts" in lines[2]
 
     play(app, scene)
 
