@@ -96,7 +96,7 @@ def test_a_page_shows_the_run_and_asks_nothing_of_it(port: int, run: FakeRun) ->
                 await page.press("PSyRCEGX{}")
                 await page.press("\x10")
                 await page.wait_for("hat is to be done?", "Zoom")  # the palette has what can be looked at
-                await page.press(":train")
+                await page.press(":trai")
                 await page.wait_for("No matches found")
                 return str(page.seen)
 

@@ -61,7 +61,7 @@ def test_one_that_has_stood_long_enough_gives_way(tmp_path: Path, monkeypatch: p
         await pilot.pause()
         assert said(app) == ["notice 0", "notice 1", "notice 2"]
         await until(pilot, lambda: said(app) == ["notice 2", "notice 3", "notice 4"])
-        assert "notice 4" in screen_text(app)
+        await until(pilot, lambda: "notice 4" in screen_text(app))
         assert min(notice.time_left for notice in app.notices[1:]) > 4
 
     monkeypatch.setattr(notices, "SEEN_SECONDS", 0.2)
