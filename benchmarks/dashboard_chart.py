@@ -126,7 +126,7 @@ def textual_plot(data: list[tuple[Any, Any]], times: int) -> float:
     from textual.app import App
     from textual_plot import HiResMode, PlotWidget
 
-    class Alone(App):  # type: ignore[type-arg]
+    class Alone(App[None]):
         def compose(self) -> Any:
             yield PlotWidget()
 

@@ -234,11 +234,11 @@ class Table:
             tokens.flags.writeable = False
         made = {}
         for name, column in self._values.items():
-            found = (step, tokens, time, column.view())
+            found = [step, tokens, time, column.view()]
             if name in self._present:
                 present = self._present[name].view()
                 if not present.all():
-                    found = tuple(_locked(each[present]) for each in found)  # type: ignore[assignment]
+                    found = [_locked(each[present]) for each in found]
             if len(found[0]):
                 made[name] = Series(*found)
         return made

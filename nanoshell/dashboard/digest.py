@@ -90,12 +90,12 @@ def parse_lines(block: bytes) -> list[Event]:
     count = block.count(b"\n")
     if block.startswith(b"{") and block.endswith(b"}\n") and block.count(b"}\n{") == count - 1:
         try:
-            found = json.loads(b"[" + block[:-1].replace(b"\n", b",") + b"]")
+            found: list[Event] = json.loads(b"[" + block[:-1].replace(b"\n", b",") + b"]")
         except (ValueError, RecursionError):
             pass
         else:
             if len(found) == count and set(map(type, found)) == {dict}:
-                return found  # type: ignore[no-any-return]
+                return found
     return [event for line in block.split(b"\n") if line and (event := parse_line(line)) is not None]
 
 

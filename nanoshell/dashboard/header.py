@@ -95,11 +95,11 @@ class AlertLine(Static):
         text, style = (f"! {reason or alert}", "bold red") if reason or alert else (self.hint, "")
         self.display = bool(text)
         if text:
-            width = max(1, self.app.size.width)
-            line = Text(text, style=style, overflow="ellipsis")
-            if alert and not reason:  # one row: charts need theirs, and the view of alerts has it whole
-                line.truncate(width)
-            rows = min(_REASON_ROWS, len(line.wrap(self.app.console, width)))
+            line = Text(text, style=style)
+            lone = bool(alert and not reason)  # charts need the rows, and the view of alerts has it whole
+            self.set_class(lone, "-lone")
+            rows = 1 if lone else len(line.wrap(self.app.console, max(1, self.app.size.width)))
+            rows = min(_REASON_ROWS, rows)
             if rows != self._rows:
                 self._rows = rows
                 self.styles.height = rows
