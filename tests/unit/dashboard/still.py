@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from textual.pilot import Pilot
+from textual.widgets import Input
 
 from nanoshell.dashboard.app import DashboardApp
 from nanoshell.dashboard.course import Snapshot
@@ -18,6 +19,12 @@ from .stage import HandFeed, screen_text, until
 
 text = screen_text
 Scene = Callable[[DashboardApp, "Pilot[Any]"], Awaitable[None]]
+
+
+async def say(app: DashboardApp, pilot: Pilot[Any], words: str) -> None:
+    """Send ``words`` from the only field there is."""
+    app.query_one(Input).value = words
+    await pilot.press("enter")
 
 
 def with_samples(make: Callable[..., FakeRun]) -> FakeRun:

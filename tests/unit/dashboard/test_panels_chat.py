@@ -18,7 +18,7 @@ from nanoshell.dashboard.app import DashboardApp
 from nanoshell.dashboard.panels.chat import ChatPanel
 from nanoshell.testing import FakeRun, plugins_with
 
-from .still import play, shows, text
+from .still import play, say, shows, text
 
 Make = Callable[..., FakeRun]
 
@@ -62,11 +62,6 @@ def session(nanoshell_home: Path, nanoshell_model: Path, gate: Gate) -> Iterator
 
 def panel_of(app: DashboardApp) -> ChatPanel:
     return app.query_one(ChatPanel)
-
-
-async def say(app: DashboardApp, pilot: Pilot[Any], words: str) -> None:
-    app.query_one(Input).value = words
-    await pilot.press("enter")
 
 
 def test_the_conversation_of_the_prompt_goes_on(session: Session, nanoshell_fake_run: Make) -> None:

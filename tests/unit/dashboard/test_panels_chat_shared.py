@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 from textual.pilot import Pilot
-from textual.widgets import Input
 
 from nanoshell import Session, open_session
 from nanoshell.dashboard.app import DashboardApp
@@ -19,7 +18,7 @@ from nanoshell.narrator import SilentNarrator
 from nanoshell.testing import FakeRun, check_panel, plugins_with
 from nanoshell.testing.shell import Shell
 
-from .still import play, shows, text
+from .still import play, say, shows, text
 
 Make = Callable[..., FakeRun]
 
@@ -35,11 +34,6 @@ def session(nanoshell_home: Path, nanoshell_model: Path) -> Iterator[Session]:
 
 def panel_of(app: DashboardApp) -> ChatPanel:
     return app.query_one(ChatPanel)
-
-
-async def say(app: DashboardApp, pilot: Pilot[Any], words: str) -> None:
-    app.query_one(Input).value = words
-    await pilot.press("enter")
 
 
 class Heard(SilentNarrator):
