@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nanoshell.errors import RunError, UsageError
+from nanoshell.errors import MissingRunError, UsageError
 from nanoshell.runs.control import request
 from nanoshell.runs.directory import RunDirectory, RunStatus
 from nanoshell.runs.events import Event, parse_line
@@ -98,14 +98,14 @@ class Following:
     def meant(self, runs_dir: Path, model: str | None) -> RunDirectory:
         """Return the run that is meant where none is named.
 
-        That is the `current` one, else the only one in progress in ``runs_dir``. Raises `RunError` where
-        there is none, `UsageError` naming them where there are several.
+        That is the `current` one, else the only one in progress in ``runs_dir``. Raises `MissingRunError`
+        where there is none, `UsageError` naming them where there are several.
         """
         if (followed := current(self.in_progress(), model)) is not None:
             return followed[0]
         found = live_runs(runs_dir)
         if not found:
-            raise RunError(
+            raise MissingRunError(
                 "no run is in progress",
                 hint=f"start one with: {typed('train')}\nthose that have ended: {typed('runs list')}",
             )

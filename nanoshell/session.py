@@ -170,8 +170,8 @@ class Session:
         """Return the run that ``reference`` names, else the one that is meant where none is named.
 
         That is the run in progress that this session follows (of several the one in the toolbar), else the
-        only one in progress in the folder. Raises `RunError` where there is none, `UsageError` naming them
-        where there are several.
+        only one in progress in the folder. Raises `MissingRunError` where there is none, `UsageError` naming
+        them where there are several.
         """
         return self.find_run(reference) if reference else self.following.meant(self.runs_dir, self.model_name)
 

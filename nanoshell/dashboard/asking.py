@@ -29,14 +29,14 @@ Tell = Callable[[str, str], None]
 
 
 @dataclass(eq=False)
-class Asked:
+class Request:
     """A request that has no answer yet."""
 
     run: RunDirectory
     action: str
     arguments: dict[str, Any] = field(default_factory=dict)
 
-    def repeats(self, other: Asked) -> bool:
+    def repeats(self, other: Request) -> bool:
         """Return whether this asks the same as ``other``."""
         mine, its = ((one.run.path, one.action, one.arguments) for one in (self, other))
         return mine == its
@@ -64,9 +64,9 @@ class Requests:
         self._session = session
         self._tell = tell
         self._over = threading.Event()
-        self._pending: list[Asked] = []
+        self._pending: list[Request] = []
         self._guard = threading.Lock()
-        self._unwritten: queue.SimpleQueue[Asked | None] = queue.SimpleQueue()
+        self._unwritten: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
         self._writer: threading.Thread | None = None
 
     def ask(self, run: RunDirectory, action: str, **arguments: Any) -> None:
@@ -74,7 +74,7 @@ class Requests:
 
         What was asked last, and is not answered yet, is not asked again.
         """
-        asked = Asked(run, action, arguments)
+        asked = Request(run, action, arguments)
         before = self.pending(run.name)
         if before and asked.repeats(before[-1]):
             self._say(f"{run.name} was asked already ({asked.words}); it answers after its step", "warning")
@@ -90,7 +90,7 @@ class Requests:
             )
             self._writer.start()
 
-    def pending(self, run: str) -> list[Asked]:
+    def pending(self, run: str) -> list[Request]:
         """Return what the run of that name was asked for and has not answered, the oldest first."""
         with self._guard:
             return [asked for asked in self._pending if asked.run.name == run]
@@ -116,7 +116,7 @@ class Requests:
                     target=self._wait, args=(asked, request_id), name=f"ask {name}", daemon=True
                 ).start()
 
-    def _wait(self, asked: Asked, request_id: str) -> None:
+    def _wait(self, asked: Request, request_id: str) -> None:
         run, name = asked.run, asked.run.name
         waited = 0.0
         while waited < PATIENCE_SECONDS and not self._over.is_set():
@@ -142,7 +142,7 @@ class Requests:
             asked, f"{name} has not answered ({asked.words}) for {minutes}: no longer waited for", "error"
         )
 
-    def _end(self, asked: Asked, text: str, severity: str) -> None:
+    def _end(self, asked: Request, text: str, severity: str) -> None:
         with self._guard:
             self._pending.remove(asked)
         self._say(text, severity)

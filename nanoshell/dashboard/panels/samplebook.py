@@ -43,7 +43,7 @@ class SampleBook:
 
 
 @dataclass(frozen=True)
-class Asked:
+class AskedPrompt:
     """A prompt that the worker was asked to continue; what there was of it by then."""
 
     prompt: str
@@ -53,7 +53,7 @@ class Asked:
     step: int = 0
 
     @classmethod
-    def of(cls, prompt: str, course: Course) -> Asked:
+    def of(cls, prompt: str, course: Course) -> AskedPrompt:
         here = [sample for sample in course.samples if sample.prompt == prompt]
         return cls(
             prompt,
@@ -65,7 +65,7 @@ class Asked:
 
     def answered(self, course: Course) -> bool:
         """Return whether ``course`` has a newer text; older ones may have been read meanwhile, too."""
-        now = Asked.of(self.prompt, course)
+        now = AskedPrompt.of(self.prompt, course)
         return now.newest != self.newest or (self.complete and now.count > self.count)
 
     def refused(self, course: Course) -> bool:

@@ -14,7 +14,7 @@ from textual.widgets import Input, Static
 from nanoshell.dashboard.course import SampleText
 from nanoshell.dashboard.panel import Panel
 from nanoshell.dashboard.panels.manner import AS_USUAL, Manner, read_manner
-from nanoshell.dashboard.panels.samplebook import Asked
+from nanoshell.dashboard.panels.samplebook import AskedPrompt
 from nanoshell.dashboard.panels.sampletext import HERE, QUIET
 from nanoshell.dashboard.panels.textdiff import shown
 from nanoshell.dashboard.panels.writing import PULSE_SECONDS, Writing
@@ -47,7 +47,7 @@ class TryingPanel(Panel):
         super().__init__()
         self._course: Course | None = None
         self._tried: dict[str, list[SampleText]] = {}
-        self._asked: dict[str, Asked] = {}
+        self._asked: dict[str, AskedPrompt] = {}
         self._manner = Manner()
         self._writing: Writing | None = None
         self._ended_at = 0.0
@@ -171,7 +171,7 @@ class TryingPanel(Panel):
         elif self._is_gone():
             self._leave(event.input)
         elif not course.status.ended:
-            self._asked[course.run.name] = Asked.of(prompt, course)
+            self._asked[course.run.name] = AskedPrompt.of(prompt, course)
             seed = "; the seed is its own" if self._manner.seed is not None else ""
             self._say(f"asked; the text comes when the worker has done its step{seed}")
             self.desk.ask_run("sample", prompts=[prompt], **self._manner.arguments())

@@ -166,9 +166,11 @@ def test_what_is_wrong_is_said_before_the_run_is_asked(nanoshell, working, argum
 
 
 def test_a_run_without_a_worker_is_told_so(nanoshell, fake_run) -> None:
-    said = nanoshell("run", "pause")
-    assert said.code == 1
-    assert "no run is in progress" in said.err
+    for command in (("pause",), ("resume",), ("show",), (), ("set", "batch_size=8"), ("stop",)):
+        said = nanoshell("run", *command)
+        assert said.code == 2, command
+        assert "no run is in progress" in said.err
+        assert "those that have ended: nanoshell runs list" in said.err
     fake_run().end()
     said = nanoshell("run", "pause", "tiny-1")
     assert said.code == 1
@@ -301,7 +303,7 @@ def test_the_run_of_the_chosen_model_is_extended_where_none_is_in_progress(
     fake = fake_run()
     fake.step(3)
     fake.end()
-    assert prompt(":run")[0] == 1
+    assert prompt(":run")[0] == 2
     session.model_name = str(fake.run.path)
     assert "3 of 10" in prompt(":run")[1]
     asked = []

@@ -12,6 +12,7 @@ from textual.widgets import Input
 from nanoshell.dashboard.app import DashboardApp
 from nanoshell.dashboard.course import Snapshot
 from nanoshell.dashboard.panel import Panel
+from nanoshell.dashboard.panels.samples import SamplesPanel
 from nanoshell.plugin.registry import Entry
 from nanoshell.testing import FakeRun
 
@@ -25,6 +26,10 @@ async def say(app: DashboardApp, pilot: Pilot[Any], words: str) -> None:
     """Send ``words`` from the only field there is."""
     app.query_one(Input).value = words
     await pilot.press("enter")
+
+
+def samples_of(app: DashboardApp) -> SamplesPanel:
+    return app.query_one(SamplesPanel)
 
 
 def with_samples(make: Callable[..., FakeRun]) -> FakeRun:

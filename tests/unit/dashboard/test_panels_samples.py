@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-import pytest
 from textual.pilot import Pilot
 
 from nanoshell.dashboard.app import DashboardApp
@@ -17,18 +16,9 @@ from nanoshell.dashboard.panels.samples import SamplesPanel
 from nanoshell.dashboard.panels.sampletext import heading
 from nanoshell.testing import FakeRun
 
-from .still import more, play, settled, text, with_samples
+from .still import more, play, samples_of, settled, text
 
 Make = Callable[..., FakeRun]
-
-
-@pytest.fixture
-def written(nanoshell_fake_run: Make) -> FakeRun:
-    return with_samples(nanoshell_fake_run)
-
-
-def panel_of(app: DashboardApp) -> SamplesPanel:
-    return app.query_one(SamplesPanel)
 
 
 def test_the_newest_text_is_shown_and_steps_are_gone_through(written: FakeRun) -> None:
@@ -100,7 +90,7 @@ def test_two_steps_stand_side_by_side_with_differences_marked(written: FakeRun) 
         await pilot.press("home", "m", "right")
         assert any("step 10" in line and "step 20   2 of 3" in line for line in text(app).split("\n"))
         await pilot.press("d")
-        assert panel_of(app).pinned is None
+        assert samples_of(app).pinned is None
 
     play([written], [SamplesPanel], scene)
 
@@ -220,7 +210,7 @@ def test_the_first_of_many_prompts_is_shown_first_though_one_is_empty(nanoshell_
 def test_two_steps_stay_compared_when_the_prompt_changes(written: FakeRun) -> None:
     async def scene(app: DashboardApp, pilot: Pilot[Any]) -> None:
         await pilot.press("home", "d")
-        panel = panel_of(app)
+        panel = samples_of(app)
         assert (panel.pinned and panel.pinned.step, panel.sample and panel.sample.step) == (10, 20)
         await pilot.press("right_square_bracket")
         assert "Count number 1" in text(app)

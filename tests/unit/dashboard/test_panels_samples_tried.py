@@ -8,7 +8,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import pytest
 from textual.pilot import Pilot
 from textual.widgets import Input
 
@@ -18,26 +17,17 @@ from nanoshell.dashboard.panels.log import LogPanel
 from nanoshell.dashboard.panels.samples import SamplesPanel
 from nanoshell.testing import FakeRun
 
-from .still import more, play, shows, text, with_samples
+from .still import more, play, samples_of, shows, text
 from .test_panels_manner import samplers
 
 Make = Callable[..., FakeRun]
-
-
-@pytest.fixture
-def written(nanoshell_fake_run: Make) -> FakeRun:
-    return with_samples(nanoshell_fake_run)
-
-
-def panel_of(app: DashboardApp) -> SamplesPanel:
-    return app.query_one(SamplesPanel)
 
 
 def test_a_live_run_is_asked_for_a_text(written: FakeRun) -> None:
     async def scene(app: DashboardApp, pilot: Pilot[Any]) -> None:
         await pilot.press("2", "home", "t", *"Hello", "enter")
         assert "asked; the text comes" in text(app)
-        assert app.focused is panel_of(app), "the next key is meant for the dashboard"
+        assert app.focused is samples_of(app), "the next key is meant for the dashboard"
         await pilot.press("3")
         await shows(app, pilot, lambda: app.chosen == 2)
         await pilot.press("2", "t", "x", "escape", "1")
@@ -123,7 +113,7 @@ def test_a_finished_run_is_loaded_and_streams(written: FakeRun) -> None:
         assert asked == [("Hello ", written.run.name)]
         assert "tried here" in text(app)
         await pilot.press("escape")
-        await shows(app, pilot, lambda: generation.stopped.is_set() and panel_of(app)._writing is None)
+        await shows(app, pilot, lambda: generation.stopped.is_set() and samples_of(app)._writing is None)
         assert "Hello Good day" in text(app)
         await pilot.press("escape", "right_square_bracket")
         assert "Once upon" in text(app)
@@ -211,7 +201,7 @@ def test_how_prompts_are_tried_is_typed_and_handed_on(written: FakeRun) -> None:
         await pilot.press("ctrl+u", *"seed=7 top_k=3", "enter")
         assert "(top_k=3 seed=7)" in text(app)
         await pilot.press("t", "H", "enter")
-        await shows(app, pilot, lambda: panel_of(app)._writing is None)
+        await shows(app, pilot, lambda: samples_of(app)._writing is None)
         assert any("the model wrote nothing" in note.message for note in app._notifications)
 
     play([written], [SamplesPanel], scene, session=session)
