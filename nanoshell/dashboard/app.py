@@ -26,7 +26,7 @@ from nanoshell.dashboard.panels.plain import plain
 from nanoshell.dashboard.questions import AskLine, Confirm
 from nanoshell.dashboard.remap import keymap
 from nanoshell.dashboard.showing import Showing
-from nanoshell.dashboard.slots import PanelSlot
+from nanoshell.dashboard.slots import PanelSlot, panel_slots
 from nanoshell.dashboard.small import LEAST_COLUMNS, LEAST_LINES
 from nanoshell.dashboard.steering import Steering, deaf_words
 from nanoshell.dashboard.table import ACTIONS, RUN
@@ -115,7 +115,7 @@ class DashboardApp(Steering, Showing, inherit_bindings=False):
         keys: Sequence[str] = (),
     ) -> None:
         kept = load_layout(state_path)
-        views = build_views(map(PanelSlot, panels), read_only=read_only)
+        views = build_views(panel_slots(panels), read_only=read_only)
         super().__init__(views, kept.view, kept.sight)
         self.no_color = wants_no_colour(theme)
         few = self.no_color or self.console.color_system not in ("truecolor", "256")

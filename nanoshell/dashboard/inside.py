@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
 
 from textual import events
+from textual._compositor import Compositor
 from textual._context import active_message_pump
 from textual.app import App, _PrintCapture
 from textual.filter import LineFilter, Monochrome, NoColor
+from textual.geometry import Region
 from textual.message import Message
 from textual.message_pump import MessagePump
 from textual.notifications import Notification
 from textual.screen import Screen
+from textual.strip import Strip
 from textual.widget import Widget
 
 from nanoshell.dashboard.typeahead import KeyTurns
@@ -80,8 +84,33 @@ class InnerApp(App[None], inherit_bindings=False):
             self._handle_exception(error)
 
 
+class TimedCompositor(Compositor):
+    """Draws widget by widget, and tells ``drew`` where each stands and how many seconds it took."""
+
+    def __init__(self, drew: Callable[[Region, float], None]) -> None:
+        super().__init__()
+        self._drew = drew
+
+    def _get_renders(self, crop: Region | None = None) -> Iterable[tuple[Region, Region, list[Strip]]]:
+        drawings = iter(super()._get_renders(crop))
+        began = time.monotonic()
+        while (drawn := next(drawings, None)) is not None:
+            region, clip, _strips = drawn
+            self._drew(region.intersection(clip), time.monotonic() - began)
+            yield drawn
+            began = time.monotonic()
+
+
 class InnerScreen(Screen[None]):
     """A screen that outlives an exception, and decides what one means that is raised while it is drawn."""
+
+    def __init__(self, id: str | None = None) -> None:  # noqa: A002 - the name of Textual
+        super().__init__(id=id)
+        self._compositor = TimedCompositor(self.drew)
+
+    def drew(self, region: Region, seconds: float) -> None:
+        """Called when a widget has been drawn, what is seen of it at ``region``."""
+        raise NotImplementedError
 
     def forgives(self, error: Exception) -> bool:
         """Return whether to go on after ``error``."""

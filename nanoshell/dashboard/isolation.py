@@ -8,17 +8,25 @@ from collections.abc import Iterable, Sequence
 from types import FrameType
 
 from textual.dom import DOMNode
+from textual.geometry import Region
 from textual.worker import Worker, WorkerFailed
 
 from nanoshell.dashboard.inside import InnerScreen, handling
 from nanoshell.dashboard.panel import Panel
-from nanoshell.dashboard.slots import PanelSlot
+from nanoshell.dashboard.slots import SLOW_SECONDS, PanelSlot
 
 _NO_AUTHORS = ("nanoshell", "textual")
 
 
 class DeskScreen(InnerScreen):
     """The screen of the panels. One that fails while it is drawn does not take the screen with it."""
+
+    def drew(self, region: Region, seconds: float) -> None:
+        """Let the slot in which something took long to be drawn know of it."""
+        if seconds > SLOW_SECONDS:
+            slots = (slot for slot in self.query(PanelSlot) if slot.region.contains_region(region))
+            for slot in slots:  # later: what changes while the screen is drawn is forgotten
+                slot.call_later(slot.judge, seconds, "to draw")
 
     def forgives(self, error: Exception) -> bool:
         """Put a card in the place of the panel that has raised ``error``; return whether it was one."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -20,6 +20,7 @@ from nanoshell.dashboard.inside import take_out
 from nanoshell.dashboard.limit import limited
 from nanoshell.dashboard.panel import Panel
 from nanoshell.dashboard.panels.plain import plain
+from nanoshell.errors import PluginError
 from nanoshell.spelling import typed
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 SLOW_SECONDS = 0.1
 SLOW_TIMES = 3
-"""A panel that takes longer for an update, so many times in a row, is updated less often."""
+"""A panel that takes longer for an update, or to be drawn, so many times in a row, is updated less often."""
 
 STUCK_SECONDS = 10.0
 """An update that takes longer is not waited for: the panel has failed."""
@@ -75,6 +76,7 @@ class PanelSlot(Container):
         self._seen: Snapshot | None = None
         self._looked: Sight | None = None
         self._slow = 0
+        self._slow_since = False
         self._rests_until = 0.0
         self._note = ""
         made = None
@@ -141,10 +143,14 @@ class PanelSlot(Container):
         if rest > 0:
             return rest
         self._seen = snapshot
+        if not self._slow_since:  # neither was the last update slow, nor what was drawn of it
+            self._slow = 0
+            self._tell_slow("")
+        self._slow_since = False
         began = time.monotonic()
         with limited(STUCK_SECONDS):
             self.panel.update(snapshot)
-        self._judge(time.monotonic() - began)
+        self.judge(time.monotonic() - began, "an update")
         return 0.0
 
     def look(self, sight: Sight) -> None:
@@ -162,13 +168,19 @@ class PanelSlot(Container):
         """Whether the panel has been found slow, and is updated less often."""
         return self._slow >= SLOW_TIMES
 
-    def _judge(self, seconds: float) -> None:
-        self._slow = self._slow + 1 if seconds > SLOW_SECONDS else 0
-        before, self._note = self._note, ""
+    def judge(self, seconds: float, what: str) -> None:
+        """Take it that the panel took so long for ``what``: an update, to draw."""
+        if seconds <= SLOW_SECONDS or self.panel is None:
+            return
+        self._slow_since = True
+        self._slow += 1
         if self.throttled:
             self._rests_until = time.monotonic() + BREATHS * seconds
-            self._note = f" (slow: {seconds * 1000:.0f} ms an update, by plugin {self.entry.provider})"
-        if self._note != before:
+            self._tell_slow(f" (slow: {seconds * 1000:.0f} ms {what}, by plugin {self.entry.provider})")
+
+    def _tell_slow(self, note: str) -> None:
+        if note != self._note:
+            self._note = note
             self._entitle(focused=self.has_focus_within)
 
     def fail(self, error: BaseException, where: str = "") -> None:
@@ -186,6 +198,25 @@ class PanelSlot(Container):
         self.mount(card)
         if had_keys:
             card.focus()
+
+
+def panel_slots(entries: Iterable[Entry[Callable[..., Any]]]) -> list[PanelSlot]:
+    """Return a slot for each of ``entries``. Of panels with one id the first works; cards tell of the others.
+
+    Keys, what is remembered and which chart has all the room go by that id.
+    """
+    found: dict[str, PanelSlot] = {}
+    slots = [PanelSlot(entry) for entry in entries]
+    for slot in slots:
+        if slot.panel is not None:
+            first = found.setdefault(slot.panel_id, slot)
+            if first is not slot:
+                slot.panel = None
+                slot.error = PluginError(
+                    f"its panel_id '{slot.panel_id}' is that of the panel '{first.title}' of plugin "
+                    f"'{first.entry.provider}', which works. Both work once this class has another one."
+                )
+    return slots
 
 
 def _words(error: BaseException) -> str:
