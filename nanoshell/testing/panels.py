@@ -34,7 +34,7 @@ RULES = MappingProxyType(
 )
 
 COLUMNS, ROWS = 80, 24
-PATIENCE_SECONDS = 30.0
+PATIENCE_SECONDS = 60.0
 
 _SHARED_KEYS = frozenset({"ctrl+c", "enter", "escape", "pageup", "pagedown"})
 """Keys of the dashboard that a panel may take for itself while it has the focus."""

@@ -25,7 +25,7 @@ class Bells:
         self._path = path
         path.touch()
         pipe = ["pipe-pane", f"cat >> {shlex.quote(str(path))}"]
-        subprocess.run([*window._tmux, *pipe], check=True, timeout=30)
+        subprocess.run([*window._tmux, *pipe], check=True, timeout=60)
 
     def count(self) -> int:
         """Return how many bells were rung; those that end a command to the terminal are none."""

@@ -41,18 +41,27 @@ def run(tmp_path: Path) -> Iterator[FakeRun]:
 @pytest.fixture
 def port(tmp_path: Path, nanoshell_home: Path, run: FakeRun) -> Iterator[int]:
     """The port of a server in a process of its own, which ends in good order when it is told to."""
-    number = free_port()
-    words = ["dashboard", "--web", "--port", str(number), "fake-1"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "nanoshell", *words],
-        cwd=tmp_path,
-        env={**os.environ, "NANOSHELL_HOME": str(nanoshell_home)},
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
+
+    def serve(number: int) -> tuple[subprocess.Popen[str], str]:
+        words = ["dashboard", "--web", "--port", str(number), "fake-1"]
+        process = subprocess.Popen(
+            [sys.executable, "-m", "nanoshell", *words],
+            cwd=tmp_path,
+            env={**os.environ, "NANOSHELL_HOME": str(nanoshell_home)},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
         assert process.stderr is not None
-        assert f"http://127.0.0.1:{number} and only reads" in process.stderr.readline()
+        return process, process.stderr.readline()
+
+    for _attempt in range(5):  # a port that was free may be taken a moment later
+        number = free_port()
+        process, said = serve(number)
+        if "cannot listen" not in said:
+            break
+        process.communicate()
+    try:
+        assert f"http://127.0.0.1:{number} and only reads" in said
         yield number
         process.send_signal(signal.SIGTERM)
         assert process.wait(PATIENCE_SECONDS) == 0

@@ -7,10 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
 
-
-@pytest.mark.timeout(300)
 def test_the_demo_trains_and_its_three_answers_are_right(tmp_path: Path) -> None:
     def program(*arguments: str) -> str:
         done = subprocess.run(

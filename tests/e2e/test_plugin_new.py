@@ -64,7 +64,7 @@ def _environ(tmp_path: Path) -> dict[str, str]:
 def _running(python: Path, folder: Path, env: dict[str, str]) -> Run:
     def call(*arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [str(python), *arguments], cwd=folder, env=env, capture_output=True, text=True, timeout=100
+            [str(python), *arguments], cwd=folder, env=env, capture_output=True, text=True, timeout=300
         )
 
     return call

@@ -25,7 +25,7 @@ def test_the_tokenizer_and_the_layers_of_the_guide_train_and_generate(tmp_path: 
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "nanoshell", "--plugins-dir", "mine", "--device", "cpu", *arguments]
-        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=100)
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
 
     def nanoshell(*arguments: str) -> str:
         done = run(*arguments)

@@ -17,7 +17,7 @@ import pytest
 
 pytestmark = pytest.mark.skipif(shutil.which("tmux") is None, reason="tmux is not installed")
 
-PATIENCE_SECONDS = 30.0
+PATIENCE_SECONDS = 90.0
 
 PLUGIN = """
 import time
@@ -59,16 +59,16 @@ class Terminal:
     def __init__(self, socket: Path, command: str, env: dict[str, str]) -> None:
         self._tmux = ["tmux", "-S", str(socket), "-f", os.devnull]
         size = ["-x", "80", "-y", "24"]
-        subprocess.run([*self._tmux, "new-session", "-d", *size, command], check=True, env=env, timeout=30)
+        subprocess.run([*self._tmux, "new-session", "-d", *size, command], check=True, env=env, timeout=60)
 
     def type(self, *keys: str) -> None:
         """Type ``keys``: text as it is, or names of tmux such as ``Tab`` and ``C-c``."""
-        subprocess.run([*self._tmux, "send-keys", *keys], check=True, timeout=30)
+        subprocess.run([*self._tmux, "send-keys", *keys], check=True, timeout=60)
 
     def screen(self) -> str:
         """Return the 24 lines that are shown."""
         shown = subprocess.run(
-            [*self._tmux, "capture-pane", "-p"], check=True, capture_output=True, timeout=30
+            [*self._tmux, "capture-pane", "-p"], check=True, capture_output=True, timeout=60
         )
         return shown.stdout.decode()
 
@@ -83,7 +83,7 @@ class Terminal:
         return screen
 
     def close(self) -> None:
-        subprocess.run([*self._tmux, "kill-server"], check=False, capture_output=True, timeout=30)
+        subprocess.run([*self._tmux, "kill-server"], check=False, capture_output=True, timeout=60)
 
 
 @pytest.fixture
@@ -142,7 +142,7 @@ def test_a_session_at_the_terminal(terminal: Terminal) -> None:
 
 def test_a_narrow_terminal_still_has_a_prompt_and_a_toolbar(terminal: Terminal) -> None:
     terminal.wait_for("no model · no data")
-    subprocess.run([*terminal._tmux, "resize-window", "-x", "20", "-y", "8"], check=True, timeout=30)
+    subprocess.run([*terminal._tmux, "resize-window", "-x", "20", "-y", "8"], check=True, timeout=60)
     terminal.type(":greet you", "Enter")
     terminal.wait_for("<hello you>")
     terminal.wait_for(lambda screen: last_line(screen).startswith(" no model"))

@@ -22,7 +22,7 @@ CTRL_C, CTRL_D = "\x03", "\x04"
 WHERE_THE_CURSOR_IS = "\x1b[1;1R"
 """What a terminal answers: it is asked before a toolbar is drawn."""
 
-PATIENCE_SECONDS = 30.0
+PATIENCE_SECONDS = 60.0
 
 _CONTROLS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 

@@ -10,8 +10,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import pytest
-
 GUIDE = (Path(__file__).parents[2] / "docs" / "plugins.md").read_text("utf-8")
 TUTORIAL = GUIDE.partition("<!-- tutorial -->")[2].partition("<!-- end of the tutorial -->")[0]
 BLOCKS = re.findall(r"^```(\w+) ?([^\n]*)\n(.*?)^```$", TUTORIAL, re.MULTILINE | re.DOTALL)
@@ -42,7 +40,6 @@ def agrees(written: str, found: str) -> bool:
     return re.fullmatch(pattern, found) is not None
 
 
-@pytest.mark.timeout(110)
 def test_the_tutorial_works_as_it_stands(tmp_path: Path, own_home: Path) -> None:
     programs = str(Path(sys.executable).parent)
     environment = {

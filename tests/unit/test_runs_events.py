@@ -41,7 +41,7 @@ fields = st.dictionaries(
 )
 
 
-def until(condition: Callable[[], bool], seconds: float = 30) -> None:
+def until(condition: Callable[[], bool], seconds: float = 60) -> None:
     """Wait for ``condition``; a generous limit only keeps a broken program from hanging the tests."""
     deadline = time.monotonic() + seconds
     while not condition():

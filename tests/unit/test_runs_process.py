@@ -69,7 +69,7 @@ with hold_lock(run):
 """
 
 
-def until(condition: Callable[[], bool], seconds: float = 30) -> None:
+def until(condition: Callable[[], bool], seconds: float = 60) -> None:
     """Wait for ``condition``; a generous limit only keeps a broken program from hanging the tests."""
     deadline = time.monotonic() + seconds
     while not condition():
@@ -142,8 +142,11 @@ def test_two_writers_are_refused_and_the_other_is_named(
     assert run.path.is_dir()
 
 
-def test_a_worker_that_said_its_last_is_waited_for(run: RunDirectory, writer: subprocess.Popen[str]) -> None:
+def test_a_worker_that_said_its_last_is_waited_for(
+    run: RunDirectory, writer: subprocess.Popen[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Between its final state and the end of its process, whoever comes next need not try twice."""
+    monkeypatch.setattr("nanoshell.runs.process._LOCK_PATIENCE_SECONDS", 60.0)
     assert writer.stdin is not None
     EventLog(run.events_path).write("state", state="finished")
     threading.Timer(0.1, writer.stdin.close).start()
@@ -243,10 +246,10 @@ def test_a_request_is_answered_also_when_it_is_made_before_the_worker_reads(run:
     run.control_path.write_text('{"id": "old", "t": 1, "action": "die"}\n')
     start_worker(run)
     asked = request(run, "pause")  # the worker is still importing
-    answer = wait_for(run, asked, timeout=30)
+    answer = wait_for(run, asked, timeout=60)
     assert answer is not None
     assert (answer["action"], answer["ok"], answer["message"]) == ("pause", True, "done")
-    wait_for(run, request(run, "stop"), timeout=30)
+    wait_for(run, request(run, "stop"), timeout=60)
     list(follow(run))
     assert "old" not in {event.get("id") for event in read_events(run.events_path)[0]}
     with pytest.raises(RunError, match=r"is not running: it is stopped \(asked\)") as caught:
@@ -257,12 +260,12 @@ def test_a_request_is_answered_also_when_it_is_made_before_the_worker_reads(run:
 @pytest.mark.usefixtures("stand_in")
 def test_a_worker_that_dies_is_seen_by_all_who_watch(run: RunDirectory) -> None:
     start_worker(run)
-    answer = wait_for(run, request(run, "die"), timeout=30)
+    answer = wait_for(run, request(run, "die"), timeout=60)
     assert answer is not None
     last = list(follow(run))[-1]
     assert last["state"] == run.status().state == "crashed"
     assert last["reason"].endswith("its last words: Killed by a bad idea")
-    assert wait_for(run, "never answered", timeout=30) is None  # at once: nobody is there to answer
+    assert wait_for(run, "never answered", timeout=60) is None  # at once: nobody is there to answer
 
 
 @pytest.mark.usefixtures("stand_in")
@@ -332,6 +335,6 @@ def test_a_file_named_like_a_library_in_the_current_folder_is_not_run(
     (tmp_path / "json.py").write_text("raise SystemExit('hijacked')")
     monkeypatch.chdir(tmp_path)
     start_worker(run)
-    answer = wait_for(run, request(run, "stop"), timeout=30)
+    answer = wait_for(run, request(run, "stop"), timeout=60)
     assert answer is not None
     assert "hijacked" not in run.log_tail()

@@ -24,7 +24,7 @@ from nanoshell.runs.directory import RunDirectory
 from nanoshell.runs.status import RunStatus
 from nanoshell.testing import FakeRun
 
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = 60.0
 
 
 class HandFeed:

@@ -15,7 +15,7 @@ from textual.pilot import Pilot
 
 from nanoshell.dashboard.actions import Action
 from nanoshell.dashboard.header import Headline
-from nanoshell.dashboard.slots import SLOW_SECONDS, ErrorCard
+from nanoshell.dashboard.slots import BREATHS, SLOW_SECONDS, ErrorCard
 from nanoshell.testing import FakeRun
 from tests.unit.dashboard.stage import (
     PATIENCE_SECONDS,
@@ -171,9 +171,16 @@ def test_an_action_that_raises_is_told_and_the_panel_stays(tmp_path: Path) -> No
 
 
 class Slow(Counter):
+    def __init__(self) -> None:
+        super().__init__()
+        self.began: list[float] = []
+        self.ended: list[float] = []
+
     def update(self, snapshot: Any) -> None:
+        self.began.append(time.monotonic())
         super().update(snapshot)
         time.sleep(1.5 * SLOW_SECONDS)
+        self.ended.append(time.monotonic())
 
 
 def test_a_slow_panel_is_named_and_updated_less_often_than_the_others(tmp_path: Path) -> None:
@@ -182,7 +189,7 @@ def test_a_slow_panel_is_named_and_updated_less_often_than_the_others(tmp_path: 
 
     async def scene(pilot: Pilot[None]) -> None:
         slow, quick = (slot.panel for slot in app.view.slots)
-        assert isinstance(slow, Counter)
+        assert isinstance(slow, Slow)
         assert isinstance(quick, Counter)
 
         def throttled() -> bool:
@@ -191,11 +198,11 @@ def test_a_slow_panel_is_named_and_updated_less_often_than_the_others(tmp_path: 
 
         await until(pilot, throttled)
         await until(pilot, lambda: "by plugin tests)" in screen_text(app))
-        before, seen = slow.updates, quick.updates
+        seen = quick.updates
         last = feed.give(run.run)
         await until(pilot, lambda: quick.updates > seen)
-        assert slow.updates == before
-        await until(pilot, lambda: app.view.slots[0]._seen is last)
+        await until(pilot, lambda: app.view.slots[0].saw(last))
+        assert slow.began[-1] - slow.ended[-2] >= BREATHS * 1.5 * SLOW_SECONDS
 
     with FakeRun(tmp_path) as run:
         play(app, scene)
@@ -331,11 +338,11 @@ def alarm() -> Iterator[None]:
 
 @pytest.mark.usefixtures("alarm")
 def test_an_update_that_does_not_come_back_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nanoshell.dashboard.slots.STUCK_SECONDS", 0.2)
+    monkeypatch.setattr("nanoshell.dashboard.slots.STUCK_SECONDS", 1.0)
     app = desk(tmp_path, kind(Stuck, panel_id="stuck"), kind(panel_id="well", title="Well"))
 
     async def scene(pilot: Pilot[None]) -> None:
-        await until(pilot, lambda: "TimeoutError: it did not come back within 0.2 s" in screen_text(app))
+        await until(pilot, lambda: "TimeoutError: it did not come back within 1 s" in screen_text(app))
         await until(pilot, lambda: "Well seen" in screen_text(app))
         assert f"{Path(__file__).name}:" in screen_text(app)  # not where the alarm is
 

@@ -49,10 +49,10 @@ def test_a_key_brings_what_waits_for_a_quiet_update(
     app = desk(tmp_path, kind(), feed=feed)
 
     async def scene(pilot: Pilot[None]) -> None:
-        first = feed.give(fake.run)
-        await pilot.pause()
         assert isinstance(app, showing.Showing)
         slot = app.view.slots[0]
+        first = feed.give(fake.run)
+        await until(pilot, lambda: slot.saw(first))
         feed.give(fake.run)
         second = feed.give(fake.run)
         await pilot.pause()

@@ -39,7 +39,7 @@ class Gate:
         def step(logits: Any, history: Any) -> Any:
             self.steps += 1
             if self.steps > 2:
-                assert self.open.wait(20)
+                assert self.open.wait(60)
             return logits
 
         return step
@@ -118,13 +118,24 @@ def test_a_reply_is_interrupted_and_what_has_come_is_kept(
     assert (question.content, reply.interrupted) == ("Hello!", True)
 
 
-def test_leaving_keeps_what_has_come(session: Session, gate: Gate, nanoshell_fake_run: Make) -> None:
+def test_leaving_keeps_what_has_come(
+    session: Session, gate: Gate, nanoshell_fake_run: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nanoshell.dashboard.panels.chat._LAST_WORD_SECONDS", 60.0)
     gate.open.clear()
 
     async def scene(app: DashboardApp, pilot: Pilot[Any]) -> None:
         await say(app, pilot, "Hello!")
         await shows(app, pilot, lambda: gate.steps == 3)
-        threading.Timer(0.2, gate.open.set).start()
+        writing = panel_of(app)._writing
+        assert writing is not None
+        interrupt = writing.interrupt
+
+        def interrupt_and_go_on() -> None:
+            interrupt()
+            gate.open.set()
+
+        monkeypatch.setattr(writing, "interrupt", interrupt_and_go_on)
 
     play([nanoshell_fake_run()], [ChatPanel], scene, session=session)
     assert [message.role for message in session.conversation.messages] == ["user", "assistant"]

@@ -20,7 +20,7 @@ from nanoshell.runs.status import RunStatus
 from nanoshell.testing import FakeRun
 
 Begin = Callable[..., FakeRun]
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = 60.0
 
 
 class Seen:

@@ -133,15 +133,27 @@ def test_the_files_of_the_compiler_are_cleaned(compiler: Callable[[str], None], 
 
 
 def test_a_compiler_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(builder, "BUILD_SECONDS", 0.3)
+    told = tmp_path / "child"
+
+    class Hanging(subprocess.Popen[bytes]):
+        """The time is up when the compiler has begun, and not before."""
+
+        def wait(self, timeout: float | None = None) -> int:
+            while timeout is not None and not (told.exists() and told.read_text().endswith("\n")):
+                time.sleep(0.01)
+            return super().wait(timeout)
+
+    monkeypatch.setattr(builder, "BUILD_SECONDS", 0.1)
+    monkeypatch.setattr(builder.subprocess, "Popen", Hanging)
     script = tmp_path / "compiler"
-    script.write_text(f"#!/bin/sh\nsleep 1000 &\necho $! > {tmp_path}/child\nwait\n")
+    script.write_text(f"#!/bin/sh\nsleep 1000 &\necho $! > {told}\nwait\n")
     script.chmod(0o755)
     assert not builder.build(tmp_path, "decode-a-b", "none.cpp", [str(script)])
-    child = int((tmp_path / "child").read_text())
-    deadline = time.monotonic() + 10
+    child = int(told.read_text())
+    deadline = time.monotonic() + 60
     while process_start(child) is not None:
         assert time.monotonic() < deadline
+        time.sleep(0.01)
     assert "ended after" in (tmp_path / builder.LOG).read_text()
     assert builder.kept_library(tmp_path, "decode-a-b") is None
 

@@ -31,7 +31,7 @@ def beside(act: Callable[[], None]) -> Iterator[None]:
     thread = threading.Thread(target=run)
     thread.start()
     yield
-    thread.join(30)
+    thread.join(60)
     assert not thread.is_alive()
     if errors:
         raise errors[0]
@@ -44,7 +44,7 @@ def await_event(run: RunDirectory, wanted: Callable[[Event], bool]) -> Event:
 
 def ask(run: RunDirectory, action: str, **arguments: Any) -> Event:
     """Ask the worker of ``run`` and return its answer."""
-    found = control.wait_for(run, control.request(run, action, **arguments), timeout=30, poll=0.002)
+    found = control.wait_for(run, control.request(run, action, **arguments), timeout=60, poll=0.002)
     assert found is not None, action
     return found
 

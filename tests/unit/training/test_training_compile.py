@@ -257,7 +257,6 @@ def test_a_resume_compiles_where_the_run_did(lab: Any) -> None:
 
 
 @pytest.mark.campaign
-@pytest.mark.timeout(600)
 @pytest.mark.parametrize("keys", KINDS.values(), ids=KINDS)
 def test_a_run_is_compiled_by_the_compiler_of_this_machine(
     lab: Any, plugins_dir: Any, monkeypatch: pytest.MonkeyPatch, keys: dict[str, Any]

@@ -90,7 +90,7 @@ def test_requests_are_carried_out_between_steps_and_answered(lab: Any) -> None:
     answers = {}
 
     def ask(action: str) -> Event:
-        found = control.wait_for(run, control.request(run, action), timeout=20, poll=0.002)
+        found = control.wait_for(run, control.request(run, action), timeout=60, poll=0.002)
         assert found is not None, action
         answers[action] = found
         return found
