@@ -34,6 +34,9 @@ _DATA = (".bin", ".txt", ".md", ".jsonl")
 MOST_RUNS = 40
 """Newest runs that are offered: the status of each is read from its files."""
 
+MOST_LETTERS = 110
+"""Of the line about a command."""
+
 
 class NameType(TextType):
     """A name among those that ``names(session, incomplete)`` yields now.
@@ -221,7 +224,7 @@ def _settings(session: Session, _incomplete: str) -> Iterator[Offer]:
 
 def _commands(session: Session, _incomplete: str) -> Iterator[Offer]:
     return (
-        (entry.name, entry.value.get_short_help_str())
+        (entry.name, entry.value.get_short_help_str(MOST_LETTERS))
         for entry in session.plugins.commands
         if not entry.value.hidden
     )

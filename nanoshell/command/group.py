@@ -149,6 +149,8 @@ def dress(command: click.Command, examples: Sequence[str] = (), spelled: Sequenc
     """
     dressed = copy.copy(command)
     dressed.params = [_shortly(param) for param in command.params]
+    if not command.deprecated:  # to which click adds a mark itself
+        dressed.short_help = command.get_short_help_str(HELP_WIDTH)
     dressed.context_settings = {
         "show_default": True,
         "help_option_names": HELP_OPTION_NAMES,

@@ -1,8 +1,10 @@
-"""What answers bash, zsh and fish when Tab is pressed there: click for two of them, `Bash` for the third.
+"""What answers bash, zsh and fish when Tab is pressed there, and the scripts by which they ask.
 
 click's own words for bash lose names where files may stand, put names with spaces into the line as they are,
 and know nothing of the letters at which bash breaks a word (``RUN@STEP``, ``nano-start:qa``, ``--data=x``).
-Here bash hands over its line instead, and gets back what to put in the place of what it would replace.
+Here bash hands over its line instead, and gets back what to put in the place of what it would replace. Those
+for zsh and fish lose the option of ``--data=x``; in zsh a space follows ``top_k=``, in fish a line about a
+name ends at its first comma.
 """
 
 from __future__ import annotations
@@ -15,6 +17,8 @@ import click
 from click.shell_completion import (
     BashComplete,
     CompletionItem,
+    FishComplete,
+    ZshComplete,
     add_completion_class,
     get_completion_class,
     split_arg_string,
@@ -28,7 +32,7 @@ _WORD = re.compile(r"(?:\\.|'[^']*(?:'|$)|\"(?:\\.|[^\"\\])*(?:\"|\\?$)|[^\s\\'\
 _SPECIAL = re.compile(r"[^\w@%+=:,./~^-]")
 _SPECIAL_IN_QUOTES = re.compile(r"[\\\"$`]")
 
-_SCRIPT = """\
+_BASH = """\
 %(complete_func)s() {
     local IFS=$'\\n' kind value answer
 
@@ -51,6 +55,66 @@ _SCRIPT = """\
 complete -o nosort -F %(complete_func)s %(prog_name)s
 """
 
+_ZSH = """\
+#compdef %(prog_name)s
+
+%(complete_func)s() {
+    local kind value about
+    local -a answer whole open told told_open
+    (( ! $+commands[%(prog_name)s] )) && return 1
+
+    answer=("${(@f)$(env COMP_WORDS="${words[*]}" COMP_CWORD=$((CURRENT-1)) \
+        %(complete_var)s=zsh_complete %(prog_name)s)}")
+    [[ $PREFIX == -*=* ]] && compset -P 1 '*='
+
+    for kind value about in ${answer}; do
+        case $kind in
+            plain)
+                if [[ $about != _ ]]; then
+                    [[ $value == *[/=:] ]] && told_open+=("$value:$about") || told+=("$value:$about")
+                else
+                    [[ $value == *[/=:] ]] && open+=("$value") || whole+=("$value")
+                fi ;;
+            dir) _path_files -/ ;;
+            file) _path_files -f ;;
+        esac
+    done
+
+    (( $#told )) && _describe -V names told
+    (( $#told_open )) && _describe -V unfinished told_open -S ''
+    (( $#whole )) && compadd -V names -a whole
+    (( $#open )) && compadd -V unfinished -S '' -a open
+}
+
+if [[ $zsh_eval_context[-1] == loadautofunc ]]; then
+    %(complete_func)s "$@"
+else
+    compdef %(complete_func)s %(prog_name)s
+fi
+"""
+
+_FISH = """\
+function %(complete_func)s
+    set -l option (string match --regex -- '^-[^=]*=' (commandline -ct))
+
+    for line in (env %(complete_var)s=fish_complete COMP_WORDS=(commandline -cp) \
+            COMP_CWORD=(commandline -ct) %(prog_name)s)
+        set -l answer (string split --max 1 "," -- $line)
+
+        switch $answer[1]
+            case dir
+                printf '%%s\\n' "$option"(__fish_complete_directories $answer[2])
+            case file
+                printf '%%s\\n' "$option"(__fish_complete_path $answer[2])
+            case plain
+                printf '%%s\\n' "$option$answer[2]"
+        end
+    end
+end
+
+complete --no-files --command %(prog_name)s --arguments "(%(complete_func)s)"
+"""
+
 
 class Bash(BashComplete):
     """Completion for bash 4.4 and later.
@@ -59,7 +123,7 @@ class Bash(BashComplete):
     of an earlier version, which hands over neither, is answered as click does.
     """
 
-    source_template = _SCRIPT
+    source_template = _BASH
 
     def complete(self) -> str:
         """Return lines of ``plain,TEXT``; ``file,`` or ``dir,`` alone lets bash look for paths in its way."""
@@ -77,9 +141,32 @@ class Bash(BashComplete):
         return "\n".join(found or sorted({f"{item.type}," for item in items if item.type != "plain"}))
 
 
+class Zsh(ZshComplete):
+    """Completion for zsh: three lines for each name, the last of which is a line about it or ``_``."""
+
+    source_template = _ZSH
+
+    def format_completion(self, item: CompletionItem) -> str:
+        """Return the lines of ``item``. Where one is about it, zsh takes a colon for its beginning."""
+        about, value = _one_line(item.help), _one_line(item.value)
+        return "\n".join((item.type, value.replace(":", "\\:") if about else value, about or "_"))
+
+
+class Fish(FishComplete):
+    """Completion for fish: ``plain,NAME``, and after a tab a line about it."""
+
+    source_template = _FISH
+
+    def format_completion(self, item: CompletionItem) -> str:
+        """Return the line of ``item``."""
+        about = _one_line(item.help)
+        return f"{item.type},{_one_line(item.value)}" + (f"\t{about}" if about else "")
+
+
 def answer_with_ours() -> None:
-    """Let click take `Bash` for bash, in what it answers and in the script that it writes."""
-    add_completion_class(Bash)
+    """Let click take these for its own, in what it answers and in the scripts that it writes."""
+    for ours in (Bash, Zsh, Fish):
+        add_completion_class(ours)
 
 
 def completion_script(shell: str) -> str:
@@ -94,6 +181,11 @@ def completion_script(shell: str) -> str:
         "complete_var": variable,
         "prog_name": PROGRAM,
     }
+
+
+def _one_line(text: object) -> str:
+    """Return ``text`` without what a shell would take for the end of a line or a column; '' for None."""
+    return re.sub(r"\s*[\n\r\t]\s*", " ", str(text)) if text is not None else ""
 
 
 def _last_word(line: str) -> str:

@@ -131,11 +131,9 @@ BASH_TABS = {
 """What is typed, and what stands there after Tab."""
 
 
-@pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash")
-def test_bash_puts_whole_names_into_the_line(
-    program: Program, spawn: Any, home: Path, tmp_path: Path
-) -> None:
-    """Names beside files, with spaces, in quotes, and with the letters at which bash breaks a word."""
+@pytest.fixture
+def work(program: Program, tmp_path: Path) -> Path:
+    """A folder with a run, a model and files, some with spaces in their names as a conversation has."""
     work = tmp_path / "work"
     run = create_run(work / "runs", "demo", {})
     for step in (20, 200):
@@ -147,6 +145,12 @@ def test_bash_puts_whole_names_into_the_line(
     for name in ("notes of mine.txt", "nobody.sh"):
         (work / name).touch()
     program("chat", "new", "sky talk")
+    return work
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash")
+def test_bash_puts_whole_names_into_the_line(program: Program, spawn: Any, home: Path, work: Path) -> None:
+    """Names beside files, with spaces, in quotes, and with the letters at which bash breaks a word."""
     program("completion", "install", "bash")
     shell = spawn("bash", "--norc", "--noprofile", "-i")
     shell.expect_exact("ready> ")
@@ -160,21 +164,50 @@ def test_bash_puts_whole_names_into_the_line(
         shell.send("\x15")
 
 
+ZSH_TABS = {
+    "tokenizer tr": "tokenizer train ",
+    "--model=demo-1@200": "--model=demo-1@200 ",
+    "train --config=notes": "train --config=notes\\ of\\ mine.txt ",
+    "chat switch sky\\ t": "chat switch sky\\ talk ",
+    "sample --sampler top_k": "sample --sampler top_k=",
+}
+
+
 @pytest.mark.skipif(shutil.which("zsh") is None, reason="there is no zsh")
-def test_zsh_completes_what_was_installed(program: Program, spawn: Any, home: Path) -> None:
-    (home / ".zshrc").write_text("PROMPT='ready> '\n")
+def test_zsh_puts_whole_names_into_the_line(program: Program, spawn: Any, home: Path, work: Path) -> None:
+    show_line = "show-line() { print -r -- \"<$LBUFFER>\" }; zle -N show-line; bindkey '^O' show-line"
+    (home / ".zshrc").write_text(f"PROMPT='ready> '\ncd '{work}'\n{show_line}\n")
     program("completion", "install", "zsh", "--rc")
     shell = spawn("zsh", "-i")
     shell.expect_exact("ready> ")
-    shell.send("nanoshell tokenizer tr\t")
-    shell.expect_exact("train")
+    for typed, becomes in ZSH_TABS.items():
+        shell.send(f"nanoshell {typed}\t\x0f")
+        shell.expect(r"<(nanoshell [^>]*)>\r\n")
+        assert shell.match[1] == f"nanoshell {becomes}", typed
+        shell.send("\x15")
+
+
+FISH_TABS = {
+    "completion sh": ("show", "Print the completion script, to be put anywhere."),
+    "--model=demo-1@20": ("--model=demo-1@20", ""),
+    "train --config=notes": ("--config=notes of mine.txt", ""),
+    "chat switch sky\\\\ t": ("sky talk", ""),
+    "sample --sampler top_k": ("top_k=", "keep this many of the likeliest tokens, 0 all"),
+}
+"""What is typed, and the first of what fish offers, with a line about it, which is whole."""
 
 
 @pytest.mark.skipif(shutil.which("fish") is None, reason="there is no fish")
-def test_fish_completes_what_was_installed(program: Program, spawn: Any) -> None:
+def test_fish_offers_whole_names_and_whole_lines_about_them(
+    program: Program, spawn: Any, work: Path, tmp_path: Path
+) -> None:
     program("completion", "install", "fish")
-    shell = spawn("fish", "-c", "complete -C 'nanoshell tokenizer tr'")
-    shell.expect_exact("train")
+    for typed, (name, about) in FISH_TABS.items():
+        shell = spawn("fish", "-c", f"cd '{work}'; complete -C 'nanoshell {typed}'")
+        shell.expect(pexpect.EOF)
+        first = shell.before.splitlines()[0].split("\t")
+        assert first[0] == name, typed
+        assert about in first[1:] or not about, typed
 
 
 HEAVY = (
