@@ -7,6 +7,14 @@ import signal
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# A busy machine fails no property, and a run of the tests ends like the one before it: what is drawn is drawn
+# anew with --hypothesis-profile default.
+settings.register_profile(
+    "tests", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("tests")
 
 # Read when torch is loaded, here and in the workers that tests start: tests run side by side.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -22,7 +22,11 @@ any_messages = st.lists(
 )
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+@settings(
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    max_examples=60,
+)
 @given(any_messages)
 def test_round_trip_and_training_data(tmp_path: Path, messages: list[Message]) -> None:
     path = tmp_path / "physics.jsonl"

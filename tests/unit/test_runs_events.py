@@ -65,7 +65,11 @@ def test_the_first_event_carries_the_format_and_later_ones_do_not(path: Path) ->
     assert first["t"] <= second["t"]
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=50,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(st.lists(fields, min_size=1, max_size=5))
 def test_what_was_written_is_read_back(tmp_path: Path, events: list[dict[str, Any]]) -> None:
     path = tmp_path / "round-trip.jsonl"
@@ -79,7 +83,11 @@ def test_what_was_written_is_read_back(tmp_path: Path, events: list[dict[str, An
     ] == events
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(st.lists(st.integers(0, 1000), max_size=6))
 def test_a_reader_that_comes_in_the_middle_of_a_write_misses_nothing(tmp_path: Path, cuts: list[int]) -> None:
     """Cut the log at arbitrary bytes, read at each cut, and compare with one read of the whole."""
@@ -307,7 +315,11 @@ class Disk:
         monkeypatch.setattr("nanoshell.runs.events.os.write", limited)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(st.lists(st.integers(0, 120), min_size=1, max_size=12))
 def test_no_event_is_lost_or_repeated_where_the_disk_is_full_now_and_then(
     tmp_path: Path, room: list[int]

@@ -161,7 +161,11 @@ def test_after_a_resume_the_void_steps_do_not_count(run: RunDirectory, log: Even
     assert (run.status().step, run.status().loss) == (21, 0.1)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(st.lists(st.tuples(st.sampled_from(["step", "resume"]), st.integers(1, 9)), max_size=20))
 def test_the_status_agrees_with_a_reading_of_all_events(
     run: RunDirectory, events: list[tuple[str, int]]

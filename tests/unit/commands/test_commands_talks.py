@@ -338,7 +338,7 @@ texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 marks = st.lists(st.sampled_from(['"', "'", '"""', "\\", " ", "a", "#", ":", "-", "\t", "$"]), max_size=8)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None)
 @given(texts | marks.map("".join) | marks.map("\n".join))
 def test_what_is_quoted_is_one_word_of_a_script(tmp_path: Path, text: str) -> None:
     try:
@@ -355,7 +355,7 @@ def test_what_is_quoted_is_one_word_of_a_script(tmp_path: Path, text: str) -> No
     assert len(rest) == 1
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None)
 @given(texts | marks.map("".join) | marks.map("\n".join) | marks.map(" ".join))
 @example('Use """ docstrings')
 @example('Use """a and b""" here')
