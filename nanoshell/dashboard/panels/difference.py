@@ -1,4 +1,4 @@
-"""In what two runs differ: the keys of their configs, their data, and what was changed on the way."""
+"""In what runs differ: the keys of their configs, their data, and what was changed on the way."""
 
 from __future__ import annotations
 
@@ -17,6 +17,9 @@ from nanoshell.runs.events import effective_events
 from nanoshell.runs.telling import rare_events
 
 _NARROWEST = 8
+_COLUMN = 12
+"""Of more than two runs each has so many columns, or is not shown."""
+
 _GAP = "  "
 _MOST_LINES = 6
 """Lines that a value may take."""
@@ -30,37 +33,42 @@ def read_settings(run: RunDirectory) -> dict[str, Any]:
     return run_settings(run.record(), effective_events(rare_events(run.events_path)))
 
 
-def read_difference(first: RunDirectory, second: RunDirectory, width: int) -> list[Line]:
-    """Return the lines that tell in what two runs differ, in ``width`` columns; what is wrong is a line."""
+def read_difference(runs: Sequence[RunDirectory], width: int) -> list[Line]:
+    """Return the lines that tell in what ``runs`` differ, in ``width`` columns; what is wrong is a line."""
+    shown = runs[: _most(len(runs), width)]
     try:
-        settings = [read_settings(run) for run in (first, second)]
+        settings = [read_settings(run) for run in shown]
     except NanoshellError as error:
         return wrapped([span(error.message, "error")], width)
-    return difference_lines(first.name, second.name, settings[0], settings[1], width)
-
-
-def difference_lines(
-    first: str, second: str, before: Mapping[str, Any], after: Mapping[str, Any], width: int
-) -> list[Line]:
-    """Return a line for each setting that differs, with both values, under the names of the runs."""
-    rows = [
-        (key, setting_text(values[0]), setting_text(values[1]))
-        for key, values in setting_differences([before, after]).items()
-    ]
-    if not rows:
-        return [span(f"{first} and {second} were given the same config and data", "quiet")]
-    keys = min(max(len(key) for key, _, _ in rows), max(_NARROWEST, width // 2))
-    room = max(_NARROWEST, (width - keys) // 2 - len(_GAP))
-    left = min(room, max(cell_len(first), *(cell_len(one) for _, one, _ in rows)))
-    heading = (cut_middle(first, left), cut_middle(second, room))
-    lines = [_row(("", *heading), (keys, left, room), ("", "heading", "heading"))]
-    for row in rows:
-        columns = [_folded(text, each) for text, each in zip(row, (keys, left, room), strict=True)]
-        lines += [
-            _row(parts, (keys, left, room), ("", "quiet", "bright"))
-            for parts in zip_longest(*columns, fillvalue="")
-        ]
+    lines = difference_lines([run.name for run in shown], settings, width)
+    if left_out := runs[len(shown) :]:
+        names = ", ".join(run.name for run in left_out)
+        lines += wrapped([span(f"no room for {names}: a wider window has some", "quiet")], width)
     return lines
+
+
+def difference_lines(names: Sequence[str], settings: Sequence[Mapping[str, Any]], width: int) -> list[Line]:
+    """Return a line for each setting that differs, with the value of each run under its name."""
+    rows = [(key, *map(setting_text, values)) for key, values in setting_differences(list(settings)).items()]
+    if not rows:
+        return [span(f"{', '.join(names[:-1])} and {names[-1]} were given the same config and data", "quiet")]
+    share = min(2, len(names) - 1) + 1
+    keys = min(max(len(row[0]) for row in rows), max(_NARROWEST, width // share))
+    room = max(_NARROWEST, (width - keys) // len(names) - len(_GAP))
+    longest = (max(map(cell_len, column)) for column in zip(names, *(row[1:] for row in rows), strict=True))
+    widths = (keys, *(min(room, wanted) for wanted in longest))
+    heading = ("", *(cut_middle(name, room) for name in names))
+    lines = [_row(heading, widths, ("", *["heading"] * len(names)))]
+    roles = ("", *["quiet"] * (len(names) - 1), "bright")
+    for row in rows:
+        columns = [_folded(text, each) for text, each in zip(row, widths, strict=True)]
+        lines += [_row(parts, widths, roles) for parts in zip_longest(*columns, fillvalue="")]
+    return lines
+
+
+def _most(count: int, width: int) -> int:
+    """Return for how many of ``count`` runs there is room; two have it always."""
+    return max(2, min(count, (width - width // 3) // (_COLUMN + len(_GAP))))
 
 
 def _folded(text: str, width: int) -> list[str]:

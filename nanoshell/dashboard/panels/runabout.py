@@ -1,4 +1,4 @@
-"""What stands below the table of runs: what is known of the chosen one, or in what two differ."""
+"""What stands below the table of runs: what is known of the chosen one, or in what some differ."""
 
 from __future__ import annotations
 
@@ -21,37 +21,34 @@ _NARROWEST = 20
 
 
 class RunAbout(TextLines):
-    """Tells of a run, or of a pair; what has to be read for that is read aside, in the name of ``owner``."""
+    """Tells of a run, or of several; what has to be read for that is read aside, in the name of ``owner``."""
 
     def __init__(self, owner: Widget, fail: Callable[[Exception], None], id: str) -> None:  # noqa: A002
         super().__init__(id=id)
         self._facts: Aside[tuple[str, list[Line]]] = Aside(owner, self._take, fail)
         self._told: tuple[str, list[Line]] = ("", [])
         self._row: RunRow | None = None
-        self._pair: tuple[RunRow, RunRow] | None = None
+        self._several: Sequence[RunRow] = ()
         self._first: Sequence[Line] = ()
 
-    def tell(
-        self, row: RunRow | None, pair: tuple[RunRow, RunRow] | None = None, first: Sequence[Line] = ()
-    ) -> None:
-        """Show what is known of ``row``, the lines ``first`` before it, or how ``pair`` differs."""
-        self._row, self._pair, self._first = row, pair, first
+    def tell(self, row: RunRow | None, several: Sequence[RunRow] = (), first: Sequence[Line] = ()) -> None:
+        """Show what is known of ``row``, the lines ``first`` before it, or how ``several`` differ."""
+        self._row, self._several, self._first = row, several, first
         self.show(self._lines())
 
     def read(self, sections: Iterable[Entry[Callable[..., Any]]]) -> None:
         """Read what is not known yet of what is told, of a run what ``sections`` say of it."""
-        row, pair, key, width = self._row, self._pair, self._key, self._width
+        row, several, key, width = self._row, self._several, self._key, self._width
         if row is None:
             return
-        if pair is not None:
-            runs = pair[0].run, pair[1].run
-            self._facts.ask(lambda: (key, read_difference(*runs, width)))
+        if several:
+            self._facts.ask(lambda: (key, read_difference([one.run for one in several], width)))
         else:
             self._facts.ask(lambda: (key, wrapped(section_lines(row.run, sections, width), width)))
 
     @property
     def _key(self) -> str:
-        named = self._pair or ((self._row,) if self._row is not None else ())
+        named = self._several or ((self._row,) if self._row is not None else ())
         return " ".join(row.run.name for row in named)
 
     @property
@@ -62,7 +59,7 @@ class RunAbout(TextLines):
         if self._row is None:
             return []
         key, told = self._told
-        if self._pair is not None:
+        if self._several:
             return told if key == self._key else [span("comparing …", "quiet")]
         known = wrapped([*self._first, *about_run(self._row)], self._width, 2)
         return known + (told if key == self._key else [])

@@ -15,8 +15,8 @@ ABOUT = (
     f"({', '.join(FIGURES)}) every key of a config can be asked: "
     "model.hidden_size=64, batch_size>=8.\n\n"
     "In the filter's field Tab completes the dimmed name.\n\n"
-    "d compares the configs of two runs: those that you marked with m. With one mark it is that one and "
-    "the chosen one, without any the one in focus and the chosen one."
+    "d compares the configs of the runs that you marked with m, a column each, as many as there is room for. "
+    "With one mark it is that one and the chosen one, without any the one in focus and the chosen one."
 )
 
 ACTIONS: tuple[Action, ...] = (

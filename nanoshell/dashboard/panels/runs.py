@@ -1,4 +1,4 @@
-"""The panel of runs: all of the folder, filtered and sorted; what is known of one, and how two differ."""
+"""The panel of runs: all of the folder, filtered and sorted; what is known of one, and how some differ."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ class RunsPanel(Panel):
         if isinstance(kept, dict):
             self._sort = next((each for each in COLUMNS if each.title == kept.get("sort")), STARTED)
             self._backwards = kept.get("backwards") is True
-        self.set_interval(READ_SECONDS, self._read)
+        self.every(READ_SECONDS, self._read)
         self._read()
 
     def update(self, snapshot: Snapshot) -> None:
@@ -112,7 +112,7 @@ class RunsPanel(Panel):
     # Reading
 
     def _read(self, *, force: bool = False) -> None:
-        if not force and (self._list.busy or (self._was_read and not self.is_on_screen)):
+        if not force and self._list.busy:
             return
         folder = self.desk.runs_dir
         beside = [course.run for course in self.desk.snapshot.courses]
@@ -228,24 +228,21 @@ class RunsPanel(Panel):
 
     # What is read of the chosen run
 
-    def _pair(self) -> tuple[RunRow, RunRow] | None:
-        """Return the two runs to compare, None where they are one."""
-        first, second = (self._row(name) for name in self._compared())
-        return (first, second) if first and second and first.run != second.run else None
-
-    def _compared(self) -> tuple[str, str]:
-        """Return the names of the two runs to compare: equal ones where there is only one."""
-        if len(self.marked) == 2:
-            return self.marked[0], self.marked[1]
-        focused = self.desk.snapshot.focused
-        first = self.marked[0] if self.marked else focused.run.name if focused else self.chosen
-        return first, self.chosen
+    def _compared(self) -> list[RunRow]:
+        """Return the runs to compare: those that are marked, else the chosen one and another; or none."""
+        names = self.marked
+        if len(names) < 2:
+            focused = self.desk.snapshot.focused
+            first = names[0] if names else focused.run.name if focused else self.chosen
+            names = (first, self.chosen)
+        rows = [row for name in dict.fromkeys(names) if (row := self._row(name)) is not None]
+        return rows if len(rows) > 1 else []
 
     def _tell_about(self) -> None:
-        pair = self._pair() if self._comparing else None
+        several = self._compared() if self._comparing else []
         wanted = [_two_wanted(self.chosen)] if self._comparing else []
-        self.set_class(pair is not None, "-comparing")
-        self.query_one(RunAbout).tell(self._row(self.chosen), pair, wanted)
+        self.set_class(bool(several), "-comparing")
+        self.query_one(RunAbout).tell(self._row(self.chosen), several, wanted)
 
     def _ask_facts(self) -> None:
         if self.is_mounted:
@@ -283,11 +280,11 @@ class RunsPanel(Panel):
             self.desk.show_run(self.chosen, self.chosen not in shown)
 
     def action_mark(self) -> None:
-        """Mark the chosen run for comparing, or no longer; of three the first loses its mark."""
+        """Mark the chosen run for comparing, or no longer."""
         if self.chosen in self.marked:
             self.marked = tuple(name for name in self.marked if name != self.chosen)
         elif self.chosen:
-            self.marked = (*self.marked, self.chosen)[-2:]
+            self.marked = (*self.marked, self.chosen)
         self._draw()
         self._ask_facts()
 
@@ -383,4 +380,4 @@ class RunsPanel(Panel):
 
 
 def _two_wanted(chosen: str) -> Line:
-    return span(f"choose another run to compare it with {chosen}; m marks one, or two", "quiet")
+    return span(f"choose another run to compare it with {chosen}; m marks one, or more", "quiet")

@@ -73,18 +73,23 @@ def test_figures_and_names_have_the_room_that_there_is() -> None:
     assert cell_len(cut_middle("漢字漢字漢字", 8)) == 8
 
 
+def compared(width: int = 78, **settings: dict[str, object]) -> list[str]:
+    lines = difference_lines(list(settings), list(settings.values()), width)
+    return ["".join(text for text, _ in line) for line in lines]
+
+
 def test_settings_within_settings_are_compared_one_by_one() -> None:
     records = [
         {"trainer": {"options": {"muon": {"momentum": value, "nesterov": True}}}} for value in (0.9, 0.95)
     ]
     before, after = (run_settings(record, []) for record in records)
-    lines = ["".join(text for text, _ in line) for line in difference_lines("one", "two", before, after, 78)]
+    lines = compared(one=before, two=after)
     assert [line.split() for line in lines[1:]] == [["trainer.options.muon.momentum", "0.9", "0.95"]]
 
 
 def test_a_long_value_is_folded_and_whole_on_both_sides() -> None:
     before, after = {"source": "x/" * 40 + "one.txt"}, {"source": "y/" * 40 + "two.txt"}
-    lines = ["".join(text for text, _ in line) for line in difference_lines("a", "b", before, after, 78)]
+    lines = compared(a=before, b=after)
     assert all(len(line) <= 78 for line in lines)
     left = "".join(line[8:].split()[0] for line in lines[1:])
     right = "".join(line[8:].split()[1] for line in lines[1:])
@@ -111,11 +116,24 @@ def test_the_name_takes_what_it_needs_and_the_rest_goes_to_the_reason() -> None:
 def test_a_difference_names_both_values_and_fits() -> None:
     before = {"trainer.learning_rate": 1e-3, "trainer.seed": 1, "source": "a" * 200}
     after = {"trainer.learning_rate": 2e-3, "trainer.seed": 1, "source": "b"}
-    lines = ["".join(text for text, _ in line) for line in difference_lines("one", "two", before, after, 78)]
+    lines = compared(one=before, two=after)
     assert "one" in lines[0]
     assert lines[1].split() == ["trainer.learning_rate", "0.001", "0.002"]
     assert not any("seed" in line for line in lines)
     assert all(len(line) <= 78 for line in lines)
+
+
+def test_a_difference_of_several_has_a_column_for_each() -> None:
+    rates = {f"run-{number}": {"trainer.learning_rate": number, "seed": 1} for number in range(4)}
+    rates["run-3"]["source"] = "漢字" * 16
+    lines = compared(78, **rates)
+    assert lines[0].split() == ["run-0", "run-1", "run-2", "run-3"]
+    assert lines[1].split() == ["trainer.learning_rate", "0", "1", "2", "3"]
+    assert len({line.index(mark) for line, mark in ((lines[0], "run-3"), (lines[1], "3"))}) == 1
+    assert all(cell_len(line) <= 78 for line in lines)
+    assert sum(line.count("漢") for line in lines) == 16
+    same = compared(78, a={"seed": 1}, b={"seed": 1}, c={"seed": 1})
+    assert same == ["a, b and c were given the same config and data"]
 
 
 # The panel
@@ -265,6 +283,29 @@ def test_two_runs_are_compared_by_what_they_were_given(tmp_path: Path) -> None:
     run(scene)
     first.close()
     second.close()
+
+
+def test_as_many_marked_runs_are_compared_as_have_room(tmp_path: Path) -> None:
+    fakes = [FakeRun(tmp_path, name, total_steps=50 + at) for at, name in enumerate("abcde")]
+
+    async def scene() -> None:
+        async with shown(tmp_path, [RunsPanel], fakes, size=(80, 40)) as desk:
+            panel = desk.app.query_one(RunsPanel)
+            await desk.until(lambda: len(panel.rows) == 5)
+            for fake in fakes:
+                panel._choose(fake.run.name)
+                await desk.press("m")
+            await desk.press("d")
+            await desk.sees("trainer.max_steps")
+            assert desk.line("trainer.max_steps").split()[1:] == ["50", "51", "52"]
+            assert "no room for d-1, e-1: a wider window has some" in desk.text
+            await desk.press("m")
+            assert panel.marked == ("a-1", "b-1", "c-1", "d-1")
+            await desk.until(lambda: "no room for d-1:" in desk.text)
+
+    run(scene)
+    for fake in fakes:
+        fake.close()
 
 
 def test_what_plugins_say_is_shown_and_a_broken_one_is_named(tmp_path: Path) -> None:
