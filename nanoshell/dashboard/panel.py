@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from textual.dom import DOMNode
+    from textual.signal import Signal
+    from textual.timer import Timer
 
     from nanoshell.dashboard.course import Sight, Snapshot
     from nanoshell.plugin.registry import Entry
@@ -48,6 +50,10 @@ class Desk(Protocol):
     @property
     def snapshot(self) -> Snapshot:
         """What panels were last handed."""
+
+    @property
+    def arrived(self) -> Signal[Snapshot]:
+        """Published with every new snapshot, for those who must know of it while they are not seen."""
 
     @property
     def sight(self) -> Sight:
@@ -115,6 +121,7 @@ class Panel(Widget):
     actions: ClassVar[tuple[Action, ...]] = ()
     can_focus = True
     _remark = ""
+    _regular: tuple[tuple[Timer, Callable[[], object]], ...] = ()
 
     class Retitled(Message):
         """What stands beside the title of the panel has changed."""
@@ -146,6 +153,25 @@ class Panel(Widget):
 
         Called at most four times a second, while the panel is visible, and only when something has changed.
         """
+
+    def every(self, seconds: float, act: Callable[[], object]) -> None:
+        """Call ``act`` when the panel comes on the screen, and every so many seconds while it is there.
+
+        For what no snapshot tells. Call it once, in ``on_mount``.
+        """
+        self._regular += ((self.set_interval(seconds, act, pause=True), act),)
+
+    def on_show(self) -> None:
+        """Begin what is done `every` so often."""
+        for timer, act in self._regular:
+            timer.reset()
+            timer.resume()
+            self.call_later(act)
+
+    def on_hide(self) -> None:
+        """Do it no longer."""
+        for timer, _ in self._regular:
+            timer.pause()
 
     def first_focus(self) -> Widget:
         """Return what takes the keys when the view opens: the panel; one to type in returns its field."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from textual import events
 from textual.app import ComposeResult
 from textual.containers import Container
+from textual.signal import Signal
 from textual.timer import Timer
 
 from nanoshell.dashboard.course import Sight, Snapshot
@@ -41,6 +42,7 @@ class Showing(Menus, inherit_bindings=False):
         self.chosen = names.index(chosen) if chosen in names else 0
         self._snapshot = Snapshot(now=time.time())
         self._heard = self._shown_any = False
+        self.arrived: Signal[Snapshot] = Signal(self, "arrived")
         self._sight = sight
         self._meter = CpuMeter()
         self._spread_at = 0.0
@@ -137,6 +139,7 @@ class Showing(Menus, inherit_bindings=False):
         self._heard = True
         self._shown_any = self._shown_any or bool(snapshot.courses)
         self.query_one(AlertLine).hint = "" if self._shown_any else self.hint_words()
+        self.arrived.publish(snapshot)
         self.spread()
 
     async def on_event(self, event: events.Event) -> None:

@@ -46,7 +46,7 @@ class NotesPanel(Panel):
             yield Static()
 
     def on_mount(self) -> None:
-        self.set_interval(READ_SECONDS, self._look_again)
+        self.every(READ_SECONDS, self._look_again)
 
     def update(self, snapshot: Snapshot) -> None:
         """Show the notes of the run in focus: a small file, read anew whenever something has changed."""
@@ -64,7 +64,7 @@ class NotesPanel(Panel):
     def _look_again(self) -> None:
         """Show what another terminal has written meanwhile."""
         course = self.desk.snapshot.focused
-        if self.is_on_screen and course is not None and signs(course.run) != self._seen:
+        if course is not None and signs(course.run) != self._seen:
             self.update(self.desk.snapshot)
 
     def action_write(self) -> None:

@@ -18,8 +18,6 @@ from nanoshell.spelling import typed
 if TYPE_CHECKING:
     from nanoshell.dashboard.course import Course, Snapshot
 
-LOOK_SECONDS = 0.25
-
 Event = Mapping[str, Any]
 
 _KEY = "alerts.silent"
@@ -182,16 +180,16 @@ class AlertsPanel(Panel):
 
     def on_mount(self) -> None:
         self.silent = self.desk.recall(_KEY) is True
-        self.set_interval(LOOK_SECONDS, self._look)
+        self.desk.arrived.subscribe(self, self._look)
+        self._look(self.desk.snapshot)
 
     def update(self, snapshot: Snapshot) -> None:
         """List the alerts of the runs that are shown."""
-        self._look()
+        self._look(snapshot)
         self._draw()
 
-    def _look(self) -> None:
+    def _look(self, snapshot: Snapshot) -> None:
         """Tell what is new, whether or not the panel is on the screen."""
-        snapshot = self.desk.snapshot
         if snapshot is self._seen:
             return
         self._seen = snapshot

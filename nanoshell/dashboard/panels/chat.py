@@ -117,7 +117,7 @@ class ChatPanel(Panel):
 
     def on_mount(self) -> None:
         self._pulse = self.set_interval(PULSE_SECONDS, self._take, pause=True)
-        self.set_interval(_GLANCE_SECONDS, self._glance)
+        self.every(_GLANCE_SECONDS, self._glance)
         self.query_one("#talk", VerticalScroll).anchor()
         self.query_one(Input).display = self.session is not None
         self._glance()
@@ -170,7 +170,7 @@ class ChatPanel(Panel):
     def _glance(self) -> None:
         """Show the conversation where it is another than was shown: a command may have changed it."""
         session = self.session
-        if session is None or self.replying or not self.display:
+        if session is None or self.replying:
             return
         conversation = session.conversation
         now = (conversation, tuple(conversation.messages))

@@ -83,7 +83,7 @@ class LogPanel(Panel):
         yield LineField("search", id="log-search", anew=True)
 
     def on_mount(self) -> None:
-        self.set_interval(READ_SECONDS, self._poll)
+        self.every(READ_SECONDS, self._read)
 
     @property
     def _lines(self) -> TextLines:
@@ -114,10 +114,6 @@ class LogPanel(Panel):
                 self._tail = Tail(self._run.events_path, partial(event_line, steps=self.kind == KINDS[2]))
         self._draw()
         self._read()
-
-    def _poll(self) -> None:
-        if self.is_on_screen:
-            self._read()
 
     def _read(self) -> None:
         tail = self._tail

@@ -121,7 +121,7 @@ class OverviewPanel(Panel):
         yield TextLines(id="overview-lines")
 
     def on_mount(self) -> None:
-        self.set_interval(READ_SECONDS, self._look_again)
+        self.every(READ_SECONDS, self._look_again)
 
     @property
     def _lines(self) -> TextLines:
@@ -140,7 +140,7 @@ class OverviewPanel(Panel):
         self._draw()
 
     def _look_again(self) -> None:
-        if self.is_on_screen and time.monotonic() - self._read_at >= READ_SECONDS:
+        if time.monotonic() - self._read_at >= READ_SECONDS:
             self._read()
 
     def _read(self) -> None:

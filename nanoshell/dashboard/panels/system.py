@@ -151,7 +151,7 @@ class SystemPanel(Panel):
         yield TextLines(id="system-lines")
 
     def on_mount(self) -> None:
-        self.set_interval(READ_SECONDS, self._read)
+        self.every(READ_SECONDS, self._read)
 
     @property
     def _lines(self) -> TextLines:
@@ -161,11 +161,11 @@ class SystemPanel(Panel):
         """Show the figures of the run that has the focus."""
         self._course = snapshot.focused
         if self._machine is None:
-            self._read(force=True)
+            self._read()
         self._draw()
 
-    def _read(self, *, force: bool = False) -> None:
-        if self._course is not None and not self._aside.busy and (force or self.is_on_screen):
+    def _read(self) -> None:
+        if self._course is not None and not self._aside.busy:
             folder = self._course.run.path
             self._aside.ask(lambda: self._reader.read(folder))
 

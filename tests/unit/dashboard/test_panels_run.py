@@ -248,7 +248,7 @@ def test_the_panel_draws_what_heartbeats_tell(tmp_path: Path) -> None:
             desk.feed.read()
             await desk.sees("1.2 of", "1.5 GB of")
             fake.vanish()
-            desk.app.query_one(SystemPanel)._read(force=True)
+            desk.app.query_one(SystemPanel)._read()
             await desk.sees("the folder is gone")
 
     run(scene)
