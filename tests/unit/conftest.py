@@ -1,14 +1,15 @@
-"""Plugins as real files and real distributions, for the tests of the plugin host."""
+"""Plugins as real files and real distributions, and a store of conversations, for tests of several rooms."""
 
 from __future__ import annotations
 
 import sys
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from nanoshell.chat.history import ConversationStore
 from nanoshell.data.source import DataSource, open_source
 from nanoshell.plugin.registry import Registry
 
@@ -96,3 +97,17 @@ def open_(here: Path) -> Callable[[str], DataSource]:
         lambda name, factory, **about: registry.add(name, factory, provider="data", **about)
     )
     return lambda spec: open_source(spec, registry)
+
+
+@pytest.fixture
+def store_path(tmp_path: Path) -> Path:
+    """The file of `store`, in a folder that is not there before the first use."""
+    return tmp_path / "home" / "conversations.db"
+
+
+@pytest.fixture
+def store(store_path: Path) -> Iterator[ConversationStore]:
+    """A store of conversations of its own."""
+    store = ConversationStore(store_path)
+    yield store
+    store.close()

@@ -16,37 +16,21 @@ from hypothesis.stateful import RuleBasedStateMachine, rule
 
 from nanoshell.chat.conversation import Conversation
 from nanoshell.chat.history import ConversationStore
-from nanoshell.chat.template import ROLES, Message, Origin, Role
+from nanoshell.chat.template import ROLES, Message, Origin
 from nanoshell.errors import NanoshellError, UnknownNameError, UsageError
+from tests.unit.talks import said
 
 any_text = st.text(st.characters(categories=["L", "N", "P", "S", "Z", "Cc", "Cf"]), max_size=20)
 any_messages = st.lists(st.builds(Message, st.sampled_from(ROLES), any_text, st.booleans()), max_size=6)
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "home" / "conversations.db"
-
-
-@pytest.fixture
-def store(path: Path) -> Iterator[ConversationStore]:
-    store = ConversationStore(path)
-    yield store
-    store.close()
-
-
-def said(name: str, *contents: str) -> Conversation:
-    roles: tuple[Role, Role] = ("user", "assistant")
-    return Conversation(name, [Message(roles[n % 2], content) for n, content in enumerate(contents)])
-
-
-def test_what_is_saved_is_loaded_again_by_another_shell(store: ConversationStore, path: Path) -> None:
+def test_what_is_saved_is_loaded_again_by_another_shell(store: ConversationStore, store_path: Path) -> None:
     conversation = Conversation("chat-1")
     conversation.set_system("You are kind.")
     conversation.add("user", "Hello!\n\0 <|user|> \U0001f99c")
     conversation.add("assistant", "Hi th", interrupted=True)
     store.save(conversation)
-    other = ConversationStore(path)
+    other = ConversationStore(store_path)
     assert other.load("chat-1") == conversation
     assert other.last() == conversation
     assert other.load("chat-1").messages[-1].interrupted
@@ -108,9 +92,11 @@ def test_new_names_are_free_and_taken_names_are_left_alone(store: ConversationSt
     assert store.load("notes").messages == [Message("user", "one")]
 
 
-def test_a_conversation_changed_elsewhere_is_never_overwritten(store: ConversationStore, path: Path) -> None:
+def test_a_conversation_changed_elsewhere_is_never_overwritten(
+    store: ConversationStore, store_path: Path
+) -> None:
     store.save(said("chat-1", "Hello", "Hi"))
-    other = ConversationStore(path)
+    other = ConversationStore(store_path)
     here, there = store.load("chat-1"), other.load("chat-1")
     there.add("user", "from there")
     other.save(there)
@@ -289,12 +275,12 @@ store.close()
 """
 
 
-def test_two_processes_that_make_and_fill_one_file_at_once(path: Path) -> None:
+def test_two_processes_that_make_and_fill_one_file_at_once(store_path: Path) -> None:
     """Both open a file that does not exist yet, choose names and save turn by turn: each message is kept
     once."""
     processes = [
         subprocess.Popen(
-            [sys.executable, "-c", WRITER, str(path), name],
+            [sys.executable, "-c", WRITER, str(store_path), name],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -314,7 +300,7 @@ def test_two_processes_that_make_and_fill_one_file_at_once(path: Path) -> None:
         _, errors = process.communicate(timeout=60)
         assert process.returncode == 0, errors
 
-    store = ConversationStore(path)
+    store = ConversationStore(store_path)
     kept = [store.load(summary.name) for summary in store.list()]
     assert len({conversation.name for conversation in kept}) == 50
     assert sorted(conversation.messages[0].content for conversation in kept) == sorted(

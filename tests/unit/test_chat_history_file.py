@@ -11,55 +11,39 @@ import pytest
 
 from nanoshell.chat.conversation import Conversation
 from nanoshell.chat.history import ConversationStore
-from nanoshell.chat.template import Message, Origin, Role
+from nanoshell.chat.template import Message, Origin
 from nanoshell.errors import DataError, StorageError
+from tests.unit.talks import said
 
 ORIGIN = Origin("tiny-1@20", 20, 7, 3, 12, 50, {"temperature": 0.7}, ("\n", "stop"), {5: -100.0})
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "home" / "conversations.db"
-
-
-@pytest.fixture
-def store(path: Path) -> Iterator[ConversationStore]:
-    store = ConversationStore(path)
-    yield store
-    store.close()
-
-
-def said(name: str, *contents: str) -> Conversation:
-    roles: tuple[Role, Role] = ("user", "assistant")
-    return Conversation(name, [Message(roles[n % 2], content) for n, content in enumerate(contents)])
-
-
-def test_the_file_is_the_user_s_alone(store: ConversationStore, path: Path) -> None:
-    path.parent.mkdir()
-    path.touch(0o644)
-    path.chmod(0o644)
+def test_the_file_is_the_user_s_alone(store: ConversationStore, store_path: Path) -> None:
+    store_path.parent.mkdir()
+    store_path.touch(0o644)
+    store_path.chmod(0o644)
     store.save(said("chat-1", "secret"))
-    files = list(path.parent.iterdir())
-    assert path in files
+    files = list(store_path.parent.iterdir())
+    assert store_path in files
     assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
 
 
-def test_a_new_folder_is_the_user_s_alone(store: ConversationStore, path: Path) -> None:
-    assert not path.parent.exists()
+def test_a_new_folder_is_the_user_s_alone(store: ConversationStore, store_path: Path) -> None:
+    assert not store_path.parent.exists()
     store.new_name()
-    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(store_path.parent.stat().st_mode) == 0o700
+    assert stat.S_IMODE(store_path.stat().st_mode) == 0o600
 
 
 def test_nothing_is_written_before_the_first_use_nor_without_history(
-    store: ConversationStore, path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store: ConversationStore, store_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     memory = ConversationStore(None)
     memory.save(said("chat-1", "forget me"))
     assert memory.load("chat-1").messages[0].content == "forget me"
     memory.close()
-    assert not path.exists()
+    assert not store_path.exists()
     assert list(tmp_path.iterdir()) == []
 
 
@@ -69,60 +53,60 @@ def damaged_files() -> Iterator[tuple[str, bytes]]:
 
 
 @pytest.mark.parametrize(("kind", "content"), list(damaged_files()))
-def test_a_damaged_file_is_named_and_left_as_it_is(path: Path, kind: str, content: bytes) -> None:
-    path.parent.mkdir()
-    path.write_bytes(content)
-    store = ConversationStore(path)
+def test_a_damaged_file_is_named_and_left_as_it_is(store_path: Path, kind: str, content: bytes) -> None:
+    store_path.parent.mkdir()
+    store_path.write_bytes(content)
+    store = ConversationStore(store_path)
     for use in (store.new_name, store.list, store.last, lambda: store.save(said("chat-1", "x"))):
         with pytest.raises(DataError) as caught:
             use()
-        assert str(path) in caught.value.message
+        assert str(store_path) in caught.value.message
         assert "damaged" in caught.value.message
         assert "--no-history" in caught.value.hint
-    assert path.read_bytes() == content
-    path.rename(path.with_suffix(".old"))
+    assert store_path.read_bytes() == content
+    store_path.rename(store_path.with_suffix(".old"))
     assert store.new_name() == "chat-1"
     store.close()
 
 
-def test_a_truncated_database_is_damaged_not_empty(path: Path) -> None:
-    store = ConversationStore(path)
+def test_a_truncated_database_is_damaged_not_empty(store_path: Path) -> None:
+    store = ConversationStore(store_path)
     for number in range(40):
         store.save(said(f"chat-{number}", "a rather long message " * 40))
     store.close()
-    whole = path.read_bytes()
-    path.write_bytes(whole[: len(whole) // 2 // 4096 * 4096])
+    whole = store_path.read_bytes()
+    store_path.write_bytes(whole[: len(whole) // 2 // 4096 * 4096])
     with pytest.raises(DataError, match="damaged"):
         for number in range(40):
             store.load(f"chat-{number}")
     store.close()
-    assert len(path.read_bytes()) == len(whole) // 2 // 4096 * 4096
+    assert len(store_path.read_bytes()) == len(whole) // 2 // 4096 * 4096
 
 
-def test_a_database_without_its_tables_is_damaged(path: Path) -> None:
-    path.parent.mkdir()
-    database = sqlite3.connect(path)
+def test_a_database_without_its_tables_is_damaged(store_path: Path) -> None:
+    store_path.parent.mkdir()
+    database = sqlite3.connect(store_path)
     database.execute("PRAGMA user_version = 1")
     database.execute("CREATE TABLE something (x)")
     database.close()
     with pytest.raises(DataError, match="damaged: no such table"):
-        ConversationStore(path).last()
+        ConversationStore(store_path).last()
 
 
-def test_a_newer_format_is_said_and_left_as_it_is(path: Path) -> None:
-    path.parent.mkdir()
-    database = sqlite3.connect(path)
+def test_a_newer_format_is_said_and_left_as_it_is(store_path: Path) -> None:
+    store_path.parent.mkdir()
+    database = sqlite3.connect(store_path)
     database.execute("CREATE TABLE tomorrow (x)")
     database.execute("PRAGMA user_version = 3")
     database.close()
-    before = path.read_bytes()
-    store = ConversationStore(path)
+    before = store_path.read_bytes()
+    store = ConversationStore(store_path)
     for use in (store.last, lambda: store.save(said("chat-1", "x"))):
         with pytest.raises(DataError, match=r"newer nanoshell \(format 3, this one knows 2\)") as caught:
             use()
         assert "update" in caught.value.hint
     store.close()
-    assert path.read_bytes() == before
+    assert store_path.read_bytes() == before
 
 
 FORMAT_1 = """
@@ -137,12 +121,12 @@ PRAGMA user_version = 1;
 """
 
 
-def test_a_file_of_format_1_keeps_what_it_holds_and_learns_the_rest(path: Path) -> None:
-    path.parent.mkdir()
-    database = sqlite3.connect(path)
+def test_a_file_of_format_1_keeps_what_it_holds_and_learns_the_rest(store_path: Path) -> None:
+    store_path.parent.mkdir()
+    database = sqlite3.connect(store_path)
     database.executescript(FORMAT_1)
     database.close()
-    store, other = ConversationStore(path), ConversationStore(path)
+    store, other = ConversationStore(store_path), ConversationStore(store_path)
     old = store.load("old")
     assert old == Conversation(
         "old", [Message("user", "Hello"), Message("assistant", "Hi th", True)], id=7, revision=3
@@ -191,11 +175,11 @@ def test_a_full_disk_loses_nothing_that_was_saved(store: ConversationStore) -> N
 
 
 def test_a_file_that_another_program_holds_is_said(
-    store: ConversationStore, path: Path, monkeypatch: pytest.MonkeyPatch
+    store: ConversationStore, store_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("nanoshell.chat.history._BUSY_SECONDS", 0.05)
     store.save(said("chat-1", "Hello"))
-    holder = sqlite3.connect(path, isolation_level=None)
+    holder = sqlite3.connect(store_path, isolation_level=None)
     holder.execute("BEGIN IMMEDIATE")
     with pytest.raises(StorageError, match="in use by another program"):
         store.save(said("chat-2", "Hello"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +15,6 @@ from nanoshell.chat.conversation import Conversation
 from nanoshell.chat.history import ConversationStore
 from nanoshell.chat.keeping import ReplyKeeper
 from nanoshell.chat.template import Message
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "conversations.db"
-
-
-@pytest.fixture
-def store(path: Path) -> Iterator[ConversationStore]:
-    store = ConversationStore(path)
-    yield store
-    store.close()
 
 
 class Writing:
@@ -54,11 +42,13 @@ def asked(store: ConversationStore) -> tuple[Conversation, Writing]:
     return conversation, Writing(store, conversation)
 
 
-def test_a_reply_is_kept_as_it_grows_and_marked_until_it_ends(store: ConversationStore, path: Path) -> None:
+def test_a_reply_is_kept_as_it_grows_and_marked_until_it_ends(
+    store: ConversationStore, store_path: Path
+) -> None:
     """Each piece is kept though no other follows: nothing waits for the next token."""
     conversation, reply = asked(store)
     assert reply.keeper.begin() == ""
-    other = ConversationStore(path)
+    other = ConversationStore(store_path)
     for piece, text in (("Good", "Good"), (" day", "Good day"), (".", "Good day.")):
         reply.write(piece)
         expected = Message("assistant", text, interrupted=True)
@@ -70,7 +60,7 @@ def test_a_reply_is_kept_as_it_grows_and_marked_until_it_ends(store: Conversatio
 
 
 def test_a_slow_store_holds_up_no_reply_and_has_the_newest_of_it_next(
-    store: ConversationStore, path: Path, monkeypatch: pytest.MonkeyPatch
+    store: ConversationStore, store_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While one write lasts, the reply grows; the write after it has all that came meanwhile."""
     _conversation, reply = asked(store)
@@ -88,7 +78,7 @@ def test_a_slow_store_holds_up_no_reply_and_has_the_newest_of_it_next(
     for piece in (" day", ",", " how", " are"):
         reply.write(piece)
     go_on.set()
-    other = ConversationStore(path)
+    other = ConversationStore(store_path)
     eventually(lambda: other.load("chat-1").messages[-1].content == "Good day, how are")
     assert reply.keeper.finish(Message("assistant", reply.text)) == ""
     other.close()
@@ -132,7 +122,7 @@ def test_a_whole_reply_that_cannot_be_written_down_is_told(
 
 
 def test_a_draft_that_is_late_stands_in_the_place_of_its_reply(
-    store: ConversationStore, path: Path, monkeypatch: pytest.MonkeyPatch
+    store: ConversationStore, store_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where Ctrl-C ends the waiting for a write that lasts, the reply is not kept twice."""
     conversation, reply = asked(store)
@@ -160,7 +150,7 @@ def test_a_draft_that_is_late_stands_in_the_place_of_its_reply(
         reply.keeper.finish(Message("assistant", "Good day."))
     go_on.set()
     join(60)
-    other = ConversationStore(path)
+    other = ConversationStore(store_path)
     assert [message.content for message in other.load("chat-1").messages] == ["Hello", "Good day"]
     store.save(conversation)
     assert [message.content for message in other.load("chat-1").messages] == ["Hello", "Good day."]
@@ -178,11 +168,11 @@ def test_a_reply_that_failed_leaves_no_draft(store: ConversationStore) -> None:
 
 
 def test_a_conversation_changed_elsewhere_meanwhile_is_kept_beside_it(
-    store: ConversationStore, path: Path
+    store: ConversationStore, store_path: Path
 ) -> None:
     conversation, reply = asked(store)
     reply.keeper.begin()
-    other = ConversationStore(path)
+    other = ConversationStore(store_path)
     there = other.load("chat-1")
     there.add("assistant", "from there")
     other.save(there)
@@ -196,12 +186,12 @@ def test_a_conversation_changed_elsewhere_meanwhile_is_kept_beside_it(
 
 
 def test_a_store_that_is_in_use_is_told_once_and_made_up_for(
-    store: ConversationStore, path: Path, monkeypatch: pytest.MonkeyPatch
+    store: ConversationStore, store_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("nanoshell.chat.keeping._PATIENCE", 0.01)
     conversation, reply = asked(store)
     reply.keeper.begin()
-    holder = sqlite3.connect(path, isolation_level=None)
+    holder = sqlite3.connect(store_path, isolation_level=None)
     holder.execute("BEGIN IMMEDIATE")
     reply.write("one")
     told = reply.keeper.finish(Message("assistant", "one"))
