@@ -29,6 +29,7 @@ _TERMINAL: Mapping[str, str] = MappingProxyType(
         "error": "bold red",
         "accent": "cyan",
         "user": "bold",
+        "match": "bold reverse",
         "heat0": "green",
         "heat1": "cyan",
         "heat2": "yellow",

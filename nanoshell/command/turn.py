@@ -108,12 +108,12 @@ class ReplyStream:
         if reply.trouble:
             screen.note(reply.trouble)
         generation = reply.generation
-        screen.note(speed_note(generation))
         if aside.left_behind:
             reply.leave_behind()
             screen.note(LEFT_BEHIND)
         if generation.finish_reason in ("", "interrupted") and not screen.prompt:
-            raise Interrupted
+            raise Interrupted(speed_note(generation))  # which says that it was interrupted
+        screen.note(speed_note(generation))
 
     def lines(self) -> Iterator[ReplyDocument]:
         yield self.document()

@@ -70,7 +70,7 @@ class Exchanges:
         self._echo = echo
 
     def show(self, screen: Screen) -> None:
-        from nanoshell import Interrupted, ReplyStream
+        from nanoshell import ReplyStream
 
         for message in self._messages:
             if self._echo and screen.live:
@@ -78,7 +78,7 @@ class Exchanges:
             with contextlib.closing(self._start(message)) as reply:
                 ReplyStream(partial(_itself, reply)).show(screen)
             if reply.generation.finish_reason in ("", "interrupted"):
-                raise Interrupted(INTERRUPTED)
+                return  # at the prompt, where the stream has said so and raises nothing
 
     def lines(self) -> Iterator[UserTurn | ReplyDocument]:
         from nanoshell import Interrupted, answer_aside, reply_document

@@ -98,7 +98,7 @@ class FoundRow:
     def marked(self) -> Text:
         shown = cell(self.snippet)
         for start, end in self.matches:
-            shown.stylize("bold reverse", start, end)
+            shown.stylize("nano.match", start, end)
         return shown
 
 

@@ -163,7 +163,7 @@ def test_a_new_plugin_installs_loads_and_passes_its_own_tests_at_once(run: Run, 
     assert "my-haiku" not in run("-m", "nanoshell", "plugin", "--json").stdout
 
 
-@pytest.mark.skipif(not shutil.which("uv"), reason="there is no uv on the PATH")
+@pytest.mark.skipif(not shutil.which("uv"), reason="no uv on the PATH, which this alone needs: pip install uv")
 def test_in_an_environment_of_uv_uv_does_it(run_beside_uv: Run, tmp_path: Path) -> None:
     run = run_beside_uv
     assert run("-m", "nanoshell", "plugin", "new", "my-haiku").returncode == 0

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 from nanoshell.session import Session
+from tests.unit.commands.test_commands_sampling import STOPPER
 
 
 def contents(session: Session) -> list[str]:
@@ -140,3 +141,14 @@ def test_a_turn_has_one_shape_in_json(session: Session, prompt, nanoshell, model
     line = nanoshell("chat", "--model", model, "--message", "first", "--json").lines[1]
     assert typed.keys() == line.keys()
     assert typed["role"] == "assistant"
+
+
+def test_an_interrupted_reply_says_so_once(nanoshell, model: str, tmp_path: Path) -> None:
+    (tmp_path / "extra").mkdir()
+    (tmp_path / "extra" / "stopper.py").write_text(STOPPER)
+    command = ("--plugins-dir", "extra", "chat", "--model", model, "--sampler", "stopper=4", "--top-k", "1")
+    said = nanoshell(*command, "--message", "one", "--message", "two")
+    assert (said.code, said.err.count("interrupted")) == (130, 1)
+    assert said.out.count("\n") == 1, "the second message is not answered"
+    (kept,) = nanoshell("chat", "list", "--json").json
+    assert kept["messages"] == 2
