@@ -124,7 +124,11 @@ def write_process(run: RunDirectory) -> WorkerProcess:
 
 def worker_alive(run: RunDirectory) -> bool | None:
     """Return whether the newest worker of ``run`` lives; None where it runs on another host."""
-    process = read_process(run)
+    return is_alive(read_process(run))
+
+
+def is_alive(process: WorkerProcess | None) -> bool | None:
+    """Return whether ``process``, the worker of a run, lives; None where it runs on another host."""
     if process is None:
         return False
     return _lives(process) if process.host == socket.gethostname() else None

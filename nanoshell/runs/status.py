@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Literal, cast, get_args
 
 from nanoshell.runs.events import FINAL_STATES, FORMAT, Event, number, parse_line, splits_anew
-from nanoshell.runs.process import WorkerProcess, read_process, worker_alive
+from nanoshell.runs.process import WorkerProcess, is_alive, read_process
 
 if TYPE_CHECKING:
     from nanoshell.runs.directory import RunDirectory
@@ -36,6 +36,7 @@ SILENT_AFTER_SECONDS = 20.0
 _NEVER_STARTED_SECONDS = 60.0
 _TAIL_BYTES = 1 << 15
 _TAIL_LIMIT = 1 << 21
+_STEP = b'"type": "step"'
 _SPEED_SECONDS = 60.0
 _SPEED_MOMENTS = 12
 """The time that is left is by the speed of the last minute, of so many moments in it: that of a few steps
@@ -124,6 +125,8 @@ def _scan(lines: Iterable[tuple[int, bytes]]) -> _Tail:
     tail = _Tail()
     limit = math.inf
     for end, line in lines:
+        if tail.step is not None and _STEP in line:
+            continue  # an older one tells nothing, and there are many between two heartbeats
         event = parse_line(line)
         if event is None:
             continue
@@ -223,7 +226,7 @@ def read_status(run: RunDirectory) -> RunStatus:
     """Return how ``run`` stands. Cheap: it reads the end of the event log, however long that is."""
     # Liveness first: a worker that ends between the two looks has written its final state before the second.
     process = read_process(run)
-    alive = worker_alive(run)
+    alive = is_alive(process)
     tail = _read_tail(run.events_path)
     first = _event_at(run.events_path, 0)
     first_of_worker = _event_at(run.events_path, process.events_offset if process else 0)

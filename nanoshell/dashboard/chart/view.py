@@ -143,10 +143,11 @@ class ChartView(Widget):
         self,
         series: Sequence[ChartSeries],
         *,
+        marks: Sequence[Mark] | None = None,
         span: tuple[float, float] | None = None,
         growing: bool = False,
     ) -> None:
-        """Show ``series`` instead of those before.
+        """Show ``series`` instead of those before, and ``marks`` on the x axis; None leaves them as they are.
 
         Arrays that begin as the ones before did cost only what is new, and nothing is redrawn where
         nothing has changed. ``span`` is where the x axis of all charts begins and ends, so that sparse series
@@ -157,7 +158,8 @@ class ChartView(Widget):
         known = {(one.name, one.points): curve for one, curve in self._drawn}
         before = [(one.name, one.colour, one.points, one.focused) for one in self.series]
         seen = self._seen
-        changed, drawn = False, []
+        marked, self._marks = self._marks, self._marks if marks is None else tuple(marks)
+        changed, drawn = self._marks != marked, []
         for one in series:
             curve = known.pop((one.name, one.points), None) or Curve(self.log_y)
             changed |= curve.feed(np.asarray(one.x, np.float64), np.asarray(one.y, np.float64))
@@ -166,12 +168,6 @@ class ChartView(Widget):
         changed |= before != [(one.name, one.colour, one.points, one.focused) for one in self.series]
         self._seen = navigate.seen(self._sight, self.span)
         if changed or self._seen != seen:
-            self._renew()
-
-    def set_marks(self, marks: Sequence[Mark]) -> None:
-        """Show ``marks`` on the x axis instead of those before."""
-        if tuple(marks) != self._marks:
-            self._marks = tuple(marks)
             self._renew()
 
     def look(self, sight: Sight) -> None:

@@ -188,8 +188,12 @@ class ChartPanel(Panel):
         focused, axis = self._shown.focused, self.chart.sight.axis
         growing = any(not course.status.ended for course in self._shown.courses)
         self.chart.reading = any(map(_unread, self._shown.courses))
-        self.chart.set_series(self.drawn(self._shown), span=whole_span(self._shown, axis), growing=growing)
-        self.chart.set_marks(focused.marks if focused else ())
+        self.chart.set_series(
+            self.drawn(self._shown),
+            marks=focused.marks if focused else (),
+            span=whole_span(self._shown, axis),
+            growing=growing,
+        )
         self._tell_manner()
 
     def _tell_manner(self) -> None:

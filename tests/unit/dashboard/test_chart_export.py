@@ -27,9 +27,9 @@ def chart(log_y: bool = False) -> LineChart:
             ChartSeries("run-1", x, y, 0),
             ChartSeries("val", x[::200], np.full(10, 2.5), 0, points=True),
             ChartSeries("none", x[:0], y[:0], 1),
-        ]
+        ],
+        marks=[Mark("alert", 700, 0, 0, "loss & more")],
     )
-    made.set_marks([Mark("alert", 700, 0, 0, "loss & more")])
     return made
 
 
