@@ -25,7 +25,7 @@ class Bells:
         self._window, self._path = window, path
         path.touch()
         pipe = ["pipe-pane", f"cat >> {shlex.quote(str(path))}"]
-        subprocess.run([*window._tmux, *pipe], check=True, timeout=60)
+        subprocess.run([*window._tmux, *pipe], check=True, timeout=300)
 
     def _written(self) -> bytes:
         """Return what was written, which comes here behind the screen, without commands to the terminal."""

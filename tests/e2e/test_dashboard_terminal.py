@@ -51,14 +51,14 @@ class Window(Terminal):
     def told(self, form: str) -> str:
         """Return what tmux says of the window."""
         done = subprocess.run(
-            [*self._tmux, "display-message", "-p", form], check=True, capture_output=True, timeout=60
+            [*self._tmux, "display-message", "-p", form], check=True, capture_output=True, timeout=300
         )
         return done.stdout.decode().strip()
 
     def history(self) -> str:
         """Return the whole scrollback with the screen."""
         done = subprocess.run(
-            [*self._tmux, "capture-pane", "-p", "-S", "-"], check=True, capture_output=True, timeout=60
+            [*self._tmux, "capture-pane", "-p", "-S", "-"], check=True, capture_output=True, timeout=300
         )
         return done.stdout.decode()
 
@@ -66,13 +66,13 @@ class Window(Terminal):
         """Return the process id of what the shell of this window has started."""
         shell = self.told("#{pane_pid}")
         done = subprocess.run(
-            ["ps", "-o", "pid=", "--ppid", shell], capture_output=True, text=True, timeout=60
+            ["ps", "-o", "pid=", "--ppid", shell], capture_output=True, text=True, timeout=300
         )
         return int(done.stdout.split()[0])
 
     def resize(self, columns: int, lines: int) -> None:
         size = ["-x", str(columns), "-y", str(lines)]
-        subprocess.run([*self._tmux, "resize-window", *size], check=True, timeout=60)
+        subprocess.run([*self._tmux, "resize-window", *size], check=True, timeout=300)
 
     def wait_until(self, holds: Callable[[], bool]) -> None:
         end = time.monotonic() + PATIENCE_SECONDS

@@ -109,7 +109,7 @@ def go_on(plugins: Plugins, run: RunDirectory, **options: Any) -> RunDirectory:
 
 
 def ask(run: RunDirectory, action: str, **arguments: Any) -> Event:
-    found = wait_for(run, request(run, action, **arguments), timeout=60, poll=0.01)
+    found = wait_for(run, request(run, action, **arguments), timeout=300, poll=0.01)
     assert found is not None
     assert found["ok"], found
     return found
@@ -146,7 +146,7 @@ def test_two_processes_are_steered_and_killed_and_go_on(
     failed = last(run)
     assert failed["state"] == "failed"
     assert failed["reason"].startswith(f"the process of rank 1 has ended (process {second.pid} on ")
-    assert psutil.wait_procs([launcher, first], timeout=60)[1] == []
+    assert psutil.wait_procs([launcher, first], timeout=300)[1] == []
 
     # The checkpoint is whole, and tells that two go on. Without the first there is nobody to say why.
     saved = step_of(run)
@@ -155,7 +155,7 @@ def test_two_processes_are_steered_and_killed_and_go_on(
     everyone = ranks_of(run)
     everyone[1].kill()
     assert [event["state"] for event in follow(run, poll=0.05) if event["type"] == "state"][-1] == "crashed"
-    assert psutil.wait_procs(everyone, timeout=60)[1] == []
+    assert psutil.wait_procs(everyone, timeout=300)[1] == []
     assert "Signal 9 (SIGKILL) received" in run.status().reason, "as torchrun says in the log"
 
     # One process makes the steps again that two have made since they saved.

@@ -59,16 +59,16 @@ class Terminal:
     def __init__(self, socket: Path, command: str, env: dict[str, str]) -> None:
         self._tmux = ["tmux", "-S", str(socket), "-f", os.devnull]
         size = ["-x", "80", "-y", "24"]
-        subprocess.run([*self._tmux, "new-session", "-d", *size, command], check=True, env=env, timeout=60)
+        subprocess.run([*self._tmux, "new-session", "-d", *size, command], check=True, env=env, timeout=300)
 
     def type(self, *keys: str) -> None:
         """Type ``keys``: text as it is, or names of tmux such as ``Tab`` and ``C-c``."""
-        subprocess.run([*self._tmux, "send-keys", *keys], check=True, timeout=60)
+        subprocess.run([*self._tmux, "send-keys", *keys], check=True, timeout=300)
 
     def screen(self) -> str:
         """Return the 24 lines that are shown."""
         shown = subprocess.run(
-            [*self._tmux, "capture-pane", "-p"], check=True, capture_output=True, timeout=60
+            [*self._tmux, "capture-pane", "-p"], check=True, capture_output=True, timeout=300
         )
         return shown.stdout.decode()
 
@@ -83,7 +83,7 @@ class Terminal:
         return screen
 
     def close(self) -> None:
-        subprocess.run([*self._tmux, "kill-server"], check=False, capture_output=True, timeout=60)
+        subprocess.run([*self._tmux, "kill-server"], check=False, capture_output=True, timeout=300)
 
 
 @pytest.fixture
@@ -142,7 +142,7 @@ def test_a_session_at_the_terminal(terminal: Terminal) -> None:
 
 def test_a_narrow_terminal_still_has_a_prompt_and_a_toolbar(terminal: Terminal) -> None:
     terminal.wait_for("no model · no data")
-    subprocess.run([*terminal._tmux, "resize-window", "-x", "20", "-y", "8"], check=True, timeout=60)
+    subprocess.run([*terminal._tmux, "resize-window", "-x", "20", "-y", "8"], check=True, timeout=300)
     terminal.type(":greet you", "Enter")
     terminal.wait_for("<hello you>")
     terminal.wait_for(lambda screen: last_line(screen).startswith(" no model"))
@@ -163,7 +163,7 @@ def test_with_json_it_does_not(terminal: Terminal) -> None:
 
 TINY = """
 model: {name: tiny, hidden_size: 16, num_layers: 1, num_heads: 2, intermediate_size: 32, max_seq_len: 32}
-trainer: {batch_size: 2, num_epochs: 1000, softmax: sampled, sampled_negatives: 64, learning_rate: 0.01}
+trainer: {batch_size: 2, num_epochs: 100000, softmax: sampled, sampled_negatives: 64, learning_rate: 0.01}
 """
 
 
@@ -172,7 +172,7 @@ def test_a_run_of_one_terminal_is_seen_and_steered_from_another(terminal: Termin
 
     def elsewhere(*words: str) -> dict[str, Any]:
         command = [sys.executable, "-m", "nanoshell", *words, "--json"]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, done.stderr
         found: dict[str, Any] = json.loads(done.stdout)
         return found

@@ -98,6 +98,16 @@ def own_json(as_json):
     click.echo('{"mine": true}' if as_json else "text")
 
 
+@click.command()
+def closes():
+    """Close what is not its own."""
+    with sys.stdout as out:
+        click.echo("said", file=out)
+    sys.stdin.close()
+    sys.stderr.close()
+    sys.stdout.buffer.close()
+
+
 class Steps:
     def show(self, screen):
         for step in range(3):
@@ -143,7 +153,7 @@ def register_commands(register):
     register(say, raw=True)
     register(sleep, faces=["cli"])
     register(sysexit, faces=["prompt", "cli"])
-    for command in (boom, ask, leave_with, fruit, own_json, steps, lines):
+    for command in (boom, ask, leave_with, fruit, own_json, steps, lines, closes):
         register(command)
 '''
 
@@ -192,7 +202,7 @@ def process(plugins_dir: Path) -> Callable[..., Result]:
     def call(*args: str, stdin: str | bytes = "", **env: str) -> Result:
         command = [sys.executable, "-m", "nanoshell", "--plugins-dir", str(plugins_dir), *args]
         data = stdin.encode() if isinstance(stdin, str) else stdin
-        done = subprocess.run(command, input=data, capture_output=True, env=environment(**env), timeout=60)
+        done = subprocess.run(command, input=data, capture_output=True, env=environment(**env), timeout=300)
         return Result(done.returncode, done.stdout.decode("utf-8"), done.stderr.decode("utf-8"))
 
     return call

@@ -224,7 +224,7 @@ def test_bash_gets_the_same(plugins_dir: Path) -> None:
         env={**os.environ, "_NANOSHELL_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": "4"},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
     )
     assert (done.stdout, done.stderr) == ("plain,--times\n", "")
 

@@ -91,7 +91,7 @@ def spawn(home: Path, tmp_path: Path) -> Iterator[Callable[..., Any]]:
         path = f"{wrapper.parent}:{environment()['PATH']}"
         env = environment(PATH=path, HOME=str(home), PS1="ready> ", INPUTRC="/dev/null")
         child = pexpect.spawn(
-            command[0], [*command[1:]], env=env, encoding="utf-8", timeout=60, dimensions=(24, 100)
+            command[0], [*command[1:]], env=env, encoding="utf-8", timeout=300, dimensions=(24, 100)
         )
         children.append(child)
         return child
@@ -233,7 +233,7 @@ def test_a_tab_loads_nothing_that_is_heavy() -> None:
             _NANOSHELL_COMPLETE="bash_complete", COMP_WORDS=words, COMP_CWORD=str(len(words.split()) - 1)
         )
         done = subprocess.run(
-            [sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=60
+            [sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=300
         )
         assert done.stdout.startswith("plain,"), words
         assert done.stderr == "[]\n", words

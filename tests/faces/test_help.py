@@ -160,7 +160,7 @@ def test_long_help_at_the_prompt_is_shown_by_the_pager(tmp_path: Path) -> None:
     pager.chmod(0o755)
     env = environment(PAGER=str(pager), NANOSHELL_HOME=str(tmp_path / "home"))
     child = pexpect.spawn(
-        sys.executable, ["-m", "nanoshell"], env=env, encoding="utf-8", timeout=60, dimensions=(24, 80)
+        sys.executable, ["-m", "nanoshell"], env=env, encoding="utf-8", timeout=300, dimensions=(24, 80)
     )
     try:
         child.expect_exact("nanoshell> ")

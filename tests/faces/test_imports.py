@@ -43,7 +43,7 @@ def test_a_face_imports_nothing_that_it_does_not_need(face: str) -> None:
         capture_output=True,
         text=True,
         env={**os.environ, "TERM": "xterm"},
-        timeout=60,
+        timeout=300,
     )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout.splitlines()[-1]) == []

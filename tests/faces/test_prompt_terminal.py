@@ -21,7 +21,7 @@ def spawn(plugins_dir: Path, command: str, **env: str) -> pexpect.spawn[str]:
     program = shlex.join([sys.executable, "-m", "nanoshell", "--plugins-dir", str(plugins_dir)])
     words = shlex.split(command.format(nanoshell=program))
     return pexpect.spawn(
-        words[0], words[1:], env=environment(**env), dimensions=(24, 80), encoding="utf-8", timeout=60
+        words[0], words[1:], env=environment(**env), dimensions=(24, 80), encoding="utf-8", timeout=300
     )
 
 

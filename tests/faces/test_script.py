@@ -148,5 +148,14 @@ def test_a_script_may_name_nanoshell_in_its_first_line(
     for file in (program, path):
         file.chmod(0o755)
     environment = {**os.environ, "PATH": f"{program.parent}:{os.environ['PATH']}"}
-    done = subprocess.run([path], env=environment, capture_output=True, text=True, timeout=60)
+    done = subprocess.run([path], env=environment, capture_output=True, text=True, timeout=300)
     assert (done.returncode, done.stdout) == (0, "hello you\n")
+
+
+def test_a_command_that_closes_the_streams_closes_nothing(plugins_dir: Path) -> None:
+    """In a process of its own: they are the shell's, which writes on."""
+    lines = [word for line in (":closes", ":closes --json", ":hello you", ":helo") for word in ("-c", line)]
+    command = [sys.executable, "-m", "nanoshell", "--plugins-dir", str(plugins_dir), *lines]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.stdout == 'said\n{"text": "said\\n"}\nhello you\n'
+    assert "did you mean 'hello'" in done.stderr

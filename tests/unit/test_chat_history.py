@@ -297,7 +297,7 @@ def test_two_processes_that_make_and_fill_one_file_at_once(store_path: Path) -> 
         process.stdin.write("go\n")
         process.stdin.flush()
     for process in processes:
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=300)
         assert process.returncode == 0, errors
 
     store = ConversationStore(store_path)

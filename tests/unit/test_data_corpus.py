@@ -383,7 +383,7 @@ def test_an_interrupted_process_keeps_what_is_whole(tmp_path: Path) -> None:
     assert process.stdout is not None
     assert process.stdout.readline() == "going\n"
     os.kill(process.pid, signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=300)
     assert process.returncode != 0
     assert "KeyboardInterrupt" in errors
     assert everything(tmp_path) == [".out.bin.journal", ".out.bin.part"]

@@ -19,7 +19,7 @@ WHEEL = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["hat
 def elsewhere(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run Python in ``folder``, as somebody does who has never seen the repository."""
     return subprocess.run(
-        [sys.executable, *arguments], cwd=folder, capture_output=True, text=True, timeout=60
+        [sys.executable, *arguments], cwd=folder, capture_output=True, text=True, timeout=300
     )
 
 

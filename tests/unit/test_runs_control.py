@@ -73,7 +73,7 @@ def test_the_answer_is_waited_for(run: RunDirectory) -> None:
 
     thread = threading.Thread(target=answer)
     thread.start()
-    event = wait_for(run, asked, timeout=60, poll=0.001)
+    event = wait_for(run, asked, timeout=300, poll=0.001)
     thread.join()
     assert event is not None
     assert (event["ok"], event["message"]) == (False, "disk full")
@@ -91,7 +91,7 @@ def test_an_answer_far_back_in_a_long_log_is_found(run: RunDirectory) -> None:
     log.write("control", id=asked, action="pause", ok=True, message="")
     for step in range(1000):
         log.write("step", step=step, loss=1.0)
-    assert wait_for(run, asked, timeout=60) is not None
+    assert wait_for(run, asked, timeout=300) is not None
 
 
 @pytest.mark.parametrize("state", ["finished", "stopped", "failed"])

@@ -246,10 +246,10 @@ def test_a_request_is_answered_also_when_it_is_made_before_the_worker_reads(run:
     run.control_path.write_text('{"id": "old", "t": 1, "action": "die"}\n')
     start_worker(run)
     asked = request(run, "pause")  # the worker is still importing
-    answer = wait_for(run, asked, timeout=60)
+    answer = wait_for(run, asked, timeout=300)
     assert answer is not None
     assert (answer["action"], answer["ok"], answer["message"]) == ("pause", True, "done")
-    wait_for(run, request(run, "stop"), timeout=60)
+    wait_for(run, request(run, "stop"), timeout=300)
     list(follow(run))
     assert "old" not in {event.get("id") for event in read_events(run.events_path)[0]}
     with pytest.raises(RunError, match=r"is not running: it is stopped \(asked\)") as caught:
@@ -260,12 +260,12 @@ def test_a_request_is_answered_also_when_it_is_made_before_the_worker_reads(run:
 @pytest.mark.usefixtures("stand_in")
 def test_a_worker_that_dies_is_seen_by_all_who_watch(run: RunDirectory) -> None:
     start_worker(run)
-    answer = wait_for(run, request(run, "die"), timeout=60)
+    answer = wait_for(run, request(run, "die"), timeout=300)
     assert answer is not None
     last = list(follow(run))[-1]
     assert last["state"] == run.status().state == "crashed"
     assert last["reason"].endswith("its last words: Killed by a bad idea")
-    assert wait_for(run, "never answered", timeout=60) is None  # at once: nobody is there to answer
+    assert wait_for(run, "never answered", timeout=300) is None  # at once: nobody is there to answer
 
 
 @pytest.mark.usefixtures("stand_in")
@@ -335,6 +335,6 @@ def test_a_file_named_like_a_library_in_the_current_folder_is_not_run(
     (tmp_path / "json.py").write_text("raise SystemExit('hijacked')")
     monkeypatch.chdir(tmp_path)
     start_worker(run)
-    answer = wait_for(run, request(run, "stop"), timeout=60)
+    answer = wait_for(run, request(run, "stop"), timeout=300)
     assert answer is not None
     assert "hijacked" not in run.log_tail()

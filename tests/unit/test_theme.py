@@ -78,7 +78,7 @@ def outputs(tmp_path: Path, *, on_terminal: bool, **environment: str) -> bytes:
     except OSError:  # how Linux says that a terminal has nobody left who writes
         pass
     os.close(reader)
-    assert child.wait(timeout=60) == 2
+    assert child.wait(timeout=300) == 2
     return written
 
 

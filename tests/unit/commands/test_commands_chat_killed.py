@@ -88,7 +88,7 @@ def wait_for_reply(process: subprocess.Popen[bytes], text: str) -> list[Message]
 
 def kill(process: subprocess.Popen[bytes]) -> None:
     os.kill(process.pid, signal.SIGKILL)
-    assert process.wait(60) == -signal.SIGKILL
+    assert process.wait(300) == -signal.SIGKILL
 
 
 def test_a_killed_reply_is_kept_as_interrupted_and_a_killed_retry_loses_nothing(started, nanoshell) -> None:

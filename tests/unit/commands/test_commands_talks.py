@@ -199,7 +199,7 @@ def test_edit_opens_the_editor(model: str, tmp_path: Path) -> None:
         ["-m", "nanoshell", "--model", model],
         env={**os.environ, "VISUAL": str(editor), "TERM": "xterm"},
         dimensions=(24, 80),
-        timeout=60,
+        timeout=300,
         encoding="utf-8",
     )
     try:

@@ -92,7 +92,7 @@ def test_another_terminal_goes_on_with_the_same_conversation(
             await shows(app, pilot, lambda: not panel_of(app).replying)
 
     play([nanoshell_fake_run()], [ChatPanel], scene, session=session)
-    other.communicate(timeout=60)
+    other.communicate(timeout=300)
     assert other.returncode == 0
     kept = {each.name: session.store.load(each.name) for each in session.store.list()}
     questions = {name: [said.content for said in each.messages[::2]] for name, each in kept.items()}

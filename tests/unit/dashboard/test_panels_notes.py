@@ -81,7 +81,7 @@ def test_terminals_that_write_at_once_lose_nothing_and_see_each_others_notes(
             assert writer.stdout is not None
             assert writer.stdout.readline() == "ready\n"
         for writer in writers:
-            writer.communicate("go\n", timeout=60)
+            writer.communicate("go\n", timeout=300)
             assert writer.returncode == 0
         await pilot.press(*["down"] * 40)
         await until(pilot, lambda: "left 19" in screen_text(app) or "right 19" in screen_text(app))

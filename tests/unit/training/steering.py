@@ -44,7 +44,7 @@ def await_event(run: RunDirectory, wanted: Callable[[Event], bool]) -> Event:
 
 def ask(run: RunDirectory, action: str, **arguments: Any) -> Event:
     """Ask the worker of ``run`` and return its answer."""
-    found = control.wait_for(run, control.request(run, action, **arguments), timeout=60, poll=0.002)
+    found = control.wait_for(run, control.request(run, action, **arguments), timeout=300, poll=0.002)
     assert found is not None, action
     return found
 

@@ -46,8 +46,11 @@ def test_a_process_that_computes_uses_a_core() -> None:
     assert busy["memory"] > len(held)
     assert busy["memory"] == pytest.approx(psutil.Process().memory_info().rss, rel=0.2)
     assert 0 < busy["cpu"] <= (os.cpu_count() or 1) + 0.5
-    time.sleep(0.3)
-    assert figures()["cpu"] < busy["cpu"]
+    for _ in range(100):  # what other threads do counts, too
+        time.sleep(0.3)
+        if figures()["cpu"] < busy["cpu"]:
+            return
+    pytest.fail("a process that rests uses as much as one that computes")
 
 
 def test_of_a_gpu_its_memory_is_told_and_its_use_where_that_can_be_asked(

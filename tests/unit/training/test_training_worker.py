@@ -86,11 +86,11 @@ def test_max_steps_stops_without_bending_the_schedule(lab: Any) -> None:
 
 
 def test_requests_are_carried_out_between_steps_and_answered(lab: Any) -> None:
-    run = lab.prepare(lab.request(lab.config(max_steps=5000, save_interval=0), lab.corpus()))
+    run = lab.prepare(lab.request(lab.config(max_steps=1_000_000, save_interval=0), lab.corpus()))
     answers = {}
 
     def ask(action: str) -> Event:
-        found = control.wait_for(run, control.request(run, action), timeout=60, poll=0.002)
+        found = control.wait_for(run, control.request(run, action), timeout=300, poll=0.002)
         assert found is not None, action
         answers[action] = found
         return found
