@@ -5,6 +5,9 @@ from __future__ import annotations
 import math
 import time
 
+_FINENESS = ((3600, 1), (86_400, 60), (math.inf, 3600))
+"""Below how many seconds a span of time is told in steps of how many."""
+
 _COARSENESS = ((60, 1), (600, 10), (3600, 60), (36_000, 300))
 """Below how many seconds an expectation is told in steps of how many."""
 
@@ -38,13 +41,30 @@ def human_seconds(seconds: float | None) -> str:
     if seconds is None or not math.isfinite(seconds):
         return ""
     whole = max(0, round(seconds))
-    if whole < 60:
-        return f"{whole}s"
-    if whole < 3600:
-        return f"{whole // 60}m{whole % 60:02d}s"
-    if whole < 86_400:
-        return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
-    return f"{whole // 86_400}d{whole % 86_400 // 3600:02d}h"
+    return exact_seconds(whole, next(step for below, step in _FINENESS if whole < below))
+
+
+def exact_seconds(seconds: float, step: float = 1.0) -> str:
+    """Return a span of time as exactly as values ``step`` seconds apart need it.
+
+    So it is ``2h`` among hours, ``2h00m`` among minutes, ``0.25s``. ``seconds`` must be finite.
+    """
+    if seconds < 0:
+        return "-" + exact_seconds(-seconds, step)
+    if 0 < step < 1:
+        return f"{seconds:.{min(9, -math.floor(math.log10(step) + 1e-9))}f}s"
+    minutes, left = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    if days:
+        fine = f"{hours:02}h{minutes:02}m" if step % 3600 else f"{hours:02}h" if step % 86_400 else ""
+        return f"{days}d{fine}"
+    if hours:
+        fine = f"{minutes:02}m" if step % 3600 else ""
+        return f"{hours}h{fine}" + (f"{left:02}s" if 0 < step < 60 and left else "")
+    if minutes:
+        return f"{minutes}m{left:02}s" if step % 60 else f"{minutes}m"
+    return f"{left}s"
 
 
 def about_seconds(seconds: float | None) -> str:

@@ -30,7 +30,7 @@ from nanoshell.dashboard.slots import PanelSlot, panel_slots
 from nanoshell.dashboard.small import LEAST_COLUMNS, LEAST_LINES
 from nanoshell.dashboard.steering import Steering, deaf_words
 from nanoshell.dashboard.table import ACTIONS, RUN
-from nanoshell.dashboard.themes import colour_filters, textual_theme, wants_no_colour
+from nanoshell.dashboard.themes import adopt_themes, colour_filters, textual_theme, wants_no_colour
 from nanoshell.dashboard.views import ChartGrid, build_views
 
 if TYPE_CHECKING:
@@ -119,6 +119,7 @@ class DashboardApp(Steering, Showing, inherit_bindings=False):
         super().__init__(views, kept.view, kept.sight)
         self.no_color = wants_no_colour(theme)
         few = self.no_color or self.console.color_system not in ("truecolor", "256")
+        adopt_themes(self)
         self.theme = textual_theme(theme, few=few)
         self.own_filters = [*colour_filters(self.theme, no_colour=self.no_color), *[AsciiOnly()] * ascii]
         self.failure: BaseException | None = None

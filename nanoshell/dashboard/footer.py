@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 _BEST = 3
 """So many of a panel's own keys come before what can be done everywhere: 80 cells have room for them."""
 
+_NOTE, _GAP = len("own cpu 10%"), 1
+"""The share has so much room even while it needs less, so that no key comes and goes; and before it."""
+
 _FIRST = ("help", "step_out", "explain")
 _LAST = ("leave", "palette", "next_run")
 """What can be done everywhere: help, which tells all else, comes before everything, what is rare behind."""
@@ -86,12 +89,12 @@ class KeyFooter(Widget):
             self.refresh()
 
     def render(self) -> Text:
-        room = self.size.width - len(self._note) - 1
+        room = self.size.width - max(_NOTE, len(self._note)) - _GAP
         line = Text(no_wrap=True)
         for key, what in self._keys:
             if len(line) + len(key) + len(what) + 3 > room:
                 continue
             line.append(f" {key} ", "bold")
             line.append(what + " ", "dim")
-        line.append(" " * max(0, room - len(line)))
+        line.append(" " * max(0, self.size.width - len(line) - len(self._note)))
         return line.append(self._note, "dim")

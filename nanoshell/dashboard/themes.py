@@ -4,13 +4,37 @@ from __future__ import annotations
 
 import functools
 import os
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
+from rich.color import Color as RichColor
 from rich.segment import Segment
 from rich.style import Style
+from rich.terminal_theme import TerminalTheme
 from textual.color import Color
 from textual.filter import LineFilter
+from textual.theme import BUILTIN_THEMES
+
+if TYPE_CHECKING:
+    from textual.app import App
 
 _LIGHT_BACKGROUNDS = ("7", "15")
+
+_VARIABLES = {
+    "textual-dark": {f"scrollbar-background{when}": "#1e1e1e" for when in ("", "-hover", "-active")},
+    "textual-light": {
+        "text-accent": "#7a4a00",
+        "text-warning": "#7a4a00",
+        "text-success": "#1d6532",
+    },
+}
+"""What is ours in Textual's themes: a scrollbar that is no black hole, and words that can be read on grey."""
+
+_NAMED = (
+    "#000000", "#a02020", "#1d6532", "#7a4a00", "#1f4fb0", "#7a3e9d", "#00617f", "#f7f7f7",
+    "#5a5a5a", "#b02a2a", "#2a6a1a", "#6b5500", "#0062a8", "#9a2d99", "#006478", "#ffffff",
+)  # fmt: skip
+"""What the 16 colours are on the grey of Textual's light theme: all but the whites can be read there."""
 
 _YELLOWS = (3, 11)
 
@@ -29,6 +53,15 @@ def textual_theme(name: str, *, few: bool) -> str:
     if few:
         return "ansi-light" if light else "ansi-dark"
     return "textual-light" if light else "textual-dark"
+
+
+def adopt_themes(app: App[None]) -> None:
+    """Give ``app`` Textual's themes as they are here."""
+    for name, variables in _VARIABLES.items():
+        theme = BUILTIN_THEMES[name]
+        app.register_theme(replace(theme, variables={**theme.variables, **variables}))
+    colours: list[tuple[int, int, int]] = [RichColor.parse(name).get_truecolor() for name in _NAMED]
+    app.ansi_theme_light = TerminalTheme((224, 224, 224), (31, 31, 31), colours[:8], colours[8:])
 
 
 def colour_filters(theme: str, *, no_colour: bool) -> list[LineFilter]:

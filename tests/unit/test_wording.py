@@ -6,7 +6,14 @@ import time
 
 import pytest
 
-from nanoshell.wording import about_seconds, human_bytes, human_count, human_seconds, human_time
+from nanoshell.wording import (
+    about_seconds,
+    exact_seconds,
+    human_bytes,
+    human_count,
+    human_seconds,
+    human_time,
+)
 
 
 @pytest.mark.parametrize(
@@ -42,6 +49,24 @@ def test_counts(amount: float | None, written: str) -> None:
 )
 def test_spans(seconds: float | None, written: str) -> None:
     assert human_seconds(seconds) == written
+
+
+@pytest.mark.parametrize(
+    ("seconds", "step", "written"),
+    [
+        (7200, 3600, "2h"),
+        (7200, 60, "2h00m"),
+        (7510, 10, "2h05m10s"),
+        (7500, 10, "2h05m"),
+        (172_800, 86_400, "2d"),
+        (176_700, 300, "2d01h05m"),
+        (120, 60, "2m"),
+        (0.25, 0.05, "0.25s"),
+        (-90, 30, "-1m30s"),
+    ],
+)
+def test_spans_that_must_be_told_apart(seconds: float, step: float, written: str) -> None:
+    assert exact_seconds(seconds, step) == written
 
 
 def test_times_are_those_of_this_place() -> None:

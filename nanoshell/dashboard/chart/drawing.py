@@ -19,6 +19,7 @@ from nanoshell.dashboard.chart.palette import (
     WARNING,
     Look,
     bright,
+    broken,
     faint,
 )
 from nanoshell.dashboard.chart.picture import Picture, blocks, braille, crosses, height_row
@@ -32,7 +33,13 @@ if TYPE_CHECKING:
 BAD_GLYPHS = {0.0: ("×", "x"), 1.0: ("▲", "^"), -1.0: ("▼", "v")}
 """What marks a NaN, a value above and one below any height, and in ASCII."""
 
-POINT = "●"
+POINT, HOLLOW_POINT = "●", "○"
+
+WHOLE_LINE, BROKEN_LINE = "━", "╍"
+"""What lines of dots are in legends."""
+
+_DASH, _GAP = 4, 2
+"""Dots of a broken line in turn, lit and dark: whole cells, of two dots each."""
 
 _CLOSE = 4
 """Where points stand in more than one of so many columns they would hide lines: then so many share two."""
@@ -63,9 +70,18 @@ def line_glyph(colour: int) -> str:
     return LINE_GLYPHS[colour % len(LINE_GLYPHS)]
 
 
-def point_glyph(colour: int, glyphs: bool) -> str:
-    """Return what the points of ``colour`` are marked with."""
-    return POINT_GLYPHS[colour % len(POINT_GLYPHS)] if glyphs else POINT
+def point_glyph(colour: int) -> str:
+    """Return what the points of ``colour`` are marked with where there is no colour."""
+    return POINT_GLYPHS[colour % len(POINT_GLYPHS)]
+
+
+def sign(colour: int, look: Look, *, points: bool, glyphs: bool) -> str:
+    """Return what stands for a line, or for ``points``, of ``colour`` in words about them."""
+    if glyphs:
+        return point_glyph(colour) if points else line_glyph(colour)
+    if points:
+        return HOLLOW_POINT if broken(colour, look) else POINT
+    return BROKEN_LINE if broken(colour, look) else WHOLE_LINE
 
 
 def draw(
@@ -105,10 +121,10 @@ def draw(
         gutter = needed
     picture = Picture(width, height)
     plot = Picture(layout.columns, layout.rows)
-    _draw_lines(plot, found, y, glyphs)
+    _draw_lines(plot, found, y, look, glyphs)
     for layer in found:
         if layer.series.points:
-            _draw_points(plot, layer, y, glyphs)
+            _draw_points(plot, layer, y, look, glyphs)
     if sight.fit != "all":
         for above in (True, False):
             _draw_outside(plot, found, y, across, above=above, plain=look.ascii)
@@ -128,10 +144,11 @@ def draw(
     return Frame(picture, layout, x, y, tuple(found), misplaced)
 
 
-def _draw_lines(plot: Picture, found: Sequence[Layer], y: Scale, glyphs: bool) -> None:
+def _draw_lines(plot: Picture, found: Sequence[Layer], y: Scale, look: Look, glyphs: bool) -> None:
     """Draw raw lines, then the averages over them: a cell has one colour, the last one's.
 
-    Points are joined by a dotted line, beneath all others, where there are dots to draw it with.
+    Points are joined by a dotted line, beneath all others, where there are dots to draw it with. A line that
+    `broken` has broken keeps what is steep, so that no spike is lost.
     """
     rows, columns = plot.codes.shape
     dots = columns if glyphs else 2 * columns
@@ -145,6 +162,9 @@ def _draw_lines(plot: Picture, found: Sequence[Layer], y: Scale, glyphs: bool) -
             low, high = layer.average_heights(y, dots) if smooth else layer.raw_heights(y, dots)
             if points:
                 low[1::2] = np.nan
+            elif not glyphs and broken(layer.series.colour, look) and (smooth or layer.average is None):
+                gaps = np.arange(dots) % (_DASH + _GAP) >= _DASH
+                low[gaps & (high - low < 1 / rows)] = np.nan
             bits = (blocks if glyphs else braille)(high, low, rows)
             style = faint if points or (not smooth and layer.average is not None) else bright
             here = bits > 0
@@ -160,7 +180,7 @@ def _draw_lines(plot: Picture, found: Sequence[Layer], y: Scale, glyphs: bool) -
         plot.styles[here] = styles[here]
 
 
-def _draw_points(plot: Picture, layer: Layer, y: Scale, glyphs: bool) -> None:
+def _draw_points(plot: Picture, layer: Layer, y: Scale, look: Look, glyphs: bool) -> None:
     """Mark the extremes of each column's points; where these are close, those of a few columns together."""
     rows, width = plot.codes.shape
     across, down = (1, 1) if glyphs else (2, 4)
@@ -174,10 +194,13 @@ def _draw_points(plot: Picture, layer: Layer, y: Scale, glyphs: bool) -> None:
         kept = kept[(places >= -EDGE) & (places <= 1 + EDGE)]
         where = np.clip(height_row(y.place(values[kept]), down * rows), 0, down * rows - 1)
         if glyphs:
-            plot.codes[where, columns[kept]] = ord(point_glyph(layer.series.colour, glyphs))
+            plot.codes[where, columns[kept]] = ord(point_glyph(layer.series.colour))
             plot.styles[where, columns[kept]] = bright(layer.series.colour)
         else:
-            plot.styles[crosses(plot.codes, columns[kept], where)] = bright(layer.series.colour)
+            hollow = broken(layer.series.colour, look)
+            plot.styles[crosses(plot.codes, columns[kept], where, hollow=hollow)] = bright(
+                layer.series.colour
+            )
 
 
 def _draw_outside(

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from nanoshell.dashboard.chart import words
-from nanoshell.dashboard.chart.drawing import glyphs_for, line_glyph, point_glyph
-from nanoshell.dashboard.chart.palette import QUIET, TEXT, WARNING, bright
+from nanoshell.dashboard.chart.drawing import glyphs_for, sign
+from nanoshell.dashboard.chart.palette import QUIET, TEXT, WARNING, bright, broken
 
 if TYPE_CHECKING:
     from nanoshell.dashboard.chart.curve import ChartSeries, Curve
@@ -90,15 +90,16 @@ def legend_words(
     Under a ``title`` that says what a series is, its name is left out.
     """
     groups, glyphs = entries(drawn), glyphs_for(look, drawn)
+    needed = glyphs or any(broken(series.colour, look) for series, _ in drawn)
     names = [pairs[0][0].called for pairs in groups]
     short = short_names(names)
     pieces: list[Words] = []
     for detail in DETAILS:
-        if not detail.signs and (glyphs or not all(names)):
+        if not detail.signs and (needed or not all(names)):
             continue
         told = names if detail.full else short
         pieces = [
-            _entry(pairs, name, title, frame, sight, detail, glyphs)
+            _entry(pairs, name, title, frame, sight, detail, look, glyphs)
             for pairs, name in zip(groups, told, strict=True)
         ]
         if sum(map(_length, pieces)) <= room:
@@ -114,18 +115,24 @@ def legend_words(
 
 
 def _entry(
-    pairs: Sequence[Drawn], name: str, title: str, frame: Frame, sight: Sight, detail: Detail, glyphs: bool
+    pairs: Sequence[Drawn],
+    name: str,
+    title: str,
+    frame: Frame,
+    sight: Sight,
+    detail: Detail,
+    look: Look,
+    glyphs: bool,
 ) -> Words:
     """Return what is told of the series ``pairs`` of one run: its ``name``, and the value of each."""
     found: Words = [(" " if detail.digits < _DIGITS else "  ", TEXT)]
     lines = [pair for pair in pairs if not pair[0].points]
     for at, (series, curve) in enumerate(pairs if detail.points or not lines else lines):
         colour = bright(series.colour)
-        sign = point_glyph(series.colour, glyphs) if series.points else line_glyph(series.colour)
-        sign = sign if glyphs or series.points else "━"
+        drawn_as = sign(series.colour, look, points=series.points, glyphs=glyphs)
         called = "" if at or series.name == title else name or series.name
         if detail.signs:
-            found += [(f"{' ' if at else ''}{sign} ", colour), (f"{called} " if called else "", TEXT)]
+            found += [(f"{' ' if at else ''}{drawn_as} ", colour), (f"{called} " if called else "", TEXT)]
         else:
             found.append((f"{called} ", colour))
         index = curve.nearest(math.inf if sight.cursor is None else sight.cursor)

@@ -10,32 +10,36 @@ from typing import Literal
 from rich.color import Color
 from rich.style import Style
 
-ON_DARK = ("#e69f00", "#56b4e9", "#009e73", "#f0e442", "#2f8fd0", "#d55e00", "#cc79a7", "#a0a0a0")
+ON_DARK = ("#e69f00", "#56b4e9", "#009e73", "#f0e442", "#2f8fd0", "#d55e00", "#cc79a7", "#c0c0c0")
 """The colours of Okabe and Ito (2008, *Color universal design*), the blue lighter and the black grey."""
 
 COLOURS = len(ON_DARK)
 """So many runs can be told apart."""
 
-ON_LIGHT = ("#b87800", "#1f83bd", "#00805d", "#8f8500", "#0060a0", "#c04f00", "#a5477b", "#606060")
-"""The same hues, dark enough for a light background."""
+ON_LIGHT = ("#af5f00", "#0087af", "#5f875f", "#1c1c1c", "#0000d7", "#870000", "#8700af", "#626262")
+"""Their hues, dark enough for a light background; black for the yellow, which would be one more brown.
+
+All are among the 256 colours of terminals that have no more.
+"""
 
 ANSI_ON_DARK = (
-    "yellow", "bright_cyan", "green", "bright_yellow", "bright_blue", "bright_red", "bright_magenta", "white"
+    "bright_yellow", "bright_cyan", "bright_magenta", "green", "yellow", "white", "bright_red", "magenta"
 )  # fmt: skip
-ANSI_ON_LIGHT = ("blue", "magenta", "green", "red", "cyan", "bright_red", "bright_magenta", "bright_black")
-"""None of them is yellow, which many terminals make so bright that it cannot be seen on white."""
+ANSI_ON_LIGHT = ("blue", "red", "bright_black", "magenta", "bright_red", "black", "blue", "magenta")
+"""Of 16 colours six can be read on white in all the usual terminals: two stand there twice. See `broken`."""
 
 PARTS_ON_DARK = ("#ffaabb", "#b69cff", "#bbcc33", "#c8813c", "#99ddff", "#eedd88", "#44bb99", "#dddddd")
 """Colours for the parts of one run, experts for example: none is a run's, so that nobody looks for it."""
 
-PARTS_ON_LIGHT = ("#d0526f", "#6f4bd8", "#6f7d00", "#8a4b10", "#2a7fa8", "#7a6a10", "#1c7a5f", "#303030")
+PARTS_ON_LIGHT = ("#00875f", "#ff0000", "#875f87", "#000087", "#af00d7", "#5f0000", "#0000ff", "#5f005f")
 ANSI_PARTS_ON_DARK = (
-    "cyan", "magenta", "bright_green", "red", "bright_white", "blue", "bright_black", "bright_cyan"
+    "cyan", "bright_red", "bright_white", "yellow", "bright_yellow", "bright_cyan", "bright_magenta", "green"
 )  # fmt: skip
-ANSI_PARTS_ON_LIGHT = (
-    "black", "bright_blue", "bright_red", "bright_magenta", "bright_black", "blue", "magenta", "green"
-)  # fmt: skip
-"""Of 16 colours some must be the seventh and eighth run's as well."""
+ANSI_PARTS_ON_LIGHT = ("black", "bright_red", "blue", "magenta", "bright_black", "red", "magenta", "blue")
+"""Of 16 colours some must be runs' as well."""
+
+_WHOLE = 4
+"""Of 16 colours no more can be told apart by all, in all terminals: beyond them lines are broken."""
 
 LINE_GLYPHS = "*x+%=&$~"
 """What draws the line of a colour where there is no colour."""
@@ -81,6 +85,11 @@ def bright(colour: int) -> int:
 def faint(colour: int) -> int:
     """Return the number of the style of the raw values of ``colour`` where a smoothed line is over them."""
     return bright(colour) + 1
+
+
+def broken(colour: int, look: Look) -> bool:
+    """Return whether lines of ``colour`` are broken and its points hollow: the colour alone says little."""
+    return look.depth == "ansi" and _index(colour) % COLOURS >= _WHOLE
 
 
 def hex_colour(colour: int, *, light: bool = False) -> str:

@@ -61,20 +61,25 @@ def _lit(top: Column, bottom: Column, rows: int) -> tuple[Cells, Cells]:
     return first, after
 
 
-def crosses(codes: Cells, columns: Cells, rows: Cells) -> NDArray[np.bool_]:
+def crosses(codes: Cells, columns: Cells, rows: Cells, *, hollow: bool = False) -> NDArray[np.bool_]:
     """Light a plus of five dots around each of the dots (n,) in the braille cells ``codes`` (rows, columns).
 
-    Returns which cells have dots of them. What else is lit in a cell stays lit; beyond the edges is nothing.
+    Where they are ``hollow`` that dot itself is put out. Returns which cells have dots of them. What else is
+    lit in a cell stays lit; beyond the edges is nothing.
     """
     height, width = 4 * codes.shape[0], 2 * codes.shape[1]
-    column = (columns[:, None] + np.array([0, -1, 1, 0, 0])).ravel()
-    row = (rows[:, None] + np.array([0, 0, 0, -1, 1])).ravel()
+    column = (columns[:, None] + np.array([0, -1, 1, 0, 0])[hollow:]).ravel()
+    row = (rows[:, None] + np.array([0, 0, 0, -1, 1])[hollow:]).ravel()
     inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
     column, row = column[inside], row[inside]
     bits = np.zeros(codes.shape, dtype=np.int64)
     np.bitwise_or.at(bits, (row // 4, column // 2), np.array(_DOTS)[column % 2, row % 4])
     here: NDArray[np.bool_] = bits > 0
     codes[here] = np.where(codes[here] > 0x2800, codes[here], 0x2800) | bits[here]
+    if hollow:
+        middle = ~np.array(_DOTS)[columns % 2, rows % 4]
+        lit = codes[rows // 4, columns // 2] > 0x2800
+        np.bitwise_and.at(codes, (rows[lit] // 4, columns[lit] // 2), middle[lit])
     return here
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+from nanoshell.wording import exact_seconds
+
 _PREFIXES = ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 
@@ -33,30 +35,10 @@ def _power(value: float, decimals: int) -> str:
 
 
 def duration(seconds: float, step: float = 1.0) -> str:
-    """Return ``1h05m``, ``2m30s``, ``45s``, ``3d04h``: as exact as ticks ``step`` seconds apart need."""
+    """Return a span of time as exact as ticks ``step`` seconds apart need: ``1h05m``, ``1e-4s``."""
     if not math.isfinite(seconds):
         return short(seconds)
-    if seconds < 0:
-        return "-" + duration(-seconds, step)
-    if 0 < step < 1e-3:
-        return f"{short(seconds)}s"
-    if 0 < step < 1:
-        return f"{seconds:.{min(9, _decimals(step))}f}s"
-    whole = round(seconds)
-    days, rest = divmod(whole, 86400)
-    hours, rest = divmod(rest, 3600)
-    minutes, left = divmod(rest, 60)
-    if days:
-        fine = (
-            "" if step % 86400 == 0 else f"{hours:02}h" if step % 3600 == 0 else f"{hours:02}h{minutes:02}m"
-        )
-        return f"{days}d{fine}"
-    if hours:
-        fine = "" if step % 3600 == 0 else f"{minutes:02}m"
-        return f"{hours}h{fine}" + (f"{left:02}s" if 0 < step < 60 and left else "")
-    if minutes:
-        return f"{minutes}m" if step % 60 == 0 else f"{minutes}m{left:02}s"
-    return f"{left}s"
+    return f"{short(seconds)}s" if 0 < step < 1e-3 else exact_seconds(seconds, step)
 
 
 def labels(values: list[float], step: float) -> list[str]:

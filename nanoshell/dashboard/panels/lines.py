@@ -13,7 +13,7 @@ from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from nanoshell.dashboard.chart.palette import Depth, Look, bright, styles
+from nanoshell.dashboard.chart.palette import Depth, Look, bright, broken, styles
 from nanoshell.dashboard.panels.plain import plain
 
 Span = tuple[str, str]
@@ -134,6 +134,8 @@ class TextLines(ScrollView, can_focus=False):
         segments, room = [], width
         for text, role in line:
             shown = plain(text, ascii=ascii_only)
+            if role.startswith(_RUN) and broken(int(role.removeprefix(_RUN)), self._look):
+                shown = shown.replace("●", "○")  # as its points are in charts
             if cell_len(shown) > room:
                 shown = set_cell_size(shown, room)
             room -= cell_len(shown)
@@ -144,7 +146,13 @@ class TextLines(ScrollView, can_focus=False):
     def _style(self, role: str) -> Style:
         if role.startswith(_RUN):
             return styles(self._look, Style.null())[bright(int(role.removeprefix(_RUN)))]
-        return self.get_component_rich_style(f"lines--{role}", partial=True) if role else Style.null()
+        if not role:
+            return Style.null()
+        found = self.get_component_rich_style(f"lines--{role}", partial=True)
+        if found.color is None:
+            return found
+        # A partial style leaves out how transparent its colour is: the whole one is blended with the ground.
+        return found + Style(color=self.get_component_rich_style(f"lines--{role}").color)
 
     @property
     def _look(self) -> Look:

@@ -62,7 +62,7 @@ def test_a_spike_takes_no_height_and_is_marked_with_its_value(plain: bool, log: 
     st.sampled_from(["most", "focus"]),
     st.booleans(),
 )
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 def test_whatever_is_outside_is_marked_in_its_column(values: list[float], fit: Fit, plain: bool) -> None:
     series = [curve(values, focused=fit == "most"), curve([1.0, 2.0], focused=fit == "focus", colour=1)]
     frame = drawn(series, fit, plain=plain)

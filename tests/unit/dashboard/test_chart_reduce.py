@@ -285,6 +285,53 @@ def test_series_without_colours_have_glyphs_of_their_own() -> None:
     assert {"*", "x", "+"} <= set("".join(plot(frame)))
 
 
+def broken_line(
+    y: np.ndarray, colour: int, look: Look, *, points: bool = False, smoothing: float = 0.0
+) -> Frame:
+    x = np.arange(len(y), dtype=np.float64)
+    curve = Curve()
+    curve.feed(x, y)
+    sight = Sight(smoothing=smoothing, follow=False)
+    series = ChartSeries("run", x, y, colour, points)
+    return draw([(series, curve)], [], sight, (0.0, float(x[-1])), look, (67, 20))
+
+
+def gaps(frame: Frame, style: int) -> int:
+    """Return how many columns of the plot have no cell in ``style``."""
+    layout, picture = frame.layout, frame.picture
+    cells = slice(layout.top, layout.top + layout.rows), slice(layout.gutter, None)
+    there = (picture.codes[cells] > 0x2800) & (picture.styles[cells] == style)
+    return int((~there.any(axis=0)).sum())
+
+
+def test_of_sixteen_colours_the_later_half_has_broken_lines_which_lose_no_spike() -> None:
+    y = np.linspace(1.0, 2.0, 600)
+    few = Look("ansi", light=True)
+    assert gaps(broken_line(y, 3, few), bright(3)) == gaps(broken_line(y, 4, Look()), bright(4)) == 0
+    assert gaps(broken_line(y, 4, few), bright(4)) == 20  # a third of 60 columns
+    assert gaps(broken_line(y, 4, few, smoothing=0.9), bright(4)) == 20
+    for at in range(300, 330):
+        spike = y.copy()
+        spike[at] = 9.0
+        tops = plot(broken_line(spike, 4, few))[0]
+        assert any(ord(code) > 0x2800 for code in tops), at
+    raw = broken_line(np.where(np.arange(600) % 2, 1.0, 2.0), 4, few, smoothing=0.9)
+    assert gaps(raw, faint(4)) == 0  # what was measured stays whole behind its average
+
+
+def test_of_sixteen_colours_the_later_half_has_hollow_points() -> None:
+    y = np.array([1.0, 2.0, 3.0])
+    few = Look("ansi")
+    for colour, hollow in ((3, False), (4, True)):
+        frame = broken_line(y, colour, few, points=True)
+        column = _dot(frame, 1)
+        row = next(row for row in range(4 * frame.layout.rows) if lit(frame, row, column))
+        assert lit(frame, row + 1, column) != hollow
+        assert lit(frame, row + 2, column)
+        assert lit(frame, row + 1, column - 1)
+        assert lit(frame, row + 1, column + 1)
+
+
 def test_the_focused_run_is_on_top() -> None:
     x = np.arange(50, dtype=np.float64)
     for focus in (0, 1):

@@ -8,11 +8,9 @@ import math
 import numpy as np
 import pytest
 from hypothesis import assume, given, settings, strategies as st
-from rich.style import Style
 
 from nanoshell.dashboard.chart import navigate
 from nanoshell.dashboard.chart.axes import gutter_for, x_labels, y_labels
-from nanoshell.dashboard.chart.palette import ON_DARK, ON_LIGHT, Look, blend, bright, part_colour, styles
 from nanoshell.dashboard.chart.scale import Scale, spread, tick_step, ticks
 from nanoshell.dashboard.chart.words import duration, labels, short
 from nanoshell.dashboard.course import AXES, Sight
@@ -231,18 +229,3 @@ def test_the_crosshair_takes_the_view_along() -> None:
     low, high = bounds(navigate.showing(sight, SPAN, 205))
     assert low < 205 < high
     assert high - low == pytest.approx(100)
-
-
-def test_colours_differ_in_every_kind_of_terminal() -> None:
-    for table in (ON_DARK, ON_LIGHT):
-        assert len(set(table)) == len(table) == 8
-    for light in (False, True):
-        for depth in ("true", "ansi"):
-            found = styles(Look(depth, light), Style())  # type: ignore[arg-type]
-            assert len({found[bright(colour)].color for colour in range(8)}) == 8
-            parts = [found[bright(part_colour(part))].color for part in range(8)]
-            assert len(set(parts)) == 8
-            assert set(parts[:4]).isdisjoint(found[bright(colour)].color for colour in range(4))
-    assert not any(style.color for style in styles(Look("mono"), Style()))
-    assert bright(9) == bright(1)
-    assert blend("#000000", "#ffffff", 0.5) == "#808080"

@@ -46,6 +46,28 @@ def test_the_last_line_ends_with_what_the_dashboard_takes(
     play(app, scene)
 
 
+def test_keys_keep_away_from_the_share_and_do_not_come_and_go_with_it(tmp_path: Path) -> None:
+    app = desk(tmp_path, kind(panel_id="chart", title="Chart"))
+
+    async def scene(pilot: Pilot[None]) -> None:
+        line = app.query_one(footer.KeyFooter)
+        told = []
+        for room in range(40, 80):
+            line.show([("a", "Above"), ("b", "x" * room)])
+            for share in (0.0, 0.99, 1.2):
+                line.tell_share(share)
+                text = line.render().plain
+                assert len(text) == line.size.width
+                keys, _, note = text.rpartition("  own cpu ")
+                assert note == f"{share:.0%}"
+                told.append((room, share, keys.rstrip()))
+        assert {keys for room, _share, keys in told if room == 40} == {f" a Above  b {'x' * 40}"}
+        for room in range(40, 80):
+            assert len({keys for at, share, keys in told if at == room and share < 1}) == 1
+
+    play(app, scene)
+
+
 @pytest.mark.parametrize(
     ("place", "keys"),
     [
