@@ -64,14 +64,19 @@ class RunList:
 class _Known:
     stamp: Stamp
     status: RunStatus
+    created: float | None
     num_bytes: int
     counted: float
 
 
 @dataclass
 class RunReader:
-    """Reads the runs of a folder again and again; to be used by one thread at a time."""
+    """Reads the runs of a folder again and again; to be used by one thread at a time.
 
+    ``took`` are the seconds of a core that the last reading took.
+    """
+
+    took: float = 0.0
     _known: dict[Path, _Known] = field(default_factory=dict)
     _configs: dict[Path, tuple[Stamp, Mapping[str, Any]]] = field(default_factory=dict)
 
@@ -80,6 +85,7 @@ class RunReader:
 
         One beside it whose folder is gone is among them: it is still in the charts, and can be taken out.
         """
+        began = time.thread_time()
         runs = list_runs(runs_dir)
         there = {run.path for run in runs}
         besides = [run for run in beside if run.path not in there]
@@ -89,6 +95,7 @@ class RunReader:
         paths = {run.path for run in runs}
         self._known = {path: known for path, known in self._known.items() if path in paths}
         keys = {*config_keys(), *(key for row in rows for key in row.config or {})}
+        self.took = time.thread_time() - began
         return RunList(rows, frozenset(keys))
 
     def _row(self, run: RunDirectory, configs: bool) -> RunRow | None:
@@ -100,9 +107,9 @@ class RunReader:
             fresh = known is not None and now - known.counted < _SIZE_SECONDS
             num_bytes = known.num_bytes if known is not None and fresh else run.size_bytes()
             counted = known.counted if known is not None and fresh else now
-            known = self._known[run.path] = _Known(stamp, run.status(), num_bytes, counted)
+            known = self._known[run.path] = _Known(stamp, run.status(), run.created(), num_bytes, counted)
         config = self._config(run) if configs else None
-        return RunRow(run, known.status, run.created(), known.num_bytes, config)
+        return RunRow(run, known.status, known.created, known.num_bytes, config)
 
     def _config(self, run: RunDirectory) -> Mapping[str, Any]:
         stamp = _stamp(run.record_path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
 READ_SECONDS = 2.0
 """The folder is looked through so often while the panel is on the screen."""
 
+_RESTS, _MOST_SECONDS = 100, 10.0
+"""And no sooner than after so many times as long as that took of a core, or after so many seconds."""
 
 _ORDER = "runs.order"
 """As what the order is remembered. A filter is not: one that was forgotten would hide runs."""
@@ -76,6 +79,7 @@ class RunsPanel(Panel):
         self._comparing = False
         self._found = RunList()
         self._was_read = False
+        self._rests_until = 0.0
         self._reader = RunReader()
         self._list: Aside[RunList] = Aside(self, self._take_list, self._fail)
         self._wrong = ""
@@ -112,17 +116,26 @@ class RunsPanel(Panel):
     # Reading
 
     def _read(self, *, force: bool = False) -> None:
-        if not force and self._list.busy:
+        if not force and (self._list.busy or time.monotonic() < self._rests_until):
             return
         folder = self.desk.runs_dir
         beside = [course.run for course in self.desk.snapshot.courses]
         wanted = needs_config(self.terms) or self.query_one(LineField).is_open or self._shows_config()
         self._list.ask(partial(self._reader.read, folder, beside, configs=wanted))
 
+    def _read_configs(self) -> None:
+        """Read the configs now, where they have not been read."""
+        if any(row.config is None for row in self._found.rows):
+            self._read(force=True)
+
     def _shows_config(self) -> bool:
         return not OF_CONFIG.isdisjoint(fitting(self._table_width))
 
     def _take_list(self, found: RunList) -> None:
+        self._rests_until = time.monotonic() + min(_RESTS * self._reader.took, _MOST_SECONDS)
+        if self._was_read and found == self._found:
+            self._ask_facts()  # what plugins say may be new
+            return
         self._found, self._was_read, self._drawn = found, True, {}
         there = {row.run.name for row in found.rows}
         self.marked = tuple(name for name in self.marked if name in there)
@@ -221,8 +234,8 @@ class RunsPanel(Panel):
         return span(f"   there are no runs in {self.desk.runs_dir} yet", "quiet")
 
     def on_resize(self) -> None:
-        if self._shows_config() and any(row.config is None for row in self._found.rows):
-            self._read(force=True)
+        if self._shows_config():
+            self._read_configs()
         self._draw()
         self._ask_facts()
 
@@ -331,7 +344,7 @@ class RunsPanel(Panel):
     def _typed(self) -> None:
         self._apply()
         self._draw()
-        self._read(force=True)
+        self._read_configs()
 
     @on(Input.Submitted, "#runs-filter")
     def _submitted(self) -> None:

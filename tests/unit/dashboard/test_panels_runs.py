@@ -14,9 +14,19 @@ from textual.pilot import Pilot
 from nanoshell.dashboard.app import DashboardApp
 from nanoshell.dashboard.panels import runs
 from nanoshell.dashboard.panels.difference import difference_lines
-from nanoshell.dashboard.panels.runlist import RunRow
+from nanoshell.dashboard.panels.lines import Line
+from nanoshell.dashboard.panels.runlist import RunList, RunReader, RunRow
 from nanoshell.dashboard.panels.runs import RunsPanel
-from nanoshell.dashboard.panels.runtable import COLUMNS, NAME, WHY, Column, fitting, ordered, widths
+from nanoshell.dashboard.panels.runtable import (
+    COLUMNS,
+    NAME,
+    WHY,
+    Column,
+    fitting,
+    ordered,
+    row_line,
+    widths,
+)
 from nanoshell.dashboard.panels.words import cut_middle, figure_within
 from nanoshell.plugin.registry import Entry
 from nanoshell.runs.comparing import run_settings
@@ -330,6 +340,50 @@ def test_what_plugins_say_is_shown_and_a_broken_one_is_named(tmp_path: Path) -> 
 
     run(scene)
     fake.close()
+
+
+def test_a_list_that_has_not_changed_is_not_drawn_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[str] = []
+
+    def counted(row: RunRow, *about: Any) -> Line:
+        drawn.append(row.run.name)
+        return row_line(row, *about)
+
+    monkeypatch.setattr("nanoshell.dashboard.panels.runs.row_line", counted)
+    monkeypatch.setattr("nanoshell.dashboard.panels.runs.READ_SECONDS", 3600.0)
+    read = RunReader.read
+    reads: list[RunList] = []
+
+    def noted(*about: Any, **wanted: Any) -> RunList:
+        reads.append(read(*about, **wanted))
+        return reads[-1]
+
+    monkeypatch.setattr(RunReader, "read", noted)
+    for number in range(20):
+        with FakeRun(tmp_path, f"run-{number}") as fake:
+            fake.step(3)
+            fake.finish()
+
+    async def scene() -> None:
+        async with shown(tmp_path, [RunsPanel], [fake]) as desk:
+            panel = desk.app.query_one(RunsPanel)
+            await desk.until(lambda: len(panel.rows) == 20 and not panel._list.busy)
+            await desk.press("home")
+            drawn.clear()
+            before = len(reads)
+            panel._read(force=True)
+            await desk.until(lambda: len(reads) > before and not panel._list.busy)
+            await desk.press("down", "down")
+            assert reads[-1] == reads[-2]
+            assert set(drawn) <= {fake.run.name}  # how it stands comes with every snapshot
+            (tmp_path / "late-1").mkdir()
+            (tmp_path / "late-1" / "run.yaml").write_bytes(fake.run.record_path.read_bytes())
+            panel._read(force=True)
+            await desk.until(lambda: len(panel.rows) == 21 and "late-1" in drawn)
+
+    run(scene)
 
 
 def test_a_run_that_appears_is_listed_and_one_that_vanishes_goes(tmp_path: Path) -> None:
