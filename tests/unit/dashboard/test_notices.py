@@ -17,6 +17,12 @@ from tests.unit.dashboard.stage import HandFeed, play, screen_text, until
 AN_HOUR = 3600.0
 
 
+@pytest.fixture(autouse=True)
+def lasting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No notice goes because a machine is slow."""
+    monkeypatch.setattr("nanoshell.dashboard.app.SHOW_SECONDS", AN_HOUR)
+
+
 def lines(app: DashboardApp) -> list[str]:
     return screen_text(app).splitlines()
 

@@ -177,7 +177,7 @@ def test_commands_and_blanks_are_not_said(session: Session, nanoshell_fake_run: 
     async def scene(app: DashboardApp, pilot: Pilot[Any]) -> None:
         await say(app, pilot, "   ")
         await say(app, pilot, ":chat new")
-        assert any("Ctrl-P" in note.message for note in app._notifications)
+        await shows(app, pilot, lambda: any("Ctrl-P" in note.message for note in app._notifications))
 
     play([nanoshell_fake_run()], [ChatPanel], scene, session=session)
     assert session.conversation.messages == []

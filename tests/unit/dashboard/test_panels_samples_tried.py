@@ -202,7 +202,8 @@ def test_how_prompts_are_tried_is_typed_and_handed_on(written: FakeRun) -> None:
         assert "(top_k=3 seed=7)" in text(app)
         await pilot.press("t", "H", "enter")
         await shows(app, pilot, lambda: samples_of(app)._writing is None)
-        assert any("the model wrote nothing" in note.message for note in app._notifications)
+        nothing = "the model wrote nothing"
+        await shows(app, pilot, lambda: any(nothing in note.message for note in app._notifications))
 
     play([written], [SamplesPanel], scene, session=session)
     assert (given["sampling"], given["seed"]) == ({"top_k": 3.0}, 7)
