@@ -91,19 +91,25 @@ def logger() -> Iterator[logging.Logger]:
     made = logging.getLogger("tests.handover")
     made.propagate = False
     yield made
+    made.propagate = True  # pytest listens to whom it finds without, the next time
     for handler in list(made.handlers):
         made.removeHandler(handler)
 
 
 def test_what_is_logged_meanwhile_goes_to_the_file_and_afterwards_to_the_terminal(
-    tmp_path: Path, logger: logging.Logger, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    logger: logging.Logger,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     logger.addHandler(logging.StreamHandler(sys.stderr))
     own = tmp_path / "own.log"
     kept = logging.FileHandler(own)
     logger.addHandler(kept)
     silent = logging.getLogger("tests.handover.silent")
-    silent.propagate = False  # it has no handler: the last resort of logging writes to stderr
+    monkeypatch.setattr(
+        silent, "propagate", False
+    )  # it has no handler: the last resort of logging writes to stderr
 
     async def program() -> None:
         logger.warning("meanwhile")
