@@ -87,7 +87,7 @@ class NetworkError(NanoshellError):
 class StorageError(NanoshellError):
     """A write that failed: no space, no permission, a read-only folder.
 
-    ``no_room`` says that it would succeed on a larger disk, or with a larger quota.
+    ``no_room`` says that it would succeed on a larger disk, with a larger quota or limit on files.
     """
 
     def __init__(self, message: str, *, hint: str = "", no_room: bool = False) -> None:

@@ -19,7 +19,10 @@ from nanoshell.paths import private_folder
 _REASONS = {
     errno.ENOSPC: ("the disk is full", "free some space, or choose another folder"),
     errno.EDQUOT: ("the disk quota is used up", "free some space, or choose another folder"),
-    errno.EFBIG: ("files may not become that large", "raise the limit: ulimit -f"),
+    errno.EFBIG: (
+        "a file may not become that large here (ulimit -f, or the file system)",
+        "raise the limit where it is started, or choose another folder",
+    ),
     errno.EROFS: ("the file system is read-only", "choose another folder"),
     errno.EACCES: ("permission denied", "choose a folder that you may write to"),
     errno.EPERM: ("permission denied", "choose a folder that you may write to"),

@@ -166,6 +166,8 @@ def answer_words(action: str, answer: Event) -> str:
         return f"goes on to step {answer['total_steps']:,}"
     if action == "checkpoint" and answer.get("path"):
         return f"{message} {answer['path']}"
+    if action == "sample" and answer.get("no_prompts"):
+        return f"{message}; t in the view Samples tries a prompt"
     if action == "sample" and answer.get("samples"):
         return f"{message} more, in the view Samples"
     return message

@@ -139,6 +139,24 @@ def step_event(path: Path, step: int) -> Event | None:
     return found
 
 
+def log_damage(path: Path, step: int) -> str:
+    """Return in words what the event log ``path`` lacks of a run up to ``step``, "" where nothing is seen.
+
+    A line counts as damaged where it does not begin and end as an object does: none is read.
+    """
+    try:
+        with path.open("rb") as file:
+            damaged = sum(not (line.startswith(b"{") and line.endswith(b"}\n")) for line in file)
+    except OSError:
+        damaged = 0
+    found = []
+    if damaged:
+        found.append(f"{damaged:,} damaged line{'' if damaged == 1 else 's'}")
+    if step and step_event(path, step) is None:
+        found.append(f"no step {step:,}")
+    return f"{path.name} has {' and '.join(found)}: what stood there is missing in charts" if found else ""
+
+
 def _tell_resume(event: Event) -> str:
     parts = [f"resumed from step {event.get('from_step') or 0:,}"]
     forced = [

@@ -21,6 +21,8 @@ Request = dict[str, Any]
 Answer = dict[str, Any]
 
 _ENVELOPE = frozenset({"id", "t", "action"})
+NO_PROMPTS = "the run's config names no sample_prompts"
+"""Why a sample that was asked for without a prompt follows upon nothing."""
 
 
 def answer(loop: Loop, request: Request) -> Answer:
@@ -98,7 +100,10 @@ def _sample(loop: Loop, given: Mapping[str, Any]) -> Answer:
             raise UsageError(f"settings is {settings!r}", hint="it must hold names of samplers and numbers")
         wanted = SampleRequest(wanted.prompts, wanted.tokens, {**wanted.settings, **settings})
     count = loop.sample(wanted)
-    return {"samples": count, "message": f"{count} sample{'' if count == 1 else 's'}"}
+    found: Answer = {"samples": count, "message": f"{count} sample{'' if count == 1 else 's'}"}
+    if "prompts" not in given and not config.trainer.sample_prompts:
+        found |= {"message": f"{found['message']} from nothing: {NO_PROMPTS}", "no_prompts": True}
+    return found
 
 
 def _set(loop: Loop, given: Mapping[str, Any]) -> Answer:

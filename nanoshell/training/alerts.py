@@ -1,7 +1,7 @@
 """What watches a run: whether it still learns, whether it learns by heart, whether it goes on at all.
 
-Each condition is told once, when it begins, and again only after it was over. What is watched begins anew
-when a run is resumed. No torch here.
+Each condition is told once, when it begins, and its end is told, too; ``told`` says that it stands. No torch
+here.
 """
 
 from __future__ import annotations
@@ -78,10 +78,10 @@ class Plateau:
         self._horizon = horizon
         self._blocks: deque[_Block] = deque(maxlen=round(2 * max(PLATEAU_SHARES) * _BLOCKS))
         self._open = _Block()
-        self._told = False
+        self.told = False
 
     def took(self, step: int, loss: float) -> Alert | None:
-        """Take the loss of ``step``, and return an alert where a plateau begins to show."""
+        """Take the loss of ``step``, and return an alert where a plateau begins to show, or is over."""
         block = self._open
         block.count += 1
         block.total += loss
@@ -94,12 +94,14 @@ class Plateau:
             return None  # there is no time left to do anything about it
         found = [gain for share in PLATEAU_SHARES if (gain := self._gain(share)) is not None]
         if found and found[0].surely_large:  # what is newest counts, whatever was before
-            self._told = False
-            return None
+            if not self.told:
+                return None
+            self.told = False
+            return Alert("plateau", "the loss improves again", cleared=True)
         flat = next((gain for gain in found if gain.surely_small), None)
-        if flat is None or self._told:
+        if flat is None or self.told:
             return None
-        self._told = True
+        self.told = True
         return Alert(
             "plateau",
             f"the loss has not improved for {flat.steps:,} steps: {flat.new:.4g} on average, "
@@ -166,13 +168,18 @@ class Dead:
 
     def __init__(self) -> None:
         self._steps = 0
+        self.told = False
 
     def took(self, step: int, loss: float, grad_norm: float, rate: float) -> Alert | None:
-        """Take what ``step`` tells, and return an alert where the model is found dead."""
+        """Take what ``step`` tells, and return an alert where the model is found dead, or lives again."""
         self._steps = self._steps + 1 if grad_norm < DEAD_NORM and loss > LEARNT else 0
-        if self._steps != DEAD_STEPS:
+        if self.told and not self._steps:
+            self.told = False
+            return Alert("dead", "the model learns again", cleared=True)
+        if self.told or self._steps < DEAD_STEPS:
             return None
-        since = step - DEAD_STEPS + 1
+        self.told = True
+        since = step - self._steps + 1
         return Alert(
             "dead",
             f"the gradient has been 0 since step {since:,}: the model no longer learns",
@@ -199,7 +206,7 @@ class Overfitting:
         self._best: tuple[float, int, float] | None = None
         self._last = math.inf
         self._rises = 0
-        self._told = False
+        self.told = False
 
     def took(self, loss: float) -> None:
         """Take the training loss of a step."""
@@ -207,7 +214,7 @@ class Overfitting:
         self._count += 1
 
     def evaluated(self, step: int, val_loss: float) -> Alert | None:
-        """Take the validation loss after ``step``, and return an alert where overfitting begins to show.
+        """Take the validation loss after ``step``, and return an alert where overfitting begins or is over.
 
         It is compared with the mean training loss of the steps since the evaluation before.
         """
@@ -218,13 +225,14 @@ class Overfitting:
         self._rises = self._rises + 1 if val_loss > self._last else 0
         self._last = val_loss
         if self._best is None or val_loss < self._best[0]:
-            self._best, self._told = (val_loss, step, training), False
-            return None
+            over, self._best, self.told = self.told, (val_loss, step, training), False
+            words = f"the validation loss is lower than ever: {val_loss:.4g}"
+            return Alert("overfitting", words, cleared=True) if over else None
         lowest, where, training_then = self._best
         grew = val_loss > lowest * (1 + OVERFITTING_SHARE)
-        if self._told or self._rises < OVERFITTING_RISES or not grew or training >= training_then:
+        if self.told or self._rises < OVERFITTING_RISES or not grew or training >= training_then:
             return None
-        self._told = True
+        self.told = True
         return Alert(
             "overfitting",
             f"the validation loss rises while the training loss falls: {val_loss:.4g}, and it was "
@@ -260,7 +268,7 @@ class StallWatch:
         self._apart = 0.0
         self._since = self._looked = clock()
         self._took: dict[str, deque[float]] = {}
-        self._told = False
+        self.told = False
 
     @contextmanager
     def doing(self, what: str) -> Iterator[None]:
@@ -298,9 +306,9 @@ class StallWatch:
                 self._since += now - self._looked  # the whole process slept, this thread with it
             self._looked = now
             quiet = now - self._since
-            if not self._what or self._told or quiet < self._limit():
+            if not self._what or self.told or quiet < self._limit():
                 return None
-            self._told = True
+            self.told = True
             usual = self._took.get(self._what)
             often = f", which takes {statistics.median(usual):.2g} s as a rule" if usual else ""
             return Alert(
@@ -314,9 +322,9 @@ class StallWatch:
     def went_on(self) -> Alert | None:
         """Return the end of an alert where one was told and things go on. To be asked by the main thread."""
         with self._lock:
-            if not self._told:
+            if not self.told:
                 return None
-            self._told = False
+            self.told = False
         return Alert("stalled", "it goes on", cleared=True)
 
     def _limit(self) -> float:

@@ -1,4 +1,4 @@
-"""What training takes of the machine: figures that the worker writes with its signs of life."""
+"""The figures in a run's events: of a step, and with signs of life what training takes of the machine."""
 
 from __future__ import annotations
 
@@ -11,6 +11,27 @@ import psutil
 
 if TYPE_CHECKING:
     from nanoshell.model.backend import Backend
+    from nanoshell.training.trainer import StepResult
+
+
+def step_fields(result: StepResult, steps_per_second: float, tokens: int) -> dict[str, Any]:
+    """Return the fields of the event of a step; ``tokens`` are those of all steps up to it."""
+    fields: dict[str, Any] = {
+        "step": result.step,
+        "loss": result.loss,
+        "grad_norm": result.grad_norm,
+        "learning_rate": result.learning_rate,
+        "epoch": round(result.epoch, 4),
+        "it/s": round(steps_per_second, 3),
+        "tokens/s": round(steps_per_second * result.tokens, 1),
+        "tokens": tokens,
+    }
+    if result.expert_load:
+        fields["balance_loss"] = result.balance_loss
+        fields["expert_load"] = {
+            str(index): [round(share, 4) for share in shares] for index, shares in result.expert_load.items()
+        }
+    return fields
 
 
 class SystemFigures:

@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 from nanoshell.errors import NanoshellError, StorageError
 from nanoshell.training.actions import answer
-from nanoshell.training.alerts import Alert, Dead, Overfitting, Plateau, StallWatch
+from nanoshell.training.alerts import Alert, StallWatch
 from nanoshell.training.divergence import keep_diverged
+from nanoshell.training.figures import step_fields
 from nanoshell.training.samples import SampleTaker, check_samples, configured
 from nanoshell.training.saving import Saver, told_at, without_room
+from nanoshell.training.watching import recall
 
 if TYPE_CHECKING:
     from nanoshell.plugin.registry import Registry
@@ -27,12 +29,13 @@ if TYPE_CHECKING:
     from nanoshell.training.actions import Request
     from nanoshell.training.record import RunRecord
     from nanoshell.training.samples import SampleRequest
-    from nanoshell.training.trainer import StepResult, Trainer
+    from nanoshell.training.trainer import Trainer
 
 ROOM_SECONDS = 1.0
-"""After so long a full disk is tried again; then twice as long each time, up to `MOST_ROOM_SECONDS`."""
+"""After so long a write without room is tried again; then twice as long, up to `MOST_ROOM_SECONDS`."""
 MOST_ROOM_SECONDS = 30.0
 
+_WRITTEN = Alert("storage", "writing works again", cleared=True)
 _RATE_STEPS = 20
 _POLL_SECONDS = 0.05
 
@@ -41,7 +44,7 @@ class Loop:
     """Updates until the last step, with all that happens between two of them.
 
     `nanoshell.training.actions` steers it by its public names. ``stop_at`` is a step at which to stop before
-    the schedule ends. ``wants_room`` says why it waits for room on the disk, empty where it does not;
+    the schedule ends. ``wants_room`` says why it waits until it can write, empty where it does not;
     ``try_again`` asks it to try at once.
     """
 
@@ -73,10 +76,12 @@ class Loop:
         self._signalled = signalled
         self._requests: deque[Request] = deque()
         self._finished_step: int | None = None
-        self._overfitting = Overfitting()
-        self._dead = Dead()
         self._stalls = StallWatch()
-        self.look_anew()
+        self._recalled = recall(events.path, trainer.schedule.horizon)
+        self._watch = self._recalled.watch
+        self._stalls.told = "stalled" in self._recalled.standing
+        self._storage_told = "storage" in self._recalled.standing
+        self._seconds: deque[float] = deque(maxlen=_RATE_STEPS)
 
     @property
     def last_step(self) -> int:
@@ -91,6 +96,8 @@ class Loop:
         if trainer.config.trainer.sample_interval:
             self.check_samples(configured(trainer.config))
         self._say_running(about)
+        for alert in self._recalled.over:
+            self._tell(alert)
         self._patiently(self.saver.point_best)
         self._events.each_beat = self._look_for_stall
         try:
@@ -115,7 +122,8 @@ class Loop:
         with self._stalls.doing("a step"):
             result = self.trainer.update()
         self._seconds.append(result.seconds)
-        self._events.write("step", **self._step_fields(result))
+        rate = len(self._seconds) / sum(self._seconds)
+        self._events.write("step", **step_fields(result, rate, self.trainer.tokens))
         if result.diverged:
             error, fields = keep_diverged(self._run, self._record, self.trainer, self._tokenizer, result)
             self._tell(Alert("divergence", error.message, error.hint, fields=fields))
@@ -124,29 +132,8 @@ class Loop:
         if compiler is not None and (news := compiler.took(result.seconds)) is not None:
             self._events.write("compile", step=result.step, **news)
         self._tell(self._stalls.went_on())
-        self._overfitting.took(result.loss)
-        self._tell(self._plateau.took(result.step, result.loss))
-        self._tell(self._dead.took(result.step, result.loss, result.grad_norm, result.learning_rate))
-
-    def _step_fields(self, result: StepResult) -> dict[str, Any]:
-        steps_per_second = len(self._seconds) / sum(self._seconds)
-        fields: dict[str, Any] = {
-            "step": result.step,
-            "loss": result.loss,
-            "grad_norm": result.grad_norm,
-            "learning_rate": result.learning_rate,
-            "epoch": round(result.epoch, 4),
-            "it/s": round(steps_per_second, 3),
-            "tokens/s": round(steps_per_second * result.tokens, 1),
-            "tokens": self.trainer.tokens,
-        }
-        if result.expert_load:
-            fields["balance_loss"] = result.balance_loss
-            fields["expert_load"] = {
-                str(index): [round(share, 4) for share in shares]
-                for index, shares in result.expert_load.items()
-            }
-        return fields
+        for alert in self._watch.stepped(result.step, result.loss, result.grad_norm, result.learning_rate):
+            self._tell(alert)
 
     def _do_what_is_due(self) -> None:
         """Save, evaluate and sample as the config says. What an evaluation could lose is saved before it."""
@@ -179,6 +166,8 @@ class Loop:
     def _save(self) -> None:
         with self._stalls.doing("saving"):
             self._patiently(self.saver.save, self.saver.has_room)
+        if self._storage_told and self.saver.is_saved:
+            self._tell(_WRITTEN)
 
     def _finish(self) -> None:
         """Save and evaluate what the last step made, once, and answer what was asked for meanwhile."""
@@ -207,7 +196,7 @@ class Loop:
         }
         self._events.write("eval", step=step, **fields)
         if held_out:
-            self._tell(self._overfitting.evaluated(step, found.loss))
+            self._tell(self._watch.evaluated(step, found.loss))
         return fields
 
     # What is asked for
@@ -240,8 +229,8 @@ class Loop:
 
     def look_anew(self) -> None:
         """Forget what was seen of the training loss, and how fast steps were: they may be others now."""
-        self._plateau = Plateau(self.trainer.schedule.horizon)
-        self._seconds: deque[float] = deque(maxlen=_RATE_STEPS)
+        self._tell(self._watch.look_anew(self.trainer.schedule.horizon))
+        self._seconds.clear()
 
     # Requests and signals
 
@@ -285,7 +274,7 @@ class Loop:
             raise self._events.waiting
 
     def _patiently(self, write: Callable[[], object], has_room: Callable[[], bool] = lambda: True) -> None:
-        """Do ``write``; where the disk is full, pause until there is room, or until the run is to stop.
+        """Do ``write``; where there is no room for it, pause until it succeeds, or until the run is to stop.
 
         It is not tried again where ``has_room`` knows better. Raises `StorageError` where it fails for
         another reason.
@@ -299,14 +288,16 @@ class Loop:
             self._tell(Alert("storage", problem.message, problem.hint))
             raise problem
         self.wants_room = problem.message
-        self._tell(Alert("storage", problem.message, f"{problem.hint}; the run goes on when there is room"))
+        self._tell(
+            Alert("storage", problem.message, f"{problem.hint}; the run goes on once it can be written")
+        )
         self._say("paused", reason=problem.message)
         try:
             written = self._wait_for_room(write, has_room)
         finally:
             self.wants_room = ""
         if written:
-            self._tell(Alert("storage", "there is room again", cleared=True))
+            self._tell(_WRITTEN)
             self._say("running")
 
     def _wait_for_room(self, write: Callable[[], object], has_room: Callable[[], bool]) -> bool:
@@ -375,6 +366,8 @@ class Loop:
         """Write ``alert`` into the events, and into the worker's log."""
         if alert is None:
             return
+        if alert.kind == "storage":
+            self._storage_told = not alert.cleared
         fields = {"kind": alert.kind, "message": alert.message, "hint": alert.hint, **alert.fields}
         if alert.cleared:
             fields["cleared"] = True

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -11,23 +10,19 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from nanoshell.data.corpus import prepare_corpus
-from nanoshell.data.source import DataSource, open_source
 from nanoshell.errors import (
-    ChangedDataError,
     CheckpointError,
     ConfigError,
-    DataError,
     NanoshellError,
     RunError,
-    UsageError,
 )
 from nanoshell.files import write_text
 from nanoshell.model.config import with_vocabulary
-from nanoshell.narrator import Narrator, SilentNarrator
+from nanoshell.narrator import Narrator
 from nanoshell.runs.directory import RunDirectory, find_run, list_runs
 from nanoshell.runs.locate import checkpoint_at, split_step
 from nanoshell.runs.process import hold_lock, refuse_live
+from nanoshell.runs.telling import log_damage
 from nanoshell.spelling import typed
 from nanoshell.training.automatic import as_chosen
 from nanoshell.training.batches import open_loader
@@ -43,25 +38,20 @@ from nanoshell.training.difference import (
     Difference,
     check_forced,
     config_differences,
-    corpus_differences,
-    describe_source,
     listed,
-    source_changed,
 )
 from nanoshell.training.numerics import choose_softmax
 from nanoshell.training.plan import extended_horizon
 from nanoshell.training.presets import override
 from nanoshell.training.provenance import describe_origin
-from nanoshell.training.record import RunRecord, build_tokenizer, check_corpus, read_record
+from nanoshell.training.record import RunRecord, build_tokenizer, read_record
+from nanoshell.training.recorded_data import with_corpus
 from nanoshell.training.request import TrainRequest, check_device, check_names, on_device, run_name
 from nanoshell.training.samples import check_samples, configured
 
 if TYPE_CHECKING:
     from nanoshell.plugin.manager import Plugins
     from nanoshell.tokenizer.base import Tokenizer
-
-_HASHED_BYTES = 64 << 20
-_BLOCK = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -214,7 +204,7 @@ def resume_run(
     now = replace(record, config=config, stop_at=stop_at)
     tokenizer = build_tokenizer(run, record, plugins)
     check_samples(configured(config), config, tokenizer, plugins.samplers)
-    now, of_data = _with_corpus(now, tokenizer, request, plugins, narrator)
+    now, of_data = with_corpus(now, tokenizer, request, plugins, narrator)
     differences += of_data
     forced_from = None if record.forced_from is None else min(record.forced_from, step)
     if differences:
@@ -236,6 +226,8 @@ def resume_run(
         write_text(run.record_path, text)
         if checkpoint is not None:
             point_latest(run, checkpoint.name)
+    if damage := log_damage(run.events_path, step if checkpoint else 0):
+        narrator.note(damage)
     narrator.note(_beginning(run, now, begun, document))
     return run
 
@@ -332,71 +324,3 @@ def _replanned(
     trainer, vocab_size = config.trainer, config.model.vocab_size
     softmax = choose_softmax(trainer.softmax, vocab_size, corpus.distinct_ids, trainer.sampled_negatives)
     return replace(record, horizon=horizon, softmax=softmax)
-
-
-def _with_corpus(
-    record: RunRecord, tokenizer: Tokenizer, request: TrainRequest, plugins: Plugins, narrator: Narrator
-) -> tuple[RunRecord, list[Difference]]:
-    """Return ``record`` with its corpus, tokenized again where that is needed, and what differs in it.
-
-    Raises `ChangedDataError` that shows the differences, unless they are forced.
-    """
-    corpus, is_same = record.corpus, record.is_on(request.source)
-    if not is_same and not request.force:
-        raise UsageError(
-            f"the run was trained on '{corpus.spec}', not on '{request.source}'",
-            hint="resume without --data, start a new run, or go on with the other data: --force",
-        )
-    spec, special = (corpus.spec, corpus.special) if is_same else (request.source or "", request.special)
-    is_whole = is_same and _is_whole(record, narrator)
-    source = _open(spec, plugins, needed=not is_whole)
-    if source is None or (is_whole and not source_changed(source, record.source_state)):
-        return record, []
-    template = plugins.chat_templates.get(record.chat_template)()
-    again = prepare_corpus(source, tokenizer, template, special=special, narrator=narrator)
-    again = replace(again, path=again.path.resolve())
-    state = describe_source(source, again.path)
-    if again.sha256 == corpus.sha256:
-        return replace(record, corpus=again, source_state={**record.source_state, **state}), []
-    differences = corpus_differences(corpus, again, record.source_state, state)
-    if not request.force:
-        raise ChangedDataError(
-            f"the data has changed since the run began:{listed(differences)}",
-            hint="bring the old data back, start a new run, or go on with the changed data: --force",
-        )
-    state["asked"] = spec
-    return replace(record, corpus=again, source_state=state), differences
-
-
-def _open(spec: str, plugins: Plugins, *, needed: bool) -> DataSource | None:
-    """Return the source; None where it cannot be opened and is not ``needed``."""
-    try:
-        return open_source(spec, plugins.sources)
-    except NanoshellError:
-        if needed:
-            raise
-        return None
-
-
-def _is_whole(record: RunRecord, narrator: Narrator) -> bool:
-    """Whether the token file is there, to the last byte.
-
-    A large one is read again only where its size or time is another than when the run began.
-    """
-    path = record.corpus.path
-    try:
-        check_corpus(record.corpus)
-        stat = path.stat()
-        stamp = record.source_state.get("tokens")
-        if stat.st_size > _HASHED_BYTES and stamp == [stat.st_size, stat.st_mtime_ns]:
-            return True
-        digest = hashlib.sha256()
-        teller = narrator if stat.st_size > _HASHED_BYTES else SilentNarrator()
-        progress = teller.progress(f"checking {path.name}", stat.st_size, "B")
-        with path.open("rb") as file, progress as advance:
-            while block := file.read(_BLOCK):
-                digest.update(block)
-                advance(len(block))
-        return digest.hexdigest() == record.corpus.sha256
-    except (DataError, OSError):
-        return False

@@ -19,6 +19,7 @@ from torch import Tensor
 from nanoshell.errors import CheckpointError
 from nanoshell.files import write_text
 from nanoshell.model.weights import read_tensors, write_tensors
+from nanoshell.spelling import typed
 from nanoshell.training.checkpoint import DOCUMENT, FORMAT
 
 TENSORS = "trainer.safetensors"
@@ -65,9 +66,9 @@ def restore_state(
     groups = _groups(document, optimizer, directory)
     try:
         optimizer.load_state_dict({"state": _saved_state(document, tensors), "param_groups": groups})
-        _set_random_states(tensors, device)
     except (ValueError, KeyError, RuntimeError, TypeError) as error:
         raise _other_optimizer(directory) from error
+    _restore_random(directory, tensors, device)
 
 
 def adopt_state(
@@ -94,7 +95,7 @@ def adopt_state(
         if same and all(_fits(value, parameters[index]) for value in values.values())
     }
     optimizer.load_state_dict({"state": fitting, "param_groups": mine})
-    _set_random_states(tensors, device)
+    _restore_random(directory, tensors, device)
     return len(fitting) == len(state)
 
 
@@ -153,6 +154,16 @@ def _random_states(device: torch.device) -> dict[str, Tensor]:
     if device.type != "cpu":
         states["device"] = torch.get_device_module(device).get_rng_state().cpu()
     return states
+
+
+def _restore_random(directory: Path, tensors: Mapping[str, Tensor], device: torch.device) -> None:
+    try:
+        _set_random_states(tensors, device)
+    except (ValueError, KeyError, RuntimeError, TypeError, OverflowError) as error:
+        raise CheckpointError(
+            f"{directory / TENSORS} is damaged: the states of the random generators make no sense",
+            hint=f"go on from the checkpoint before it: {typed('train --resume RUN@STEP')}",
+        ) from error
 
 
 def _set_random_states(tensors: Mapping[str, Tensor], device: torch.device) -> None:

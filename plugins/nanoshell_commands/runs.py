@@ -201,7 +201,7 @@ class Attached(Watch):
     "--all",
     "everything",
     is_flag=True,
-    help="At the prompt, tell evaluations and samples too; with --json, all events.",
+    help="Tell evaluations and samples, too; with --json, all.",
 )
 @runs_dir_option
 @click.pass_obj

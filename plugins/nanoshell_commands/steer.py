@@ -96,6 +96,8 @@ class Steered:
                 return tell_changes(answer)
             case "extend" if answer.get("total_steps"):
                 return f"goes on to step {answer['total_steps']:,}"
+            case "sample" if answer.get("no_prompts"):
+                return f"{message}; give it one with: {typed('run sample TEXT')}"
             case "sample" if self.samples:
                 return f"{len(self.samples)} sample{'' if len(self.samples) == 1 else 's'}"
         return message
@@ -257,8 +259,9 @@ def sample(
 ) -> Steered:
     """Let the run continue each PROMPT now.
 
-    Without one, the prompts of its config. The samples are kept in its events, where `runs samples` finds
-    them. (`sample` draws from its newest weights too, in this process, and shows the text as it comes.)
+    Without one, the prompts of its config (sample_prompts); where that names none, it begins from nothing.
+    The samples are kept in its events, where `runs samples` finds them. (`sample` draws from its newest
+    weights too, in this process, and shows the text as it comes.)
     """
     found = _chosen(session, name)
     asked: dict[str, Any] = {"prompts": list(prompts)} if prompts else {}

@@ -110,13 +110,13 @@ class _Remembering(click.Command):
     "--dtype",
     type=Choice(DTYPE_WORDS),
     metavar="DTYPE",
-    help="What to compute in: float32, bfloat16, float16 (or bf16 …); auto is what the device does best.",
+    help="float32, bfloat16 or float16; auto: the device's best.",
 )
 @click.option(
     "--compile/--no-compile",
     "compiled",
     default=None,
-    help="Compile the step beside the training, and go on with it where it is faster.",
+    help="Compile the step meanwhile, and use it where faster.",
 )
 @click.option("--seed", metavar="N", type=click.IntRange(min=0), help="Decides weights, shuffling and draws.")
 @click.option(
@@ -126,7 +126,7 @@ class _Remembering(click.Command):
     type=CONFIG_KEY,
     multiple=True,
     callback=key_values,
-    help="Any key of the config, as trainer.loss_on=assistant; may be repeated.",
+    help="A key of the config: trainer.seed=7. May be repeated.",
 )
 @click.option("--special", is_flag=True, help="Read spellings like <|endoftext|> in text as special tokens.")
 @click.option("--resume", type=RUN, help="Go on with a run: its name or folder, latest, or auto.")
@@ -135,7 +135,7 @@ class _Remembering(click.Command):
     "--nproc",
     metavar="N|auto",
     callback=_processes,
-    help="Train in N processes of this machine; auto: one for each CUDA device.",
+    help="Processes of this machine; auto: one a CUDA device.",
     show_default="1, or as many as the run had",
 )
 @click.option("--name", help="What to call the run; a number is added.", show_default="the config's name")
@@ -143,7 +143,7 @@ class _Remembering(click.Command):
 @click.option(
     "--events",
     is_flag=True,
-    help="With --json, a line for all that happens; those that are no steps have a type.",
+    help="With --json, a line for all events, not only steps.",
 )
 @click.option("--warm-up", is_flag=True, hidden=True)
 @click.option("--run", "--worker", "worker", type=click.Path(path_type=Path), hidden=True)

@@ -104,6 +104,13 @@ def test_an_acknowledgement_is_one_clear_line(nanoshell, working, line: str, sho
     assert (said.code, said.out, said.err) == (0, shown, "")
 
 
+def test_a_sample_that_no_prompt_was_given_for_says_why_it_follows_upon_nothing(nanoshell, working) -> None:
+    working(sample={"samples": 1, "no_prompts": True, "message": "1 sample from nothing: no prompts"})
+    said = nanoshell("run", "sample").out
+    assert "1 sample from nothing: no prompts; give it one with: nanoshell run sample TEXT" in said
+    assert nanoshell("run", "sample", "--json").json["no_prompts"]
+
+
 def test_requests_say_what_was_asked_for(nanoshell, working) -> None:
     worker = working(sample={"samples": 2})
     assert nanoshell("run", "set", "trainer.learning_rate=1e-4", "schedule=constant").code == 0

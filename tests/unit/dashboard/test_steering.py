@@ -190,4 +190,7 @@ def test_answers_are_told_with_what_was_before_and_what_follows() -> None:
     same = {"ok": True, "message": "learning_rate is 0.001 already", "values": {}, "before": {}}
     assert answer_words("set", same) == "learning_rate is 0.001 already"
     refused = {"ok": False, "message": "it cannot", "hint": "try later"}
+    begun = {"samples": 1, "no_prompts": True, "message": "1 sample from nothing: no prompts"}
+    said = "1 sample from nothing: no prompts; t in the view Samples tries a prompt"
+    assert answer_words("sample", begun) == said
     assert answer_words("evaluate", refused) == "it cannot; try later"

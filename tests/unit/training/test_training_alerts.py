@@ -34,9 +34,10 @@ from tests.unit.training.test_training_saving import judged_by
 
 
 def plateaus(losses: Sequence[float], horizon: int | None = None) -> list[int]:
-    """Return the steps, from 1, at which a plateau is told."""
+    """Return the steps, from 1, at which a plateau is told, and negative those at which it is over."""
     watch = Plateau(horizon or len(losses))
-    return [step for step, loss in enumerate(losses, 1) if watch.took(step, float(loss)) is not None]
+    told = [(step, watch.took(step, float(loss))) for step, loss in enumerate(losses, 1)]
+    return [-step if alert.cleared else step for step, alert in told if alert is not None]
 
 
 def noisy(losses: np.ndarray, share: float, seed: int) -> np.ndarray:
@@ -103,9 +104,8 @@ def test_a_plateau_is_told_again_after_it_was_over() -> None:
 
     series = np.concatenate([flat(4.0), np.linspace(4, 2, 1200), flat(2.0)])
     told = plateaus(series, horizon=4000)
-    assert len(told) == 2
-    assert told[0] <= 1200
-    assert told[1] > 2400
+    first, over, second = told
+    assert first <= 1200 < -over < 2400 < second
 
 
 def test_what_is_learnt_and_what_has_no_time_left_is_no_plateau() -> None:
@@ -128,11 +128,16 @@ def test_a_plateau_tells_both_means() -> None:
 def test_a_model_without_a_gradient_is_told_once_and_again_only_after_it_lived() -> None:
     def told(norms: Sequence[float], loss: float = 4.2) -> list[int]:
         watch = Dead()
-        return [step for step, norm in enumerate(norms, 1) if watch.took(step, loss, norm, 1e9) is not None]
+        found = [(step, watch.took(step, loss, norm, 1e9)) for step, norm in enumerate(norms, 1)]
+        return [-step if alert.cleared else step for step, alert in found if alert is not None]
 
     assert told([1.0, *[0.0] * 50]) == [1 + DEAD_STEPS]
     assert told([0.0] * (DEAD_STEPS - 1) + [1e-6] + [0.0] * (DEAD_STEPS - 1)) == []
-    assert told([*[0.0] * DEAD_STEPS, 1.0, *[0.0] * DEAD_STEPS]) == [DEAD_STEPS, 2 * DEAD_STEPS + 1]
+    assert told([*[0.0] * DEAD_STEPS, 1.0, *[0.0] * DEAD_STEPS]) == [
+        DEAD_STEPS,
+        -DEAD_STEPS - 1,
+        2 * DEAD_STEPS + 1,
+    ]
     assert told([0.0] * 50, loss=0.0) == [], "what is known by heart has no gradient either"
 
 
@@ -174,7 +179,8 @@ def test_validation_that_rises_while_training_falls_is_told_once() -> None:
     assert alert.kind == "overfitting"
     assert dict(alert.fields) == {"val_loss": 3.1, "best_val_loss": 2.8, "best_step": 20}
     better = [*pairs, (1.4, 2.7), (1.3, 2.8), (1.2, 2.9), (1.1, 3.0)]
-    assert [index for index, alert in enumerate(overfits(better)) if alert] == [4, 10]
+    found = [(index, alert.cleared) for index, alert in enumerate(overfits(better)) if alert]
+    assert found == [(4, False), (7, True), (10, False)]
 
 
 @pytest.mark.parametrize(

@@ -111,6 +111,7 @@ def test_a_full_disk_pauses_the_run_until_there_is_room(lab: Any, plugins_dir: P
         assert sorted(path.name for path in run.checkpoints_dir.iterdir()) == ["latest", good.name]
         load_model(good, lab.plugins.mixers)
         assert "step-000008" in event["reason"]
+        assert "a file may not become that large here (ulimit -f" in event["reason"]
         resource.prlimit(worker.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
         assert worker.stderr is not None
         assert b"Traceback" not in worker.stderr.read()
@@ -119,5 +120,6 @@ def test_a_full_disk_pauses_the_run_until_there_is_room(lab: Any, plugins_dir: P
     full, room = lab.events(run, "alert")
     assert (full["kind"], room["kind"]) == ("storage", "storage")
     assert f"the last good checkpoint is kept: {good.name}" in full["hint"]
-    assert room["cleared"]
+    assert "the run goes on once it can be written" in full["hint"]
+    assert (room["cleared"], room["message"]) == (True, "writing works again")
     assert [checkpoint.step for checkpoint in run.checkpoints()] == [8, 9]

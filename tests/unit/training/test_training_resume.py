@@ -19,6 +19,7 @@ from nanoshell.errors import (
 )
 from nanoshell.narrator import SilentNarrator
 from nanoshell.runs.directory import RunDirectory
+from nanoshell.runs.telling import log_damage
 from nanoshell.training import launch
 from nanoshell.training.launch import start_run
 from nanoshell.training.resume import find_resume_point
@@ -205,6 +206,19 @@ def test_a_damaged_newest_checkpoint_gives_way_to_the_one_before_it(lab: Any) ->
     assert run_worker(run, lab.plugins) == 0
     assert lab.events(run, "resume")[-1]["from_step"] == 2
     assert run.status().step == 6
+
+
+def test_what_a_damaged_log_lacks_is_told(lab: Any) -> None:
+    run = lab.prepare(lab.request(lab.config(max_steps=6, save_interval=1), lab.corpus(), max_steps=3))
+    run_worker(run, lab.plugins)
+    assert log_damage(run.events_path, 3) == ""
+    lines = run.events_path.read_bytes().splitlines(keepends=True)
+    run.events_path.write_bytes(
+        b"".join(line for line in lines if b'"step": 3,' not in line) + b'{"type": "st'
+    )
+    said = "events.jsonl has 1 damaged line and no step 3: what stood there is missing in charts"
+    assert log_damage(run.events_path, 3) == said
+    assert log_damage(run.path / "nothing", 0) == ""
 
 
 def test_a_run_that_was_killed_before_its_first_checkpoint_begins_again_in_its_folder(lab: Any) -> None:

@@ -107,6 +107,17 @@ def test_samples_are_events_with_all_that_tells_of_them(lab: Any) -> None:
     assert [event["samples"] for event in answers(run)] == [2, 1]
 
 
+def test_a_sample_of_a_config_without_prompts_says_that_it_follows_upon_nothing(lab: Any) -> None:
+    run = lab.prepare(lab.request(lab.config(max_steps=2, sample_tokens=2, save_interval=0), lab.corpus()))
+    with asking(run, {1: [("sample", {}), ("sample", {"prompts": ["c"]})]}):
+        assert run_worker(run, lab.plugins) == 0
+    nothing, given = answers(run)
+    assert nothing["message"] == "1 sample from nothing: the run's config names no sample_prompts"
+    assert nothing["no_prompts"]
+    assert given["message"] == "1 sample"
+    assert "no_prompts" not in given
+
+
 @pytest.mark.parametrize(
     ("keys", "words"),
     [

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from nanoshell.data.loader import IGNORED
 from nanoshell.errors import CheckpointError, TokenizerError
 from nanoshell.model.mixer import Router
+from nanoshell.model.weights import read_tensors, write_tensors
 from nanoshell.training.config import RunConfig
 from nanoshell.training.evaluation import ByteCounter, Evaluation
 from nanoshell.training.trainer import Trainer
@@ -253,6 +254,13 @@ def test_another_shape_another_optimizer_and_damage_are_told(lab: Any) -> None:
     with pytest.raises(CheckpointError, match="another optimizer or of another model"):
         lab.trainer(lab.config(optimizer="sgd"), lab.corpus()).restore(saved)
     whole = (saved / "trainer.safetensors").read_bytes()
+    tensors = read_tensors(saved / "trainer.safetensors")
+    for name, kept in tensors.items():
+        if name.startswith("random."):
+            spoilt = {**tensors, name: torch.zeros_like(kept)}
+            write_tensors(saved / "trainer.safetensors", spoilt, {"format": "pt"})
+            with pytest.raises(CheckpointError, match="random generators make no sense"):
+                lab.trainer(config, lab.corpus()).restore(saved)
     (saved / "trainer.safetensors").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(CheckpointError, match=r"trainer\.safetensors is damaged or truncated"):
         lab.trainer(config, lab.corpus()).restore(saved)
