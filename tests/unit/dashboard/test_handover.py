@@ -107,9 +107,8 @@ def test_what_is_logged_meanwhile_goes_to_the_file_and_afterwards_to_the_termina
     kept = logging.FileHandler(own)
     logger.addHandler(kept)
     silent = logging.getLogger("tests.handover.silent")
-    monkeypatch.setattr(
-        silent, "propagate", False
-    )  # it has no handler: the last resort of logging writes to stderr
+    # It has no handler: the last resort of logging writes to stderr.
+    monkeypatch.setattr(silent, "propagate", False)
 
     async def program() -> None:
         logger.warning("meanwhile")
