@@ -101,7 +101,8 @@ def _explain_click(error: click.ClickException) -> NanoshellError:
     if isinstance(error, click.UsageError):
         usage = " ".join([ctx.command_path, *ctx.command.collect_usage_pieces(ctx)])
         hint = f"usage: {usage}; {hint}"
-        if "unexpected extra argument" in said and ctx.params:
+        takes_words = any(isinstance(param, click.Argument) for param in ctx.command.params)
+        if "unexpected extra argument" in said and takes_words:
             hint = f"what has spaces stands in quotes: 'my talk'; {hint}"
     return kind(f"{ctx.command_path}: {said}", hint=hint)
 

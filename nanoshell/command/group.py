@@ -25,6 +25,9 @@ HELP_OPTION_NAMES = ["-h", "--help"]
 HELP_WIDTH = 110
 """Columns of the help on terminals that are wider."""
 
+_COMMON = 3
+"""So many groups make the name of a subcommand say nothing."""
+
 
 class CommandGroup(click.Group):
     """The commands that make sense in one face, read from the session's plugins whenever they are needed.
@@ -108,12 +111,24 @@ class CommandGroup(click.Group):
         from nanoshell.plugin.manager import WAY_BACK
 
         names = all_names(self.entries(ctx))
-        match = nearest(name, names)
-        message = f"unknown command '{name}'" + (f"; did you mean '{match}'?" if match else "")
+        meant = " or ".join(f"'{path}'" for path in self._meant(ctx, name))
+        message = f"unknown command '{name}'" + (f"; did you mean {meant}?" if meant else "")
         hints = [f"see all of them with: {self.prefix}help"] if "help" in names else []
         if disabled := self.session(ctx).plugins.disabled_by_settings():
             hints.append(f"disabled by the settings: {', '.join(disabled)}; to have all back: {WAY_BACK}")
         return UnknownNameError(message, hint="\n".join(hints))
+
+    def _meant(self, ctx: click.Context, name: str) -> list[str]:
+        """Return the commands that ``name`` may stand for: the nearest, or subcommands that are called so."""
+        members: dict[str, list[str]] = {}
+        for entry in self.entries(ctx):
+            if isinstance(entry.value, click.Group):
+                for member in entry.value.commands:
+                    members.setdefault(member, []).append(f"{entry.name} {member}")
+        if name not in members and (match := nearest(name, all_names(self.entries(ctx)))):
+            return [match]
+        paths = members.get(nearest(name, members) or "", [])
+        return paths if len(paths) < _COMMON else []  # what they all have, such as 'list', says nothing
 
 
 def path_of(ctx: click.Context) -> str:

@@ -67,9 +67,22 @@ def _own_streams() -> Iterator[None]:
     """Leave stdin, stdout and stderr as they were: what a command puts in their place ends with it."""
     streams = sys.stdin, sys.stdout, sys.stderr
     try:
-        yield
+        with _kept_open(*streams):
+            yield
     finally:
         sys.stdin, sys.stdout, sys.stderr = streams
+
+
+@contextlib.contextmanager
+def _kept_open(*streams: Any) -> Iterator[None]:
+    """Let a command that closes one of ``streams`` flush it: they are the shell's, which writes on."""
+    guarded: list[Any] = [part for stream in streams for part in (stream, getattr(stream, "buffer", None))]
+    with contextlib.ExitStack() as kept:
+        for part in guarded:
+            with contextlib.suppress(AttributeError):  # none at all, or one that takes no other method
+                part.close = part.flush
+                kept.callback(vars(part).pop, "close", None)
+        yield
 
 
 def _raised_by(error: BaseException, spelled: str, session: Any) -> str:
@@ -118,7 +131,7 @@ def _run(group: click.Group, ctx: click.Context, args: Sequence[str], screen: Te
         return
     held = io.TextIOWrapper(io.BytesIO(), "utf-8", "backslashreplace", newline="")
     try:
-        with contextlib.redirect_stdout(held), _unattended():
+        with contextlib.redirect_stdout(held), _kept_open(held), _unattended():
             value = group.invoke(ctx)
     except click.exceptions.Exit:
         _present(None, _text(held), ctx, screen)

@@ -91,6 +91,9 @@ def test_words_of_a_newcomer_need_no_colon(program: Program) -> None:
     ("line", "near"),
     [
         ("trian", "train"),
+        ("pause", "run pause"),
+        ("doctr", "plugin doctor"),
+        ("stop", "run stop' or 'runs stop"),
         ("help trian", "train"),
         ("help runs shwo", "show"),
         ("runs shwo", "show"),
