@@ -18,6 +18,7 @@ from nanoshell.dashboard.actions import Action
 from nanoshell.dashboard.asciionly import AsciiOnly
 from nanoshell.dashboard.asking import Requests
 from nanoshell.dashboard.course import Snapshot
+from nanoshell.dashboard.harmless import Harmless
 from nanoshell.dashboard.isolation import DeskScreen, cause_of, place_of, slot_of
 from nanoshell.dashboard.keys import bindings, find
 from nanoshell.dashboard.layout import Layout, keep_layout, load_layout
@@ -121,7 +122,8 @@ class DashboardApp(Steering, Showing, inherit_bindings=False):
         few = self.no_color or self.console.color_system not in ("truecolor", "256")
         adopt_themes(self)
         self.theme = textual_theme(theme, few=few)
-        self.own_filters = [*colour_filters(self.theme, no_colour=self.no_color), *[AsciiOnly()] * ascii]
+        colours = colour_filters(self.theme, no_colour=self.no_color)
+        self.own_filters = [Harmless(), *colours, *[AsciiOnly()] * ascii]
         self.failure: BaseException | None = None
         self.log_file: LogFile | None = None
         self.run_sections = tuple(sections)
@@ -182,6 +184,10 @@ class DashboardApp(Steering, Showing, inherit_bindings=False):
     def show_run(self, name: str, shown: bool) -> None:
         """Show the run ``name`` beside the others, or no longer."""
         self._feed.show(name, shown)
+
+    def rest_feed(self, resting: bool) -> None:
+        """Let what reads the runs look less often, or as often as before."""
+        self._feed.rest(resting)
 
     def recall(self, key: str) -> Any:
         """Return what was remembered as ``key``, also the last time; None where nothing was."""
@@ -260,6 +266,7 @@ class DashboardApp(Steering, Showing, inherit_bindings=False):
 
     def _come_back(self) -> None:
         """Draw the whole screen anew: the terminal has shown something else meanwhile."""
+        self._feed_rests = False
         self._feed.rest(False)
         self.refresh(layout=True)
 

@@ -28,6 +28,11 @@ class Pace:
         self._noticed = time.monotonic()  # who has just opened the dashboard looks at it
         self._taken = 0.0
 
+    @property
+    def attended(self) -> bool:
+        """Whether somebody is there."""
+        return time.monotonic() - self._noticed < ATTENTION_SECONDS
+
     def notice(self) -> None:
         """Know that somebody is there."""
         self._noticed = time.monotonic()
@@ -39,6 +44,5 @@ class Pace:
     @property
     def rest_seconds(self) -> float:
         """How long after the last update the next one may come."""
-        attended = time.monotonic() - self._noticed < ATTENTION_SECONDS
-        least, share = (REFRESH_SECONDS, ATTENDED_SHARE) if attended else (QUIET_SECONDS, QUIET_SHARE)
+        least, share = (REFRESH_SECONDS, ATTENDED_SHARE) if self.attended else (QUIET_SECONDS, QUIET_SHARE)
         return min(max(least, self._taken / share), LONGEST_SECONDS)

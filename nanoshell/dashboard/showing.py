@@ -49,6 +49,11 @@ class Showing(Menus, inherit_bindings=False):
         self._spread_due = False
         self._spread_timer: Timer | None = None
         self._pace = Pace()
+        self._feed_rests = False
+
+    def rest_feed(self, resting: bool) -> None:
+        """Let what reads the runs look less often, or as often as before."""
+        raise NotImplementedError
 
     def focus_run(self, name: str) -> None:
         """Give the run ``name`` the focus, and show it where it is not shown."""
@@ -146,6 +151,7 @@ class Showing(Menus, inherit_bindings=False):
         """Take an event; what comes of keys and mouse is shown at once, and what is new soon, for a while."""
         if isinstance(event, events.InputEvent) and not event.is_forwarded:
             self._pace.notice()
+            self._weigh_rest()
             if self._spread_timer is not None:  # it was set for when nobody is there
                 self._spread_timer.stop()
                 self._spread_due = False
@@ -216,6 +222,14 @@ class Showing(Menus, inherit_bindings=False):
 
     def _tell_share(self) -> None:
         self.query_one(KeyFooter).tell_share(self._meter.share())
+        self._weigh_rest()
+
+    def _weigh_rest(self) -> None:
+        """Let the runs be read as seldom as nobody minds, unless parts of them are still unread."""
+        resting = not self._pace.attended and all(course.complete for course in self._snapshot.courses)
+        if resting != self._feed_rests:
+            self._feed_rests = resting
+            self.rest_feed(resting)
 
     # Choosing
 

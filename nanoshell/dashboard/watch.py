@@ -26,7 +26,7 @@ PATIENCE_SECONDS = 1.0
 """Whoever leaves waits no longer for a disk that does not answer: the thread ends with the process."""
 
 REST_SECONDS = 2.0
-"""So often it looks at least, and while nobody does: the app is suspended, or another has the terminal."""
+"""So often it looks at least, and while nobody does: nobody is at the keys, or the app is suspended."""
 
 LIVENESS_SECONDS = 2.0
 """So often it is asked whether a run that says nothing new still lives, and what runs there are."""

@@ -11,6 +11,7 @@ from textual.pilot import Pilot
 
 from nanoshell.dashboard import pace, showing
 from nanoshell.dashboard.pace import Pace
+from nanoshell.dashboard.panel import Panel
 from nanoshell.testing import FakeRun
 from tests.unit.dashboard.stage import HandFeed, desk, kind, play, until
 
@@ -61,5 +62,60 @@ def test_a_key_brings_what_waits_for_a_quiet_update(
         await pilot.press("j")
         await until(pilot, lambda: slot.saw(second))
         assert first is not second
+
+    play(app, scene)
+
+
+def test_the_runs_are_read_less_often_while_nobody_is_there_and_all_is_read(
+    tmp_path: Path, nanoshell_fake_run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pace, "ATTENTION_SECONDS", 0.0)
+    monkeypatch.setattr(showing, "SHARE_SECONDS", 0.01)
+    fake: FakeRun = nanoshell_fake_run()
+    feed = HandFeed()
+    app = desk(tmp_path, kind(), feed=feed)
+
+    async def scene(pilot: Pilot[None]) -> None:
+        await until(pilot, lambda: feed.asked == [("rest", True)])
+        feed.give(fake.run, complete=False)
+        await until(pilot, lambda: feed.asked[1:] == [("rest", False)])
+        feed.give(fake.run)
+        await until(pilot, lambda: feed.asked[2:] == [("rest", True)])
+        monkeypatch.setattr(pace, "ATTENTION_SECONDS", 3600.0)
+        await pilot.press("j")
+        await until(pilot, lambda: feed.asked[3:] == [("rest", False)])
+
+    play(app, scene)
+
+
+class Clock(Panel):
+    """A panel that counts what it does by itself."""
+
+    panel_id = "clock"
+    title = "Clock"
+    place = "run"
+    turns = 0
+
+    def on_mount(self) -> None:
+        self.every(0.01, self.turn)
+
+    def turn(self) -> None:
+        self.turns += 1
+
+
+def test_what_a_panel_does_by_itself_it_does_while_it_is_seen(tmp_path: Path) -> None:
+    app = desk(tmp_path, kind(), Clock)
+
+    async def scene(pilot: Pilot[None]) -> None:
+        panel = app.query_one(Clock)
+        timer = panel._regular[0][0]
+        assert not panel.turns
+        assert not timer._active.is_set()
+        for _ in range(2):
+            await pilot.press("2")
+            before = panel.turns
+            await until(pilot, lambda: panel.turns > before + 3)  # noqa: B023
+            await pilot.press("1")
+            await until(pilot, lambda: not timer._active.is_set())
 
     play(app, scene)
