@@ -260,6 +260,7 @@ class DashboardApp(Steering, Showing, inherit_bindings=False):
         self._use_keys()
         self.begin_to_show(self._layout_kept.maximized)
         self.begin_capture_print(self)
+        self.take_terminal_once()
         self.app_suspend_signal.subscribe(self, lambda _app: self._feed.rest(True), immediate=True)
         self.app_resume_signal.subscribe(self, lambda _app: self._come_back(), immediate=True)
         self._feed.start(self._arrive_aside)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Callable, Iterable, Sequence
 
@@ -9,6 +10,7 @@ from textual import events
 from textual._compositor import Compositor
 from textual._context import active_message_pump
 from textual.app import App, _PrintCapture
+from textual.drivers.linux_driver import LinuxDriver
 from textual.filter import LineFilter, Monochrome, NoColor
 from textual.geometry import Region
 from textual.message import Message
@@ -17,6 +19,7 @@ from textual.notifications import Notification
 from textual.screen import Screen
 from textual.strip import Strip
 from textual.widget import Widget
+from textual.widgets._toast import ToastHolder, ToastRack
 
 from nanoshell.dashboard.typeahead import KeyTurns
 
@@ -56,6 +59,15 @@ class InnerApp(App[None], inherit_bindings=False):
         """Forget ``notice``, and take it off the screen."""
         self._unnotify(notice)
 
+    def _refresh_notifications(self) -> None:
+        super()._refresh_notifications()
+        # Textual takes out a notice, and leaves what held it with a row of its own: after a screenful of
+        # those whatever is new would stand below the screen.
+        standing = {ToastRack._toast_id(notice) for notice in self._notifications}
+        for holder in self.screen.query(ToastHolder) if self.screen_stack else ():
+            if holder.id not in standing:
+                holder.remove()
+
     @property
     def notices(self) -> list[Notification]:
         """What has been told and still stands on the screen, the oldest first."""
@@ -65,6 +77,21 @@ class InnerApp(App[None], inherit_bindings=False):
     def can_suspend(self) -> bool:
         """Whether a shell waits to have the terminal back; in a browser there is none."""
         return self._driver is not None and self._driver.can_suspend
+
+    def take_terminal_once(self) -> None:
+        """Let SIGCONT begin anew what uses the terminal, and not once more beside what does.
+
+        Textual ends that on SIGTSTP alone. After a SIGSTOP there would be two that read the keys.
+        """
+        driver = self._driver
+        if isinstance(driver, LinuxDriver):
+
+            def go_on(*_: object) -> None:
+                if not driver._must_signal_resume:
+                    driver.suspend_application_mode()
+                driver.resume_application_mode()
+
+            signal.signal(signal.SIGCONT, go_on)
 
     def end_at_once(self) -> None:
         """End with code 1, whatever messages still wait."""

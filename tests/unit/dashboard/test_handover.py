@@ -15,8 +15,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from textual.drivers.linux_driver import LinuxDriver
 
 from nanoshell.dashboard import handover
+from nanoshell.dashboard.app import DashboardApp
 from nanoshell.dashboard.handover import MOST_LOG_BYTES, RESET, LogFile, TerminalHandover
 from nanoshell.errors import UsageError
 
@@ -25,6 +27,7 @@ PATIENCE_SECONDS = 60.0
 STUBBORN = """
 import sys, time, tty
 from nanoshell.dashboard import handover
+from nanoshell.dashboard.app import DashboardApp
 
 async def stubborn():
     tty.setraw(0)
@@ -186,3 +189,32 @@ def test_the_log_does_not_grow_for_ever(tmp_path: Path) -> None:
         log.close()
     assert path.read_text() == "one\ntwo\n"
     assert sorted(found.name for found in tmp_path.iterdir()) == ["dashboard.log", "dashboard.old.log"]
+
+
+class Recorded(LinuxDriver):
+    """The terminal's driver, of which it is noted what it is told to do."""
+
+    def __init__(self, *, suspended: bool) -> None:
+        self._must_signal_resume = suspended
+        self.told: list[str] = []
+
+    def suspend_application_mode(self) -> None:
+        self.told.append("suspend")
+
+    def resume_application_mode(self) -> None:
+        self.told.append("resume")
+
+
+@pytest.mark.parametrize(("suspended", "told"), [(False, ["suspend", "resume"]), (True, ["resume"])])
+def test_after_a_stop_that_it_did_not_hear_of_nothing_uses_the_terminal_twice(
+    tmp_path: Path, suspended: bool, told: list[str]
+) -> None:
+    app = DashboardApp(tmp_path)
+    before = signal.getsignal(signal.SIGCONT)
+    app._driver = driver = Recorded(suspended=suspended)
+    try:
+        app.take_terminal_once()
+        signal.raise_signal(signal.SIGCONT)
+        assert driver.told == told
+    finally:
+        signal.signal(signal.SIGCONT, before)
