@@ -33,13 +33,16 @@ NEAR_PORTS = 20
 _FOREIGN = re.compile(r'<link[^>]*href="https://[^>]*>')
 """What the library's page asks of other machines, a font: there may be no way to them, or they may listen."""
 
+_HEAD = '<title>nanoshell dashboard</title><link rel="icon" href="data:,"></head>'
+"""Names the page, which the library leaves without a name, and says that it has no icon to be asked for."""
+
 _FOCUS = """<script>
   const taking = setInterval(() => {
-    const keys = document.querySelector(".xterm-helper-textarea");
+    const keys = document.querySelector("body.-first-byte .xterm-helper-textarea");
     if (keys) { keys.focus(); clearInterval(taking); }
   }, 100);
 </script></body>"""
-"""Gives the keys to the page's terminal, which else has them after a click alone."""
+"""Gives the keys to the page's terminal, which else has them after a click alone, as soon as it is connected."""
 
 Say = Callable[[str], None]
 
@@ -102,7 +105,8 @@ def _server(command: str, host: str, port: int) -> Server:
             self.public_url = f"{request.scheme}://{request.host}"
             page: web.StreamResponse = await super().handle_index(request)
             if isinstance(page, web.Response) and page.text is not None:
-                page.text = _FOREIGN.sub("", page.text).replace("</body>", _FOCUS)
+                text = _FOREIGN.sub("", page.text)
+                page.text = text.replace("</head>", _HEAD).replace("</body>", _FOCUS)
             return page
 
         async def handle_websocket(self, request: web.Request) -> web.WebSocketResponse:

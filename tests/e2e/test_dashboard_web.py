@@ -99,6 +99,7 @@ def test_a_page_shows_the_run_and_asks_nothing_of_it(port: int, run: FakeRun) ->
                 text = await page.text()
                 assert f"ws://{address}/ws" in text
                 assert "https:" not in text  # nothing is asked of other machines
+                assert text.count("<title>nanoshell dashboard</title>") == 1
             async with client.ws_connect(f"ws://{address}/ws?width=80&height=24") as socket:
                 page = Page(socket)
                 await page.wait_for("fake-1", "Quit")
