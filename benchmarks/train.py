@@ -1,14 +1,15 @@
 """Training beside its peers: ratios of one run on this machine; absolute times tell nothing.
 
-    python benchmarks/train.py vocabulary|shakespeare|memory|loop|start [options]
+    python benchmarks/train.py vocabulary|softmax|shakespeare|memory|loop|start [options]
 
 vocabulary    a large vocabulary to the same exact loss, beside a plain PyTorch loop and transformers
+softmax       the exact loss over a large vocabulary, beside F.cross_entropy, in turns
 shakespeare   Tiny Shakespeare by character to the same validation loss, beside nanoGPT's recipe
 memory        the peak memory of the preset nano, step by step
 loop          the share of time outside forward, backward and optimizer
 start         from the command to the first step, beside the import of torch
 
-Contenders take turns, each in a process of its own. ``NAME --help`` shows the options of one.
+Contenders take turns, each in a process of its own but in ``softmax``. ``NAME --help`` shows options.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from __future__ import annotations
 import importlib
 import sys
 
-PARTS = ("vocabulary", "shakespeare", "memory", "loop", "start")
+PARTS = ("vocabulary", "softmax", "shakespeare", "memory", "loop", "start")
 
 
 def main() -> None:

@@ -97,7 +97,7 @@ class Steered:
             case "extend" if answer.get("total_steps"):
                 return f"goes on to step {answer['total_steps']:,}"
             case "sample" if answer.get("no_prompts"):
-                return f"{message}; give it one with: {typed('run sample TEXT')}"
+                return f"{message}; give it one with: {typed(f'run sample TEXT --run {self.run}')}"
             case "sample" if self.samples:
                 return f"{len(self.samples)} sample{'' if len(self.samples) == 1 else 's'}"
         return message

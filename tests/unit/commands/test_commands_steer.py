@@ -107,7 +107,7 @@ def test_an_acknowledgement_is_one_clear_line(nanoshell, working, line: str, sho
 def test_a_sample_that_no_prompt_was_given_for_says_why_it_follows_upon_nothing(nanoshell, working) -> None:
     working(sample={"samples": 1, "no_prompts": True, "message": "1 sample from nothing: no prompts"})
     said = nanoshell("run", "sample").out
-    assert "1 sample from nothing: no prompts; give it one with: nanoshell run sample TEXT" in said
+    assert "from nothing: no prompts; give it one with: nanoshell run sample TEXT --run tiny-1" in said
     assert nanoshell("run", "sample", "--json").json["no_prompts"]
 
 

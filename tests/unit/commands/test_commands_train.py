@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import click
 import pytest
 import yaml
 
@@ -12,6 +13,8 @@ from nanoshell.runs.directory import RunDirectory
 from nanoshell.runs.events import follow
 from nanoshell_commands.inputs import key_values
 from nanoshell_commands.progress import STEP_FIELDS, step_line
+from nanoshell_commands.runs import runs
+from nanoshell_commands.steer import run
 from nanoshell_commands.train import train
 
 PRESET = """# a test of one layer
@@ -152,3 +155,12 @@ def test_what_cannot_be_trained_is_said_and_no_run_is_left(
     assert told in said.err
     assert "Traceback" not in said.err
     assert not list(tmp_path.glob("runs/*"))
+
+
+@pytest.mark.parametrize("command", [train, *run.commands.values(), *runs.commands.values()])
+def test_the_options_fit_the_menu_of_a_prompt_of_80_columns(command: click.Command) -> None:
+    """Two columns around each name, two around what is said of it, one for the bar beside."""
+    options = [each for each in command.params if isinstance(each, click.Option) and not each.hidden]
+    names = [name for each in options for name in (*each.opts, *each.secondary_opts)]
+    for option in options:
+        assert len(option.help or "") <= 75 - max(map(len, names)), option.opts
