@@ -24,6 +24,11 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 for _name in [name for name in os.environ if name.lower().endswith("_proxy")]:
     del os.environ[_name]
 
+# What is drawn is for the same terminal, one that knows all letters, wherever the tests run.
+for _name in ("LC_ALL", "LC_CTYPE", "COLORTERM"):
+    os.environ.pop(_name, None)
+os.environ |= {"LANG": "C.UTF-8", "TERM": "xterm"}
+
 # What a shell starts in the background ignores Ctrl-C, and so would all that the tests start and interrupt.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
