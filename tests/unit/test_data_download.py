@@ -123,7 +123,7 @@ def test_a_silent_server_is_given_up(server: Server, monkeypatch: pytest.MonkeyP
 
     def answer(handler: Handler) -> None:
         handler.send(TEXT, cut=70_000, length=len(TEXT))
-        done.wait(10)
+        done.wait(60)
 
     server.answer = answer
     try:
