@@ -285,11 +285,12 @@ class DashboardApp(Steering, Showing, inherit_bindings=False):
 
     def _keep_layout(self) -> None:
         maximized = next((view.maximized for view in self.views if isinstance(view, ChartGrid)), None)
-        colours = {**self._layout_kept.colours, **self._snapshot.colours}
+        known, seen = self._layout_kept.colours, self._snapshot.colours
+        colours = {**{name: known[name] for name in known if name not in seen}, **seen}
         layout = Layout(
             self.view.place, maximized.panel_id if maximized else "", self._sight, self._kept, colours
         )
-        if layout != self._layout_kept:
+        if layout != self._layout_kept or list(colours) != list(known):
             keep_layout(self._state_path, layout)
 
     def get_default_screen(self) -> DeskScreen:

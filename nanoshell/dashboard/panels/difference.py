@@ -9,6 +9,7 @@ from typing import Any
 from rich.cells import cell_len, chop_cells
 
 from nanoshell.dashboard.panels.lines import Line, Span, span, wrapped
+from nanoshell.dashboard.panels.plain import plain
 from nanoshell.dashboard.panels.words import cut_middle
 from nanoshell.errors import NanoshellError
 from nanoshell.runs.comparing import run_settings, setting_differences, setting_text
@@ -49,9 +50,13 @@ def read_difference(runs: Sequence[RunDirectory], width: int) -> list[Line]:
 
 def difference_lines(names: Sequence[str], settings: Sequence[Mapping[str, Any]], width: int) -> list[Line]:
     """Return a line for each setting that differs, with the value of each run under its name."""
-    rows = [(key, *map(setting_text, values)) for key, values in setting_differences(list(settings)).items()]
+    rows = [
+        tuple(map(plain, (key, *map(setting_text, values))))
+        for key, values in setting_differences(list(settings)).items()
+    ]
     if not rows:
         return [span(f"{', '.join(names[:-1])} and {names[-1]} were given the same config and data", "quiet")]
+    names = [plain(name) for name in names]  # before columns are counted
     share = min(2, len(names) - 1) + 1
     keys = min(max(len(row[0]) for row in rows), max(_NARROWEST, width // share))
     room = max(_NARROWEST, (width - keys) // len(names) - len(_GAP))

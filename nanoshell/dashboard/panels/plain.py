@@ -14,6 +14,7 @@ _ESCAPES = re.compile(
     r"|\x9b[0-?]*[ -/]*[@-~]",
     re.DOTALL,
 )
+_SELECTORS = re.compile("[\ufe00-\ufe0f]")
 _TAB = 4
 _SPELLED = str.maketrans(
     {
@@ -45,8 +46,11 @@ def without_escapes(text: str) -> str:
 def plain(text: str, *, ascii: bool = False) -> str:  # noqa: A002 - as the dashboard's option is called
     """Return ``text`` as one line that is printable, column by column; with ``ascii`` in ASCII alone.
 
-    Control characters become U+FFFD (``?``), tabs spaces, and marks that turn or join letters go.
+    Control characters become U+FFFD (``?``), tabs spaces, and marks that turn or join letters go; so do those
+    that choose between a narrow and a wide picture, of which terminals make different widths.
     """
+    if not text.isascii():
+        text = _SELECTORS.sub("", text)
     if not text.isprintable():
         text = "".join(map(_printable, text.expandtabs(_TAB)))
     if ascii and not text.isascii():

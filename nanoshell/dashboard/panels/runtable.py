@@ -10,6 +10,7 @@ from typing import Any
 from rich.cells import cell_len
 
 from nanoshell.dashboard.panels.lines import STATE_ROLES, Line, run_role, span
+from nanoshell.dashboard.panels.plain import plain
 from nanoshell.dashboard.panels.runlist import RunRow
 from nanoshell.dashboard.panels.words import ago, count, cut_middle, figure, figure_within
 from nanoshell.runs.status import RunStatus
@@ -203,7 +204,9 @@ def row_line(row: RunRow, columns: Sequence[Column], width: int, look: Look) -> 
             role = "quiet"
         if column.title == "loss" and row.status.loss is not None and not math.isfinite(row.status.loss):
             role = "error"
-        line.append((" " * bool(index) + _cell(column.show(row, look.now), room, column.right), role))
+        line.append(
+            (" " * bool(index) + _cell(column.show(row, look.now), room, column.right, look.ascii), role)
+        )
     return tuple(line)
 
 
@@ -232,8 +235,8 @@ def column_at(x: int, columns: Sequence[Column], width: int, longest: int = _NAM
     return None
 
 
-def _cell(text: str, width: int, right: bool) -> str:
-    text = cut_middle(text, width)
+def _cell(text: str, width: int, right: bool, ascii: bool = False) -> str:  # noqa: A002 - as in `Look`
+    text = cut_middle(plain(text, ascii=ascii), width, "~" if ascii else "…")
     space = " " * (width - cell_len(text))
     return space + text if right else text + space
 

@@ -21,8 +21,8 @@ def figure_within(value: float | None, width: int) -> str:
     return next((text for text in texts if len(text) <= width), texts[-1])
 
 
-def cut_middle(text: str, width: int) -> str:
-    """Return ``text`` in at most ``width`` columns; of a longer one the middle goes: the ends tell more."""
+def cut_middle(text: str, width: int, mark: str = "…") -> str:
+    """Return ``text`` in at most ``width`` columns; ``mark`` stands for the middle of a longer one."""
     if cell_len(text) <= width:
         return text
     end = ""
@@ -30,7 +30,7 @@ def cut_middle(text: str, width: int) -> str:
         if cell_len(letter + end) > (width - 1) // 2:
             break
         end = letter + end
-    return set_cell_size(text, width - 1 - cell_len(end)) + "…" + end
+    return set_cell_size(text, width - 1 - cell_len(end)) + mark + end
 
 
 def count(value: float | None) -> str:
