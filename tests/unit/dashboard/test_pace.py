@@ -109,8 +109,7 @@ def test_what_a_panel_does_by_itself_it_does_while_it_is_seen(tmp_path: Path) ->
     async def scene(pilot: Pilot[None]) -> None:
         panel = app.query_one(Clock)
         timer = panel._regular[0][0]
-        assert not panel.turns
-        assert not timer._active.is_set()
+        await until(pilot, lambda: not timer._active.is_set())
         for _ in range(2):
             await pilot.press("2")
             before = panel.turns
