@@ -42,7 +42,7 @@ _FOCUS = """<script>
     if (keys) { keys.focus(); clearInterval(taking); }
   }, 100);
 </script></body>"""
-"""Gives the keys to the page's terminal, which else has them after a click alone, as soon as it is connected."""
+"""Gives the keys to the page's terminal, once it is connected; else it has them after a click alone."""
 
 Say = Callable[[str], None]
 
@@ -135,8 +135,10 @@ async def _serve(server: Server, say: Say) -> None:
             await web.TCPSite(runner, server.host, server.port).start()
         except OSError as error:
             free = _free_port(server.host, server.port) if error.errno == errno.EADDRINUSE else None
+            unknown = isinstance(error, socket.gaierror)  # its numbers are none of the system's
+            why = "no machine of this name is known" if unknown else os.strerror(error.errno or 0)
             raise NanoshellError(
-                f"cannot listen at {server.host}:{server.port}: {os.strerror(error.errno or 0)}",
+                f"cannot listen at {server.host}:{server.port}: {why}",
                 hint=f"--port {free} is free" if free else "choose another --host or --port",
             ) from None
         with contextlib.suppress(NotImplementedError, RuntimeError):
