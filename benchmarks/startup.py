@@ -24,8 +24,10 @@ COMMANDS = {
 
 def seconds(arguments: list[str], *, wall: bool) -> float:
     """Return the seconds that one run of Python with ``arguments`` takes."""
+    # Python keeps compiled modules, as installing does.
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     before, started = os.times(), time.perf_counter()
-    subprocess.run([sys.executable, *arguments], check=True, capture_output=True)
+    subprocess.run([sys.executable, *arguments], check=True, capture_output=True, env=env)
     elapsed, after = time.perf_counter() - started, os.times()
     if wall:
         return elapsed

@@ -6,7 +6,6 @@ with ``exit_code``; they never print a traceback for a member of this family (``
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable
 
@@ -150,6 +149,8 @@ def nearest(name: str, choices: Iterable[str]) -> str | None:
 
 def _likeness(name: str, choice: str) -> float:
     """Return how alike two names are, from 0 to 1; a word that they share counts, too: steps, max-steps."""
+    import difflib
+
     whole = difflib.SequenceMatcher(None, choice, name).ratio()
     bare = name.lstrip("-")
     if len(bare) < _WORD:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import errno
 import os
 import sys
@@ -76,6 +75,8 @@ def make_folder(folder: Path) -> None:
 
 def swap(first: Path, second: Path) -> bool:
     """Exchange two paths in one go, so that neither name is ever without one; False where that cannot be."""
+    import ctypes
+
     library = ctypes.CDLL(None, use_errno=True)
     names = os.fsencode(first), os.fsencode(second)
     with contextlib.suppress(AttributeError):  # each system has its own call, or none

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -237,6 +236,8 @@ class Settings:
         ]
 
     def _misspelt(self, mend: str) -> Iterator[str]:
+        import difflib
+
         for name in self.unknown_names:
             if near := difflib.get_close_matches(name, self._known, n=1, cutoff=_MISSPELT):
                 where = f"{self.path}:{line_of(self._text(), name) or 1}"

@@ -6,7 +6,6 @@ waiting for that, also where a step or a sampler hangs in code that no signal in
 
 from __future__ import annotations
 
-import ctypes
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -153,5 +152,7 @@ class Aside(Generic[T]):
 
 def _stop(thread: threading.Thread) -> None:
     """Have ``thread`` end once it is in Python code again, lest a loop there keep a core busy for ever."""
+    import ctypes
+
     if thread.ident is not None:
         ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(SystemExit))
