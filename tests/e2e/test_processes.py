@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,6 +13,7 @@ from typing import Any
 
 import psutil
 import pytest
+from torch.distributed import TCPStore
 
 from nanoshell.errors import UsageError
 from nanoshell.plugin.manager import Plugins, load_plugins
@@ -192,9 +192,10 @@ def test_under_torchrun_the_command_is_the_worker(preset: Path, runs_dir: Path) 
 
 def test_a_mistake_is_told_by_the_first_process_alone_and_makes_no_run(preset: Path, runs_dir: Path) -> None:
     command = [sys.executable, "-m", "nanoshell", "train", "--config", str(preset), "--data", "nowhere.txt"]
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        place = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
+    # The store lives here, as torchrun's does, so that nobody else can take its port in between.
+    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    place = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(store.port)}
+    place |= {"TORCHELASTIC_USE_AGENT_STORE": "True"}
     both = [
         subprocess.Popen(
             [*command, "--runs-dir", str(runs_dir)],
