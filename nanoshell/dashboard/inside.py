@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 
 from textual import events
 from textual._compositor import Compositor
 from textual._context import active_message_pump
+from textual._xterm_parser import XTermParser
 from textual.app import App, _PrintCapture
 from textual.drivers.linux_driver import LinuxDriver
 from textual.filter import LineFilter, Monochrome, NoColor
@@ -19,9 +22,12 @@ from textual.notifications import Notification
 from textual.screen import Screen
 from textual.strip import Strip
 from textual.widget import Widget
+from textual.widgets import Input
 from textual.widgets._toast import ToastHolder, ToastRack
 
 from nanoshell.dashboard.typeahead import KeyTurns
+
+_ESC_DIGIT = re.compile("\x1b[0-9]")
 
 
 class InnerApp(App[None], inherit_bindings=False):
@@ -29,7 +35,9 @@ class InnerApp(App[None], inherit_bindings=False):
 
     def __init__(self) -> None:
         super().__init__()
-        self._turns = KeyTurns(self, super().on_event)
+        self._turns = KeyTurns(self, super().on_event, self._apart)
+        if hasattr(reader := sys.modules[self.driver_class.__module__], "XTermParser"):
+            vars(reader)["XTermParser"] = KeyParser
 
     async def on_event(self, event: events.Event) -> None:
         """Handle ``event``; of what is typed, one after the other."""
@@ -37,6 +45,20 @@ class InnerApp(App[None], inherit_bindings=False):
             await self._turns.take(event)
         else:
             await super().on_event(event)
+
+    def _apart(self, event: events.Event) -> Sequence[events.Event]:
+        """Return what ``event`` stands for: Esc and a key where they came as one that nothing is bound to.
+
+        Of a paste into a field of one line that is all its lines, one behind the other.
+        """
+        if not self.screen_stack:
+            return (event,)
+        if isinstance(event, events.Key) and event.key.startswith("alt+") and event.character is not None:
+            if event.key not in self.screen.active_bindings:
+                return events.Key("escape", "\x1b"), without_alt(event)
+        elif isinstance(event, events.Paste) and isinstance(self.focused, Input):
+            return (events.Paste(in_one_line(event.text)),)
+        return (event,)
 
     def fault(self, error: Exception) -> None:
         """Called with what a handler of a message, a timer or a worker has raised."""
@@ -109,6 +131,34 @@ class InnerApp(App[None], inherit_bindings=False):
             await super()._dispatch_message(message)
         except Exception as error:  # with it the loop would end, and the app hear nothing more
             self._handle_exception(error)
+
+
+class KeyParser(XTermParser):
+    """Reads what a terminal sends; a key right behind an Esc is that key with alt, whichever it is.
+
+    Textual takes some for signs that a Mac writes so (Esc 3 for a pound), and forgets the Esc before others.
+    """
+
+    def _sequence_to_key_events(self, sequence: str, alt: bool = False) -> Iterable[events.Key]:
+        if _ESC_DIGIT.fullmatch(sequence):
+            yield events.Key(f"alt+{sequence[1]}", sequence[1])
+            return
+        for key in super()._sequence_to_key_events(sequence, alt):
+            named = not alt or key.key.startswith("alt+")
+            yield key if named else events.Key(f"alt+{key.key}", key.character)
+
+
+def without_alt(key: events.Key) -> events.Key:
+    """Return what ``key`` is without alt."""
+    *modifiers, last = key.key.removeprefix("alt+").split("+")
+    name = last.upper() if modifiers == ["shift"] and len(last) == 1 else "+".join([*modifiers, last])
+    return events.Key(name, key.character)
+
+
+def in_one_line(text: str) -> str:
+    """Return ``text`` with spaces in the place of the ends of its lines."""
+    lines = text.splitlines()
+    return text if len(lines) < 2 else " ".join(line.strip() for line in lines if line.strip())
 
 
 class TimedCompositor(Compositor):

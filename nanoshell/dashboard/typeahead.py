@@ -9,7 +9,7 @@ Ctrl-U deleted what was typed behind it.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING
 
 from textual.app import ScreenStackError
@@ -31,11 +31,18 @@ class KeyTurns:
     A message goes after each key from widget to widget, behind it in every queue. It arrives at the app when
     the key has been handled, and goes once more after what that has posted, and again while who has the keys
     changes. In the queue of a screen that has just been opened it waits until the field there has the focus.
+    ``apart`` makes of an event whose turn has come those that it stands for.
     """
 
-    def __init__(self, app: App[None], handle: Callable[[Event], Awaitable[None]]) -> None:
+    def __init__(
+        self,
+        app: App[None],
+        handle: Callable[[Event], Awaitable[None]],
+        apart: Callable[[Event], Sequence[Event]],
+    ) -> None:
         self._app = app
         self._handle = handle
+        self._apart = apart
         self._held: deque[Event] = deque()
         self._turn = 0
         self._busy = False
@@ -57,7 +64,9 @@ class KeyTurns:
         self._busy = True
         self._turn += 1
         try:
-            await self._handle(self._held.popleft())
+            first, *rest = self._apart(self._held.popleft())
+            self._held.extendleft(reversed(rest))
+            await self._handle(first)
         finally:
             self._follow(self._turn, None)
 

@@ -13,6 +13,8 @@ from textual.widgets import Input
 
 from nanoshell.dashboard import typeahead
 from nanoshell.dashboard.actions import Action
+from nanoshell.dashboard.help import HelpScreen
+from nanoshell.dashboard.inside import KeyParser
 from nanoshell.dashboard.panel import Panel
 from nanoshell.testing import FakeRun
 from tests.unit.dashboard.stage import Counter, HandFeed, desk, kind, play, requests, type_ahead, until
@@ -64,6 +66,67 @@ def test_a_question_gets_what_is_pasted_while_it_opens(tmp_path: Path, run: Fake
         app.post_message(events.Paste("250"))
         type_ahead(app, "enter")
         await until(pilot, lambda: [line.get("steps") for line in requests(run)] == [250])
+
+    play(app, scene)
+
+
+@pytest.mark.parametrize(
+    ("sent", "keys"),
+    [
+        ("\x1b3", ["alt+3"]),
+        ("\x1bp", ["alt+p"]),
+        ("\x1bP", ["alt+shift+p"]),
+        ("\x1b?", ["alt+question_mark"]),
+        ("\x1b ", ["alt+space"]),
+        ("\x1b\x10", ["alt+ctrl+p"]),
+        ("\x1bpq", ["alt+p", "q"]),
+        ("\x1b\x1b", ["escape", "escape"]),
+        ("\x1b[A", ["up"]),
+        ("\u00a3", ["pound_sign"]),
+    ],
+)
+def test_a_key_in_one_read_with_esc_is_that_key_with_alt(sent: str, keys: list[str]) -> None:
+    parser = KeyParser()
+    read = [*parser.feed(sent), *parser.feed("")]
+    assert [event.key for event in read if isinstance(event, events.Key)] == keys
+
+
+def key_with_alt(sign: str) -> events.Key:
+    parser = KeyParser()
+    event = next(iter([*parser.feed(f"\x1b{sign}"), *parser.feed("")]))
+    assert isinstance(event, events.Key)
+    return event
+
+
+def test_a_key_with_alt_that_nothing_is_bound_to_is_esc_and_then_the_key(tmp_path: Path) -> None:
+    feed = HandFeed()
+    app = desk(tmp_path, Counter, Field, feed=feed, keys=["next_view=alt+x"])
+
+    async def scene(pilot: Pilot[None]) -> None:
+        type_ahead(app, "2", "slash", "f")
+        await until(pilot, lambda: app.query_one(Input).value == "f")
+        app.post_message(key_with_alt("1"))
+        await until(pilot, lambda: app.chosen == 0)
+        type_ahead(app, "2", "slash", "g")
+        await until(pilot, lambda: app.query_one(Input).value == "g")
+        app.post_message(key_with_alt("?"))
+        await until(pilot, lambda: isinstance(app.screen, HelpScreen))
+        app.post_message(key_with_alt("1"))
+        await until(pilot, lambda: app.chosen == 0 and len(app.screen_stack) == 1)
+        app.post_message(key_with_alt("x"))
+        await until(pilot, lambda: app.chosen == 1)
+        assert app.query_one(Input).value == "g"
+
+    play(app, scene)
+
+
+def test_a_paste_of_several_lines_is_one_line_of_a_field(tmp_path: Path) -> None:
+    app = desk(tmp_path, Counter, Field)
+
+    async def scene(pilot: Pilot[None]) -> None:
+        type_ahead(app, "2", "slash")
+        app.post_message(events.Paste("name~a \r\n\n  loss<2\nlr>0"))
+        await until(pilot, lambda: app.query_one(Input).value == "name~a loss<2 lr>0")
 
     play(app, scene)
 
