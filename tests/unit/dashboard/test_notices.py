@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,6 @@ from nanoshell.dashboard.notices import MOST_NOTICES
 from tests.unit.dashboard.stage import HandFeed, play, screen_text, until
 
 AN_HOUR = 3600.0
-
-
-@pytest.fixture(autouse=True)
-def lasting(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No notice goes because a machine is slow."""
-    monkeypatch.setattr("nanoshell.dashboard.app.SHOW_SECONDS", AN_HOUR)
 
 
 def lines(app: DashboardApp) -> list[str]:
@@ -126,6 +121,23 @@ def test_long_ones_leave_the_headline_the_tabs_and_the_keys_free(tmp_path: Path)
         await until(pilot, lambda: "2 a long notice" in screen_text(app))
         after = lines(app)
         assert [after[at] for at in (0, 1, 2, 22, 23)] == [before[at] for at in (0, 1, 2, 22, 23)]
+
+    play(app, scene)
+
+
+def test_what_is_told_after_a_held_key_is_seen(tmp_path: Path) -> None:
+    """Each repeat takes the place of the one before; what is left of all these must not take rows."""
+    app = DashboardApp(tmp_path, feed=HandFeed())
+
+    def stands(text: str) -> bool:
+        return text in screen_text(app)
+
+    async def scene(pilot: Pilot[None]) -> None:
+        for number in range(30):
+            app.tell(f"smoothing 0.{number:02}", about="smoothing")
+            await until(pilot, partial(stands, f"smoothing 0.{number:02}"))
+        app.tell("values copied")
+        await until(pilot, partial(stands, "values copied"))
 
     play(app, scene)
 
