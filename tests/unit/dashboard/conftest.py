@@ -42,7 +42,7 @@ async def was_busy() -> bool:
 
 @pytest.fixture(autouse=True)
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keys and pauses of a `Pilot` last until the dashboard has nothing left to do, and what is told stays."""
+    """Keys and pauses of a `Pilot` last until the dashboard has nothing left to do; what is told stays."""
     for module in (app, pilot):
         monkeypatch.setattr(module, "wait_for_idle", wait_until_idle)
     monkeypatch.setattr("nanoshell.dashboard.app.SHOW_SECONDS", 3600.0)
