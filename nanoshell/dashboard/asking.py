@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from nanoshell.errors import NanoshellError
+from nanoshell.errors import NanoshellError, StorageError
 from nanoshell.runs.control import request, wait_for
 from nanoshell.runs.telling import tell_evaluation
 
@@ -107,6 +107,9 @@ class Requests:
             name, action = asked.run.name, asked.action
             try:
                 request_id = ask(asked.run, action, **asked.arguments)
+            except StorageError as error:  # its hint would be another folder, and a run has one alone
+                why = error.message + ("" if error.no_room else "; --read-only shows runs and asks nothing")
+                self._end(asked, f"{name} was not asked ({asked.words}): {why}", "error")
             except NanoshellError as error:
                 self._end(asked, error.message + (f"; {error.hint}" if error.hint else ""), "error")
             except OSError as error:

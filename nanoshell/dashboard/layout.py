@@ -15,14 +15,15 @@ from nanoshell.errors import StorageError
 from nanoshell.files import write_text
 
 _MOST_COLOURS = 500
-"""Of so many runs the colours are kept, those of the last."""
+"""Of so many runs the colours are kept, those of the runs that were shown last."""
 
 
 @dataclass(frozen=True)
 class Layout:
     """The ``view`` by its name, the ``maximized`` panel by its id ('' for none), the options of charts.
 
-    ``kept`` is what panels remember, ``colours`` are the numbers of those that runs had, by their names.
+    ``kept`` is what panels remember, ``colours`` are the numbers of those that runs had, by their names; the
+    run that was shown last is the last.
     """
 
     view: str = "charts"

@@ -13,9 +13,9 @@ from nanoshell.dashboard.app import DashboardApp
 from nanoshell.dashboard.asciionly import wants_ascii
 from nanoshell.dashboard.handover import TerminalHandover, check_terminal
 from nanoshell.dashboard.serving import LOOPBACK, PORT, is_served, serve
-from nanoshell.errors import UsageError
+from nanoshell.errors import MissingRunError, UnknownNameError, UsageError, nearest
 from nanoshell.narrator import Advance
-from nanoshell.runs.directory import find_run, list_runs
+from nanoshell.runs.directory import RunDirectory, find_run, list_runs
 from nanoshell.spelling import typed
 
 if TYPE_CHECKING:
@@ -124,12 +124,57 @@ def chosen_runs(session: Session, words: Sequence[str]) -> tuple[Path, list[str]
     folder = session.runs_dir
     if len(words) == 1 and (named := _folder_of_runs(folder, words[0])) is not None:
         return named, []
-    found = [find_run(folder, word) for word in words]
+    found = [_run_named(folder, word) for word in words]
+    _refuse_one_name(found)
     if not words and (current := session.runs_in_progress()):
         found = [run for run, _status in current]
     inside = folder.resolve()
     names = [run.name if run.path.resolve().parent == inside else str(run.path) for run in found]
     return folder, list(dict.fromkeys(names))
+
+
+def _run_named(folder: Path, word: str) -> RunDirectory:
+    """Return the run that ``word`` means, as `find_run` does; of a path it is said what is wrong with it."""
+    try:
+        return find_run(folder, word)
+    except (MissingRunError, UnknownNameError):
+        path = Path(word).expanduser()
+        if path.is_dir() and any(map(list_runs, (path, path / RUNS))):
+            raise UsageError(
+                f"{word} is a folder of runs, and one such alone can be shown",
+                hint="name it alone, or runs in it by their paths",
+            ) from None
+        if "/" not in word:
+            raise
+        if not path.exists():
+            raise UsageError(f"there is no {word}", hint=_nearest_path(path)) from None
+        raise UsageError(f"{word} is no run", hint="name runs, or one folder that holds runs") from None
+
+
+def _nearest_path(path: Path) -> str:
+    """Return what there is in place of ``path``, which is not there."""
+    missing, there = next((one, one.parent) for one in (path, *path.parents) if one.parent.is_dir())
+    beside: list[str] = []
+    with contextlib.suppress(OSError):
+        beside = [one.name for one in there.iterdir() if one.is_dir()]
+    near = nearest(missing.name, beside)
+    if near is None:
+        return f"{missing} is a file" if missing.exists() else f"{there.resolve()} holds no {missing.name}"
+    meant = there / near / path.relative_to(missing)
+    return f"did you mean {meant if meant.exists() else there / near}?"
+
+
+def _refuse_one_name(runs: Sequence[RunDirectory]) -> None:
+    """Raise `UsageError` where two of ``runs`` have one name: they could not be told apart."""
+    seen: dict[str, Path] = {}
+    for run in runs:
+        path = run.path.resolve()
+        other = seen.setdefault(run.name, path)
+        if other != path:
+            raise UsageError(
+                f"two runs are called {run.name}: {other} and {path}",
+                hint="one of them alone can be shown; another terminal can show the other",
+            )
 
 
 def _folder_of_runs(folder: Path, word: str) -> Path | None:

@@ -191,7 +191,8 @@ class Watcher:
 
     def _colour(self, name: str, beside: Iterable[str]) -> None:
         number = coloured(name, {one: self._colours[one] for one in beside}, self._colours)
-        self._colours = {**self._colours, name: number}
+        others = {one: known for one, known in self._colours.items() if one != name}
+        self._colours = {**others, name: number}  # the last one is forgotten last
 
     # In the thread
 

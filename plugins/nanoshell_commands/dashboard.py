@@ -25,7 +25,7 @@ EXAMPLES = (
 
 
 @click.command("dashboard")
-@click.argument("runs", nargs=-1, metavar="[RUN|DIR]...", type=RUN_OR_DIR)
+@click.argument("runs", nargs=-1, metavar="[RUN... | DIR]", type=RUN_OR_DIR)
 @click.option(
     "--read-only", is_flag=True, help="Show runs only: no commands, no chat, nothing is asked of them."
 )
@@ -75,6 +75,8 @@ def dashboard(
     """
     session: Session = ctx.obj
     if web:
+        if mouse is False:
+            raise UsageError("--no-mouse goes with a terminal alone: pages of a browser have the mouse")
         from nanoshell import serve_dashboard
 
         serve_dashboard(session, runs, host=host, port=port, ascii=bool(plain))

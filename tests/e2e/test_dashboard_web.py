@@ -145,6 +145,9 @@ def test_what_is_wrong_is_said_before_anything_is_served(
         return done.returncode, done.stderr
 
     assert say("--port", "8123") == (2, "error: --port goes with --web alone\n")
+    code, said = say("--web", "--no-mouse")
+    assert code == 2
+    assert "--no-mouse goes with a terminal alone" in said
     code, said = say("--web", "moon")
     assert code == 2
     assert "moon" in said

@@ -45,7 +45,7 @@ _MARKS = {
 def csv_text(drawn: Sequence[Drawn], sight: Sight, span: Span) -> str:
     """Return the visible points, every one of them, a line each.
 
-    Its columns are series, step, tokens, seconds since the run began, value, and average ('' for what is
+    Its columns are series, step, tokens, seconds since the run began, value, and smoothed ('' for what is
     not known).
     """
     x = seen(sight, span)

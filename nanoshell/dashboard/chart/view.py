@@ -207,7 +207,7 @@ class ChartView(Widget):
         return found
 
     def to_csv(self) -> str:
-        """Return the visible points as CSV: series, step, tokens, seconds, value, average."""
+        """Return the visible points as CSV: series, step, tokens, seconds, value, smoothed."""
         return export.csv_text(self._drawn, self._sight, self.span)
 
     def _rescale(self) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from nanoshell import paths
 from nanoshell.errors import NanoshellError
-from nanoshell.files import write_text
+from nanoshell.files import explain_storage, write_text
 
 if TYPE_CHECKING:
     from textual.app import App
@@ -30,7 +30,9 @@ def export(stem: str, contents: Mapping[str, str]) -> str:
     stem = re.sub(r"[^\w.-]+", "-", stem).strip("-.") or "chart"
     folder = Path.cwd()
     if not os.access(folder, os.W_OK):
-        folder = paths.private_folder(paths.data_dir() / "exports")
+        folder = paths.data_dir() / "exports"
+        with explain_storage(folder):
+            paths.private_folder(folder)
     free = _free(folder, stem, contents)
     for ending, text in contents.items():
         write_text(folder / f"{free}.{ending}", text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -198,6 +199,31 @@ def test_the_layout_is_remembered_and_a_broken_file_is_no_reason_to_fail(tmp_pat
     third = again()
     play(third, lambda pilot: pilot.pause())
     assert (third.sight, third.view.title) == (Sight(), "Charts")
+
+
+def test_of_very_many_runs_those_that_were_shown_last_keep_their_colours(tmp_path: Path) -> None:
+    kept = tmp_path / "dashboard.json"
+
+    def show(name: str, first: int) -> list[str]:
+        """Show the run ``name``, and return of which runs the colours are kept, the first and the last."""
+        folder = tmp_path / f"{name}-runs"
+        with FakeRun(folder, name) as run:
+            run.step()
+            app = DashboardApp(folder, [run.run.name], state_path=kept)
+
+            async def seen(pilot: Pilot[None]) -> None:
+                await until(pilot, lambda: app.snapshot.courses)
+                assert app.snapshot.colours[run.run.name] == first
+
+            play(app, seen)
+        names = list(json.loads(kept.read_text())["colours"])
+        assert len(names) == 500
+        return [names[0], names[-1]]
+
+    kept.write_text(json.dumps({"colours": {f"run-{at}": at % 7 for at in range(1, 501)}}))
+    assert show("new", 7) == ["run-2", "new-1"]
+    kept.write_text(json.dumps({"colours": {f"run-{at}": at % 7 for at in range(1, 501)}}))
+    assert show("run", 1) == ["run-2", "run-1"], "it was known before, and moves to the newest"
 
 
 def test_ascii_draws_nothing_else(tmp_path: Path) -> None:

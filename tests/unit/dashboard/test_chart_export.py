@@ -80,6 +80,22 @@ def test_the_table_holds_what_is_visible_exactly() -> None:
     ]
 
 
+@pytest.mark.parametrize("log_y", [False, True])
+def test_the_table_holds_smoothed_values_and_no_logarithms(log_y: bool) -> None:
+    made = LineChart("loss", log_y=log_y)
+    y = np.array([8.0, 2.0, 0.5, 4.0, 1.0])
+    made.set_series([ChartSeries("run-1", np.arange(5.0), y, 0)])
+    made.look(Sight(smoothing=0.75))
+    rows = csv.DictReader(io.StringIO(made.to_csv()))
+    values = np.log(y) if log_y else y
+    wanted = []
+    for at in range(5):  # the mean of what was until then, each value weighing 3/4 of the one after it
+        weights = 0.75 ** np.arange(at, -1, -1)
+        mean = float(weights @ values[: at + 1] / weights.sum())
+        wanted.append(math.exp(mean) if log_y else mean)
+    assert [float(row["smoothed"]) for row in rows] == pytest.approx(wanted)
+
+
 def test_an_empty_chart_can_be_exported() -> None:
     assert LineChart("loss").to_csv() == "series,step,tokens,seconds,value,smoothed\n"
     ET.fromstring(LineChart("loss").to_svg())

@@ -105,6 +105,23 @@ def test_following_moves_with_the_newest_and_keeps_the_width() -> None:
     play(scene)
 
 
+def test_what_is_followed_no_longer_stands_still_while_the_run_goes_on() -> None:
+    async def scene(app: Charts, pilot: Pilot[None]) -> None:
+        def goes_on(n: int) -> tuple[float, float]:
+            longer = np.arange(n + 1.0)
+            app.first.set_series([ChartSeries("a", longer, 5 - longer / 250)])
+            return shown(app.first)
+
+        assert goes_on(1100) == pytest.approx((0, 1100))
+        await pilot.press("f")
+        assert goes_on(1500) == pytest.approx((0, 1100))
+        await pilot.press("f")
+        assert shown(app.first) == pytest.approx((400, 1500))
+        assert goes_on(1600) == pytest.approx((500, 1600))
+
+    play(scene)
+
+
 def test_the_wheel_zooms_around_the_pointer_and_dragging_pans() -> None:
     async def scene(app: Charts, pilot: Pilot[None]) -> None:
         chart = app.first

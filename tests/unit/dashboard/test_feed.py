@@ -81,9 +81,12 @@ def test_a_log_that_is_another_one_is_read_anew(nanoshell_fake_run: Begin) -> No
     path.unlink()  # replaced by a longer one
     path.write_bytes(data + data)
     assert len(steps(whole(feed))) == 5
-    with path.open("r+b") as file:  # written over, with more
-        file.write(data.replace(b"512", b"999") * 3)
-    assert whole(feed).series["loss"].tokens[0] == 999
+    with path.open("r+b") as file:  # written over up to where it was read, with more behind it
+        file.write((data + data).replace(b"2560}", b"2561}"))
+    fake.step()
+    course = whole(feed)
+    assert steps(course) == [*range(1, 7)]
+    assert course.series["loss"].tokens[4] == 2561
 
 
 def test_a_log_that_vanishes_is_told_and_what_was_read_stays(nanoshell_fake_run: Begin) -> None:

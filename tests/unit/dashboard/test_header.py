@@ -71,6 +71,21 @@ def test_a_long_reason_stands_whole_below_the_line_and_a_short_one_in_it(
     assert (why in line) == (len(why) <= 40)
 
 
+@pytest.mark.parametrize("short", [True, False])
+def test_what_a_log_says_does_not_steer_the_terminal(short: bool) -> None:
+    evil = "of\x1b[2J no\x9b31m\u202e use\x00" + " w" * 30 * (not short)
+    alert = {"kind": "spi\x1bke", "message": f"the loss\n{evil}"}
+    for course in (
+        Course(RUN, RunStatus("failed", evil), alerts=(alert,)),
+        Course(RUN, GOING, problem=evil, alerts=(alert,)),
+    ):
+        reason, told = alert_words(course)
+        assert bool(reason) is not short
+        assert all(words.isprintable() for words in (reason, told, headline(course).plain))
+        assert "no" in (headline(course).plain if short else reason)
+        assert "the loss of" in told
+
+
 def test_a_long_reason_can_be_read_on_a_small_screen(tmp_path: Path) -> None:
     feed = HandFeed()
     app = desk(tmp_path, Counter, feed=feed)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import shlex
+import socket
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
 from textual.pilot import Pilot
 
 from nanoshell.dashboard import opening, serving
@@ -79,6 +81,57 @@ def test_a_folder_is_one_of_runs_or_has_them_in_runs(
             chosen_runs(session, [str(run.run.path / "run.yaml")])
         monkeypatch.setenv("TEXTUAL_DRIVER", "textual.drivers.web_driver:WebDriver")
         assert chosen_runs(session, [str(empty)]) == (empty, [])
+
+
+def test_a_path_that_means_nothing_is_told_with_what_is_there(
+    nanoshell_session: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = nanoshell_session().session
+
+    def told(*words: str | Path) -> tuple[str, str]:
+        with pytest.raises(UsageError) as raised:
+            chosen_runs(session, [str(word) for word in words])
+        return raised.value.message, raised.value.hint or ""
+
+    one, other = tmp_path / "cluster", tmp_path / "elsewhere"
+    with (
+        FakeRun(one / "runs") as run,
+        FakeRun(other / "runs") as same,
+        FakeRun(other / "runs", "more") as more,
+    ):
+        wrong = tmp_path / "clustre" / "runs" / "fake-1"
+        assert told(wrong) == (f"there is no {wrong}", f"did you mean {run.run.path}?")
+        assert told(wrong.parent / "moon")[1] == f"did you mean {one}?"
+        assert told(more.run.path, wrong)[1] == f"did you mean {run.run.path}?"
+        lost = tmp_path / "moon" / "runs"
+        assert told(lost) == (f"there is no {lost}", f"{tmp_path} holds no moon")
+        monkeypatch.chdir(tmp_path)
+        assert told("./moon") == ("there is no ./moon", f"{tmp_path} holds no moon")
+        file = run.run.path / "run.yaml"
+        assert told(file / "it") == (f"there is no {file / 'it'}", f"{file} is a file")
+        assert told(more.run.path, file)[0] == f"{file} is no run"
+        for words in ((one, other), (more.run.path, other), (more.run.path, other / "runs")):
+            message, hint = told(*words)
+            assert (
+                message
+                == f"{words[-1 * (words[0] != one)]} is a folder of runs, and one such alone can be shown"
+            )
+            assert "name it alone" in hint
+        message, _ = told(more.run.path, run.run.path, same.run.path)
+        assert message == f"two runs are called fake-1: {run.run.path} and {same.run.path}"
+        assert chosen_runs(session, [str(run.run.path)] * 2)[1] == [str(run.run.path)]
+
+
+def test_an_address_that_is_not_known_is_told(
+    nanoshell_session: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(_site: web.TCPSite) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(web.TCPSite, "start", refuse)
+    with pytest.raises(NanoshellError) as raised:
+        serving.serve(nanoshell_session().session, [], host="nosuch.invalid")
+    assert raised.value.message == "cannot listen at nosuch.invalid:8000: no machine of this name is known"
 
 
 class Opened:

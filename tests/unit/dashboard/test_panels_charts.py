@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import math
+import re
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
 from dataclasses import replace
@@ -283,6 +285,25 @@ def test_where_the_folder_cannot_be_written_the_data_folder_is_used(
 
     play([learning], [LossChart], scene)
     assert len(list(nanoshell_home.rglob("fake-1-loss.*"))) == 2
+
+
+def test_where_nothing_can_be_written_it_is_told_why(
+    learning: FakeRun, nanoshell_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path) -> Path:
+        raise OSError(errno.EROFS, "Read-only file system", str(path))
+
+    monkeypatch.setattr("nanoshell.dashboard.panels.exporting.os.access", lambda path, mode: False)
+    monkeypatch.setattr("nanoshell.paths.private_folder", refuse)
+
+    async def scene(app: DashboardApp, pilot: Pilot[Any]) -> None:
+        await pilot.press("e")
+        await shows(app, pilot, lambda: bool(app._notifications))
+        said = [notice.message for notice in app._notifications]
+        assert len(said) == 1
+        assert re.fullmatch(r"not exported: cannot write .*/exports: the file system is read-only", said[0])
+
+    play([learning], [LossChart], scene)
 
 
 def test_maximised_logarithmic_and_hidden_charts_are_remembered(learning: FakeRun, tmp_path: Path) -> None:

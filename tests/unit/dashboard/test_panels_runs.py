@@ -415,9 +415,9 @@ def test_a_run_that_appears_is_listed_and_one_that_vanishes_goes(tmp_path: Path)
 def test_what_vanishes_under_the_hand_leaves_the_keys_where_they_were(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With what reads the runs in earnest: the chosen run goes, then the one that has the focus."""
+    """With what reads the runs in earnest: chosen runs go, then the one that has the focus."""
     monkeypatch.setattr(runs, "READ_SECONDS", 0.05)
-    fakes = {name: FakeRun(tmp_path, name) for name in ("one", "two", "three")}  # the newest is first
+    fakes = {name: FakeRun(tmp_path, name) for name in ("one", "two", "three", "four")}  # the newest is first
     app = DashboardApp(tmp_path, ["one-1"], panels=[Entry("runs", RunsPanel, "tests")])
 
     async def scene(pilot: Pilot[None]) -> None:
@@ -430,8 +430,15 @@ def test_what_vanishes_under_the_hand_leaves_the_keys_where_they_were(
         def focused() -> str:
             return app.snapshot.focused.run.name if app.snapshot.focused else ""
 
-        await until(pilot, lambda: names() == ["three-1", "two-1", "one-1"] and focused() == "one-1")
-        await pilot.press("home", "down")
+        await until(pilot, lambda: len(names()) == 4 and focused() == "one-1")
+        assert names() == ["four-1", "three-1", "two-1", "one-1"]
+        await pilot.press("home")
+        assert panel.chosen == "four-1"
+        fakes["four"].vanish()
+        await until(pilot, lambda: names() == ["three-1", "two-1", "one-1"])
+        await until(pilot, lambda: panel.chosen != "four-1")
+        assert panel.chosen == "three-1", "the next one, not the one that has the focus"
+        await pilot.press("down")
         assert panel.chosen == "two-1"
         fakes["two"].vanish()
         await until(pilot, lambda: names() == ["three-1", "one-1"])

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,10 +14,21 @@ from textual.pilot import Pilot
 from nanoshell.dashboard import asking
 from nanoshell.dashboard.asking import Requests, answer_words
 from nanoshell.dashboard.steering import length_question, rate_question
+from nanoshell.files import storage_error
 from nanoshell.runs.control import request
+from nanoshell.runs.directory import RunDirectory
 from nanoshell.runs.status import RunStatus
 from nanoshell.testing import FakeRun
-from tests.unit.dashboard.stage import Counter, HandFeed, desk, play, requests, screen_text, until
+from tests.unit.dashboard.stage import (
+    PATIENCE_SECONDS,
+    Counter,
+    HandFeed,
+    desk,
+    play,
+    requests,
+    screen_text,
+    until,
+)
 
 
 @pytest.fixture
@@ -24,6 +36,14 @@ def run(tmp_path: Path) -> Iterator[FakeRun]:
     with FakeRun(tmp_path) as fake:
         fake.step(10)
         yield fake
+
+
+def wait(holds: Callable[[], object]) -> None:
+    """Wait until ``holds`` returns something true."""
+    end = time.monotonic() + PATIENCE_SECONDS
+    while not holds():
+        assert time.monotonic() < end, "it never came to hold"
+        time.sleep(0.01)
 
 
 @pytest.mark.parametrize(
@@ -85,18 +105,19 @@ def test_what_is_pending_stands_at_the_top_and_is_not_asked_twice(tmp_path: Path
     async def scene(pilot: Pilot[None]) -> None:
         feed.give(run.run)
         await until(pilot, lambda: app.snapshot.courses)
-        await pilot.press("E", "E", "right_curly_bracket", "right_curly_bracket")
-        top = "asked: evaluate, learning rate, learning rate"
+        await pilot.press("E", "E", *["right_curly_bracket"] * 3)
+        top = "asked: evaluate, learning rate, learning rate, learning rate"
         await until(pilot, lambda: top in screen_text(app).splitlines()[0])
         await until(pilot, lambda: "was asked already (evaluate)" in screen_text(app))
-        await until(pilot, lambda: len(requests(run)) == 3)
+        await until(pilot, lambda: len(requests(run)) == 4)
         assert [line.get("values") for line in requests(run)] == [
             None,
             {"learning_rate": 0.0125},
             {"learning_rate": 0.0156},
+            {"learning_rate": 0.0195},
         ]
         run.answer_requests()
-        await until(pilot, lambda: "learning rate 0.01 -> 0.0156" in screen_text(app))
+        await until(pilot, lambda: "learning rate 0.01 -> 0.0195" in screen_text(app))
         await until(pilot, lambda: "asked:" not in screen_text(app).splitlines()[0])
 
     play(app, scene)
@@ -137,11 +158,45 @@ def test_who_cannot_answer_is_told_of_and_nothing_stays_pending(
     else:
         run.finish(end)
     desk.ask(run.run, "extend", steps=5)
-    while desk.pending(run.run.name):
-        time.sleep(0.01)
+    last = "no longer waited for" if end == "elsewhere" else said
+    wait(lambda: told and last in told[-1])  # it is told after it is no longer pending
     desk.close()
+    assert not desk.pending(run.run.name)
     assert said in told[0]
-    assert (end == "elsewhere") == ("no longer waited for" in told[-1])
+
+
+@pytest.mark.parametrize("end", ["failed", "crashed"])
+def test_a_run_that_ends_owes_no_answer(run: FakeRun, monkeypatch: pytest.MonkeyPatch, end: str) -> None:
+    monkeypatch.setattr(asking, "IMPATIENCE_SECONDS", 0.1)
+    told: list[str] = []
+    desk = Requests(None, lambda text, severity: told.append(text))
+    desk.ask(run.run, "pause")
+    wait(lambda: requests(run))
+    run.crash() if end == "crashed" else run.finish(end)
+    wait(lambda: "fake-1 ended before it answered (pause)" in told)
+    desk.close()
+    assert not desk.pending(run.run.name)
+
+
+def test_what_no_disk_takes_is_told_with_what_helps(run: FakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    numbers = [errno.EROFS, errno.ENOSPC]
+
+    def refuse(asked: RunDirectory, *_: object) -> str:
+        raise storage_error(asked.control_path, OSError(numbers.pop(0), ""))
+
+    monkeypatch.setattr(asking, "request", refuse)
+    told: list[str] = []
+    desk = Requests(None, lambda text, severity: told.append(text))
+    for action in ("pause", "resume"):
+        desk.ask(run.run, action)
+    wait(lambda: len(told) == 2)
+    desk.close()
+    path = run.run.control_path
+    only = "--read-only shows runs and asks nothing"
+    assert told == [
+        f"fake-1 was not asked (pause): cannot write {path}: the file system is read-only; {only}",
+        f"fake-1 was not asked (resume): cannot write {path}: the disk is full",
+    ]
 
 
 def test_two_dashboards_and_a_prompt_steer_one_run_and_each_hears_its_own(
