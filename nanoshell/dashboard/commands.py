@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, ClassVar, cast
 
-from rich.markup import escape
+from rich.cells import cell_len
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding
-from textual.command import CommandPalette, DiscoveryHit, Hit, Hits, Provider, SearchIcon
+from textual.command import CommandList
 from textual.containers import Vertical
 from textual.message import Message
 from textual.screen import ModalScreen
-from textual.widgets import Input, RichLog, Static
+from textual.widgets import Input, OptionList, RichLog, Static
+from textual.widgets.option_list import Option
 
-from nanoshell.dashboard.finding import likeness, offers
+from nanoshell.dashboard.finding import Offer, found, listed
 from nanoshell.dashboard.panels.plain import plain, without_escapes
 from nanoshell.dashboard.running import LineRun, completions
 
 if TYPE_CHECKING:
     from textual.binding import BindingType
+    from textual.events import Click
 
     from nanoshell.dashboard.app import DashboardApp
     from nanoshell.session import Session
@@ -29,32 +32,105 @@ MOST_SHOWN = 5
 
 MOST_LINES = 10_000
 
-
-class DeskCommands(Provider):
-    """What can be done here, and every command of the shell, unless one only reads."""
-
-    async def discover(self) -> Hits:
-        for offer in offers(cast("DashboardApp", self.app)):
-            if not offer.aside:
-                yield DiscoveryHit(Text(offer.name), offer.choose, offer.name, escape(offer.about))
-
-    async def search(self, query: str) -> Hits:
-        matcher = self.matcher(query)
-        for place, offer in enumerate(offers(cast("DashboardApp", self.app))):
-            score = likeness(offer, query, matcher.match)
-            if score > 0:
-                found = matcher.highlight(offer.name) if matcher.match(offer.name) else Text(offer.name)
-                yield Hit(score - place / 10_000, found, offer.choose, offer.name, escape(offer.about))
+_NAME, _PADDING, _LEAST = 30, 2, 20
+"""Cells of a row of the palette: of the name where that is short, beside the row, and of all of it."""
 
 
-class Palette(CommandPalette):
-    """Finds an action or a command by a few letters."""
+class Palette(ModalScreen[None]):
+    """Finds an action or a command by a few letters, and tells the key that does without."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,ctrl+p", "leave", "Leave"),
+        *(
+            Binding(key, f"move('{where}')", show=False)
+            for key, where in (
+                ("up", "cursor_up"),
+                ("down", "cursor_down"),
+                ("pageup", "page_up"),
+                ("pagedown", "page_down"),
+                ("ctrl+home", "first"),
+                ("ctrl+end", "last"),
+            )
+        ),
+    ]
+    last_line = (("Enter", "Do it"), ("Up Down", "Choose"), ("Esc", "Leave"))
 
     def __init__(self) -> None:
-        super().__init__(providers=[DeskCommands], placeholder="What is to be done?")
+        super().__init__()
+        self._offers: list[Offer] = []
+        self._typed: str | None = None
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="sheet") as sheet:
+            sheet.border_title = "Commands"
+            yield Input(placeholder="What is to be done?", compact=True)
+            yield CommandList(markup=False)
+
+    @property
+    def _list(self) -> CommandList:
+        return self.query_one(CommandList)
 
     def on_mount(self) -> None:
-        self.query_one(SearchIcon).icon = ">"  # its own sign is in few fonts of terminals
+        self._list.add_class("--visible")
+
+    def on_resize(self) -> None:
+        self.call_after_refresh(self._draw)
+
+    def on_input_changed(self) -> None:
+        self._fill()
+
+    def _fill(self) -> None:
+        """List what is meant by what has been typed."""
+        app, typed = cast("DashboardApp", self.app), self.query_one(Input).value
+        if typed != self._typed:
+            self._typed = typed
+            self._offers = found(app, typed) if typed.strip() else listed(app)
+            self._draw()
+
+    def _draw(self) -> None:
+        """Show the offers, a row each, at the width that there is now."""
+        if self._typed is None:
+            self._fill()
+            return
+        shown, width = self._list, self._list.scrollable_content_region.width - _PADDING
+        rows = [Option(_row(offer, self._typed, max(width, _LEAST))) for offer in self._offers]
+        shown.clear_options().add_options(rows or [Option("No matches found", disabled=True)])
+        shown.highlighted = 0 if rows else None
+
+    def on_input_submitted(self) -> None:
+        self._fill()  # what was typed just before may not have been listed
+        if self._list.highlighted is not None:
+            self._choose(self._list.highlighted)
+
+    def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
+        self._choose(event.option_index)
+
+    def _choose(self, index: int) -> None:
+        self.dismiss()
+        self.app.call_later(self._offers[index].choose)
+
+    def on_click(self, event: Click) -> None:
+        if self.get_widget_at(event.screen_x, event.screen_y)[0] is self:
+            self.dismiss()
+
+    def action_move(self, where: str) -> None:
+        """Choose another offer."""
+        getattr(self._list, f"action_{where}")()
+
+    def action_leave(self) -> None:
+        """Do nothing."""
+        self.dismiss()
+
+
+def _row(offer: Offer, typed: str, width: int) -> Text:
+    """Return ``offer`` in one line: what begins as ``typed`` is underlined, its key at the right end."""
+    row = Text(offer.name)
+    for word in re.findall(r"\w+", typed):
+        row.highlight_regex(rf"(?i)\b{word}", "underline")
+    row.append("  " + " " * (_NAME - row.cell_len))
+    row.append(offer.about, "dim not bold")
+    row.truncate(max(width - cell_len(offer.key) - 2, 0), overflow="ellipsis", pad=True)
+    return row.append(f"  {offer.key}")
 
 
 class CommandLine(ModalScreen[str]):

@@ -8,8 +8,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
+from textual.fuzzy import Matcher
+
+from nanoshell.dashboard.keys import written
 from nanoshell.dashboard.running import palette_commands
-from nanoshell.dashboard.table import ACTIONS
+from nanoshell.dashboard.table import ACTIONS, RUN
 from nanoshell.dashboard.views import ChartGrid
 
 if TYPE_CHECKING:
@@ -21,6 +24,15 @@ if TYPE_CHECKING:
 _EXACT, _TITLE, _WORDS, _ABOUT = 1000.0, 600.0, 500.0, 300.0
 """Scores: the whole name is typed; all words of it are in the title, in the words for it, in what is told."""
 
+_AS_TYPED = 599.0
+"""A command with its arguments comes behind what has all these words for its title."""
+
+_STEER, _HERE, _VIEW, _DESK, _THEME, _COMMAND, _MOVE = range(7)
+"""The order in which is listed what can be done, before anything is typed: moving about is learnt first."""
+
+_DIGITS = 9
+"""So many views have a key of their own."""
+
 _FEWEST = 3
 """So many letters are looked for in a title where they stand apart, too: fewer are found everywhere."""
 
@@ -29,7 +41,8 @@ _FEWEST = 3
 class Offer:
     """One line of the palette: how it reads, what it is about, what choosing it does.
 
-    ``words`` are further ones by which it is found. With ``aside`` it is found alone, and not listed before.
+    ``words`` are further ones by which it is found, ``key`` does the same without the palette. With ``aside``
+    it is found alone, and not listed before; of what is listed the lowest ``rank`` comes first.
     """
 
     name: str
@@ -37,27 +50,84 @@ class Offer:
     choose: Callable[[], object]
     words: str = ""
     aside: bool = False
+    key: str = ""
+    rank: int = 0
+
+
+def listed(app: DashboardApp) -> list[Offer]:
+    """Return what is offered before anything is typed, what matters most first."""
+    return sorted((offer for offer in offers(app) if not offer.aside), key=lambda offer: offer.rank)
+
+
+def found(app: DashboardApp, typed: str) -> list[Offer]:
+    """Return what ``typed`` may mean, what it says best first."""
+    scattered = Matcher(typed).match
+    scored = [(likeness(offer, typed, scattered), offer) for offer in offers(app)]
+    if (line := _line(app, typed)) is not None:
+        scored.insert(0, (_EXACT + 1 if typed.lstrip().startswith(":") else _AS_TYPED, line))
+    likely = [pair for pair in scored if pair[0] > 0]
+    return [offer for _score, offer in sorted(likely, key=lambda pair: -pair[0])]
+
+
+def _line(app: DashboardApp, typed: str) -> Offer | None:
+    """Return ``typed`` as a line to run, where it is a command and its arguments."""
+    name, _, arguments = typed.strip().removeprefix(":").lstrip().partition(" ")
+    if app.session is None or not arguments:
+        return None
+    entries = (entry for entry in palette_commands(app.session) if entry.name == name.casefold())
+    if (entry := next(entries, None)) is None:
+        return None
+    line = f"{entry.name} {arguments.lstrip()}"
+    return Offer(f":{line}", entry.value.get_short_help_str(70), partial(app.type_command, line))
 
 
 def offers(app: DashboardApp) -> Iterator[Offer]:
     """Yield what can be done: here, in another view, not now, and by a command; what is nearest first."""
     here = [(owner, action) for owner, action in app.possible_actions() if action.id != "palette"]
     for owner, action in here:
-        yield Offer(action.title, action.group, partial(app.perform, owner, action), action.words)
+        yield Offer(
+            action.title,
+            action.group,
+            partial(app.perform, owner, action),
+            action.words,
+            key=_key(app, owner, action),
+            rank=_rank(app, owner, action),
+        )
     for index, view in enumerate(app.views):
-        yield Offer(f"Go to {view.title}", f"View {index + 1}", partial(app.action_view, index))
+        yield Offer(
+            f"Go to {view.title}",
+            f"View {index + 1}",
+            partial(app.action_view, index),
+            key=str(index + 1) if index < _DIGITS else "",
+            rank=_VIEW,
+        )
     known = {(action.title, action.group) for _owner, action in here}
     for index, slot, action in _elsewhere(app):
         if (action.title, action.group) not in known:
             known.add((action.title, action.group))
             about = f"{action.group}, in view {index + 1}"
             yield Offer(
-                action.title, about, partial(_perform_in, app, index, slot, action), action.words, True
+                action.title,
+                about,
+                partial(_perform_in, app, index, slot, action),
+                action.words,
+                True,
+                _key(app, slot.panel, action),
             )
     yield from _charts(app)
     yield from _not_now(app)
     if app.session is not None:
         yield from _commands(app, app.session)
+
+
+def _key(app: DashboardApp, owner: object, action: Action) -> str:
+    return next(map(written, app.keymap.keys_of(owner, action)), "")
+
+
+def _rank(app: DashboardApp, owner: object, action: Action) -> int:
+    if "(" in action.id:
+        return _MOVE
+    return _HERE if owner is not app else _STEER if action.group == RUN else _DESK
 
 
 def _elsewhere(app: DashboardApp) -> Iterator[tuple[int, PanelSlot, Action]]:
@@ -87,18 +157,26 @@ def _not_now(app: DashboardApp) -> Iterator[Offer]:
         if action.states and not app.applies(app, action) and not (action.writes and app.read_only):
             about = f"not now: {state}"
             yield Offer(
-                action.title, about, partial(app.perform, app, action), f"{action.group} {action.words}", True
+                action.title,
+                about,
+                partial(app.perform, app, action),
+                f"{action.group} {action.words}",
+                True,
+                _key(app, app, action),
             )
 
 
 def _commands(app: DashboardApp, session: Session) -> Iterator[Offer]:
     for entry in palette_commands(session):
         about = entry.value.get_short_help_str(70)
-        yield Offer(f":{entry.name}", about, partial(app.type_command, entry.name))
+        yield Offer(f":{entry.name}", about, partial(app.type_command, entry.name), rank=_COMMAND)
     for setting in session.settings:
         for choice, about in setting.choices.items():
             line = f"set {setting.name} {choice}"
-            yield Offer(f":{line}", about, partial(app.type_command, line), setting.summary, True)
+            aside = setting.name != "theme"
+            yield Offer(
+                f":{line}", about, partial(app.type_command, line), setting.summary, aside, rank=_THEME
+            )
 
 
 def _perform_in(app: DashboardApp, index: int, slot: PanelSlot, action: Action) -> None:

@@ -130,16 +130,16 @@ class Menus(Notices, inherit_bindings=False):
         """Find an action or a command by a few letters."""
         self.push_screen(Palette())
 
-    def type_command(self, name: str) -> None:
-        """Ask for the arguments of the command ``name``, run it, and show what it writes."""
+    def type_command(self, line: str) -> None:
+        """Ask for the rest of ``line``, a command or one with arguments, run it, and show what it writes."""
         session = self.session
         if session is not None:
 
-            def typed(line: str | None) -> None:
-                if line:
-                    self.push_screen(CommandOutput(session, line))
+            def typed(whole: str | None) -> None:
+                if whole:
+                    self.push_screen(CommandOutput(session, whole))
 
-            self.push_screen(CommandLine(session, f"{name} "), typed)
+            self.push_screen(CommandLine(session, line if " " in line else f"{line} "), typed)
 
     def action_help(self) -> None:
         """Show all keys that do something now."""

@@ -12,12 +12,13 @@ from textual.widgets import Input
 
 from nanoshell.dashboard import asking
 from nanoshell.dashboard.commands import CommandLine, CommandOutput
+from nanoshell.dashboard.help import HelpScreen
 from nanoshell.dashboard.panels.kinds import LearningRateChart, LossChart
 from nanoshell.dashboard.panels.runs import RunsPanel
 from nanoshell.opening import open_session
 from nanoshell.runs.status import RunStatus
 from nanoshell.testing import FakeRun, plugins_with
-from tests.unit.dashboard.stage import HandFeed, desk, kind, play, screen_text, until
+from tests.unit.dashboard.stage import HandFeed, desk, kind, play, screen_text, type_ahead, until
 
 CHART = kind(panel_id="chart", title="Chart")
 
@@ -60,7 +61,7 @@ def test_what_is_typed_by_its_whole_name_comes_first(tmp_path: Path, typed: str)
     async def scene(pilot: Pilot[None]) -> None:
         feed.give(runs[0].run, runs[1].run)
         await pilot.press("ctrl+p")
-        await until(pilot, lambda: ">  What is to be done?" in screen_text(app))
+        await until(pilot, lambda: "What is to be done?" in screen_text(app))
         app.screen.query_one(Input).value = typed
         found = app.screen.query_one(CommandList)
         first = f":{typed.removeprefix(':').lower()}"
@@ -100,7 +101,7 @@ def test_what_people_would_call_it_is_found(tmp_path: Path, typed: str, first: s
         )  # nothing can be asked of it: it is found all the same
         await until(pilot, lambda: "finished" in screen_text(app))
         await pilot.press("ctrl+p")
-        await until(pilot, lambda: ">  What is to be done?" in screen_text(app))
+        await until(pilot, lambda: "What is to be done?" in screen_text(app))
         app.screen.query_one(Input).value = typed
         found = app.screen.query_one(CommandList)
 
@@ -121,7 +122,7 @@ def test_what_another_view_does_is_done_there(tmp_path: Path) -> None:
     async def scene(pilot: Pilot[None]) -> None:
         feed.give(run.run, status=RunStatus("finished"))
         await pilot.press("ctrl+p")
-        await until(pilot, lambda: ">  What is to be done?" in screen_text(app))
+        await until(pilot, lambda: "What is to be done?" in screen_text(app))
         app.screen.query_one(Input).value = "filter"
         await until(pilot, lambda: "Runs, in view 2" in screen_text(app))
         await pilot.press("enter")
@@ -130,6 +131,90 @@ def test_what_another_view_does_is_done_there(tmp_path: Path) -> None:
 
     with FakeRun(tmp_path) as run:
         play(app, scene)
+
+
+@pytest.mark.parametrize(
+    ("typed", "line"),
+    [
+        ("tokens Hello  World", "tokens Hello  World"),
+        (":tokens hello", "tokens hello"),
+        ("runs list", "runs list"),
+        ("TOKENS Hi", "tokens Hi"),
+    ],
+)
+def test_a_command_keeps_the_arguments_that_are_typed_behind_it(
+    tmp_path: Path, typed: str, line: str
+) -> None:
+    session = open_session(plugins=plugins_with(), history=False)
+    app = desk(tmp_path, CHART, session=session)
+
+    async def scene(pilot: Pilot[None]) -> None:
+        type_ahead(app, "ctrl+p", *typed)
+        await until(pilot, lambda: f":{line} " in screen_text(app))
+        type_ahead(app, "enter")
+        await until(pilot, lambda: isinstance(app.screen, CommandLine))
+        field = app.screen.query_one(Input)
+        assert (field.value, field.cursor_position) == (line, len(line))
+
+    play(app, scene)
+
+
+def test_what_is_typed_ahead_is_found_before_it_is_chosen(tmp_path: Path) -> None:
+    app = desk(tmp_path, CHART)
+
+    async def scene(pilot: Pilot[None]) -> None:
+        type_ahead(app, "ctrl+p", *"keys", "enter")
+        await until(pilot, lambda: isinstance(app.screen, HelpScreen))
+
+    play(app, scene)
+
+
+def test_each_row_ends_with_its_key_and_what_steers_comes_first(tmp_path: Path) -> None:
+    session = open_session(plugins=plugins_with(), history=False)
+    feed = HandFeed()
+    app = desk(tmp_path, RunsPanel, feed=feed, session=session, keys=["pause=w"])
+
+    async def scene(pilot: Pilot[None]) -> None:
+        feed.give(run.run, status=RunStatus("running"))
+        await until(pilot, lambda: "w Pause" in screen_text(app))
+        await pilot.press("ctrl+p")
+        await until(pilot, lambda: re.search(r"Pause +Run +w\b", screen_text(app)))
+        await until(pilot, lambda: re.search(r"Set the learning rate +Run +L\b", screen_text(app)))
+        rows = [str(option.prompt).strip() for option in app.screen.query_one(CommandList).options]
+        order = [
+            "Stop and save",
+            "Focus the run",
+            "Go to Runs",
+            "Keys",
+            ":set theme dark",
+            ":tokens",
+            "The run above",
+        ]
+        places = [next(at for at, row in enumerate(rows) if row.startswith(name)) for name in order]
+        assert places == sorted(places)
+        await pilot.press("ctrl+end")
+        await until(pilot, lambda: "Text below: down" in screen_text(app))
+        await pilot.resize_terminal(40, 12)
+        await until(pilot, lambda: re.search(r"^.{34,} w ", screen_text(app), re.M))
+
+    with FakeRun(tmp_path) as run:
+        play(app, scene)
+
+
+def test_a_click_chooses_and_one_beside_the_palette_leaves_it(tmp_path: Path) -> None:
+    app = desk(tmp_path, CHART)
+
+    async def scene(pilot: Pilot[None]) -> None:
+        await pilot.press("ctrl+p", *"keys")
+        await until(pilot, lambda: re.search(r"Keys +Dashboard +\?", screen_text(app)))
+        await pilot.click(CommandList, offset=(5, 0))
+        await until(pilot, lambda: isinstance(app.screen, HelpScreen))
+        await pilot.press("escape", "ctrl+p")
+        await until(pilot, lambda: "What is to be done?" in screen_text(app))
+        await pilot.click(offset=(0, 0))
+        await until(pilot, lambda: len(app.screen_stack) == 1)
+
+    play(app, scene, size=(100, 30))
 
 
 def test_the_palette_offers_every_command_but_two(tmp_path: Path) -> None:
