@@ -7,7 +7,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from textual import events
@@ -119,13 +119,18 @@ def screen_text(app: DashboardApp) -> str:
 
 
 async def until(pilot: Pilot[Any], holds: Callable[[], Any]) -> None:
-    """Wait until ``holds`` returns something true."""
+    """Wait until ``holds`` returns something true, and until what was about to happen then has happened."""
     end = time.monotonic() + PATIENCE_SECONDS
     while not holds():
         if time.monotonic() > end:
             assert isinstance(pilot.app, DashboardApp)
             pytest.fail(f"it never came to hold; the screen is\n{screen_text(pilot.app)}")
         await asyncio.sleep(0.02)
+    ready = cast(Any, asyncio.get_running_loop())._ready
+    for _ in range(100):
+        await asyncio.sleep(0)
+        if not ready:
+            break
 
 
 def type_ahead(app: DashboardApp, *keys: str) -> None:

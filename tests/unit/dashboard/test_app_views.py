@@ -114,7 +114,7 @@ def test_the_keys_that_turn_pages_are_told_where_there_is_room(tmp_path: Path) -
         await pilot.press("enter", "pagedown")  # of charts with all the room the next one comes
         await until(pilot, lambda: "Chart 1 seen" in screen_text(app))
         assert "Chart 0" not in screen_text(app)
-        assert tabs(app).endswith(" 2/5")
+        await until(pilot, lambda: tabs(app).endswith(" 2/5"))
         assert app.focused_panel is app.view.slots[1].panel
 
     play(app, scene)
