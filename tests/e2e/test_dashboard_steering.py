@@ -50,7 +50,8 @@ def test_a_run_does_all_that_keys_ask_of_it(window: Window, training: RunDirecto
     window.type("E")
     window.wait_for(f"{training.name}: exact training loss")
     window.type("G")
-    window.wait_for("in the view Samples")
+    # Where the notice breaks its line goes by the digits of the step: wait for one word, below the tabs.
+    window.wait_until(lambda: any("Samples" in line for line in window.screen().split("\n")[2:]))
     window.type("}")
     window.wait_for("learning rate 0.003 -> 0.00375")
     window.type("{")
