@@ -23,10 +23,12 @@ Axis = Literal["step", "tokens", "time"]
 
 AXES: tuple[Axis, ...] = ("step", "tokens", "time")
 
-Fit = Literal["all", "most", "focus"]
-"""What the y axis has room for: all that is seen, the middle 98% of it, or the run in focus."""
+Fit = Literal["all", "most", "lines", "focus"]
+"""What the y axis has room for: all that is seen, the middle 98% of it, lines without points, or the run in
+focus.
+"""
 
-FITS: tuple[Fit, ...] = ("all", "most", "focus")
+FITS: tuple[Fit, ...] = ("all", "most", "lines", "focus")
 
 
 @dataclass(frozen=True)
@@ -104,8 +106,8 @@ class Snapshot:
     """What panels are handed: the ``courses`` that are shown, and which of them has the ``focus``.
 
     ``colours`` gives each of them a number, as long as may be the one it had before, and is about other runs,
-    too. ``now`` is in seconds since the epoch. ``problem`` says why no run can be watched any more, '' as a
-    rule.
+    too. ``now`` is in seconds since the epoch, 0 before the runs have been looked at. ``problem`` says why no
+    run can be watched any more, '' as a rule.
     """
 
     courses: tuple[Course, ...] = ()

@@ -34,7 +34,7 @@ def keep_diverged(
     And fields of the alert: ``step``, and where the file could be written its ``path``, the places in the
     data where ``windows`` begin, and the ``text`` of the first one.
     """
-    what = f"loss {result.loss}, gradient norm {result.grad_norm}"
+    what = f"loss {result.loss:.4g}, gradient norm {result.grad_norm:.4g}"
     hints = [f"lower the learning rate (it was {result.learning_rate:.3g}) or lengthen warmup_steps"]
     fields: dict[str, Any] = {"step": result.step}
     try:

@@ -9,6 +9,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 import numpy as np
+from rich.cells import cell_len
 
 from nanoshell.dashboard.chart import words
 from nanoshell.dashboard.chart.axes import x_labels
@@ -17,6 +18,7 @@ from nanoshell.dashboard.chart.navigate import Span, seen
 from nanoshell.dashboard.chart.palette import hex_colour
 from nanoshell.dashboard.chart.reduce import visible
 from nanoshell.dashboard.chart.scale import Scale, tick_step, ticks
+from nanoshell.dashboard.panels.plain import plain
 
 if TYPE_CHECKING:
     from nanoshell.dashboard.chart.curve import ChartSeries, Curve
@@ -127,7 +129,7 @@ def _text(
     x: float, y: float, text: str, *, anchor: str = "start", size: int = 12, fill: str = "#333333"
 ) -> str:
     look = f'text-anchor="{anchor}" font-size="{size}" fill="{fill}"'
-    return f'<text x="{x:g}" y="{y:g}" {look}>{escape(text)}</text>'
+    return f'<text x="{x:g}" y="{y:g}" {look}>{escape(plain(text))}</text>'
 
 
 def _legend(drawn: Sequence[Drawn], sight: Sight, width: int) -> list[list[str]]:
@@ -136,7 +138,7 @@ def _legend(drawn: Sequence[Drawn], sight: Sight, width: int) -> list[list[str]]
     at = _LEFT
     for series, curve in drawn:
         text = f"{series.name} {words.short(float(curve.all_y[-1])) if len(curve.all_y) else '-'}"
-        room = 34 + 7 * len(text)
+        room = 34 + 7 * cell_len(text)
         if at > _LEFT and at + room > width:
             found.append([])
             at = _LEFT
@@ -252,7 +254,7 @@ def _marks(marks: Sequence[Mark], x: Scale, columns: int, rows: int, sight: Sigh
             look = f'stroke="{_MARKS[mark.kind][0]}"' + (' stroke-dasharray="2 2"' if not top else "")
             parts.append(
                 f'<path d="M{at:.1f} {top}V{rows + 4}" {look}>'
-                f"<title>{escape(f'{mark.kind}: {mark.text}')}</title></path>"
+                f"<title>{escape(plain(f'{mark.kind}: {mark.text}'))}</title></path>"
             )
     end = columns
     for kind, (fill, name) in _MARKS.items():

@@ -94,6 +94,10 @@ def fitted(found: Sequence[Layer], x: Scale, log: bool, fit: Fit) -> Scale:
     chosen = found
     if fit == "focus":
         chosen = [layer for layer in found if layer.series.focused and len(layer.raw.low[layer.raw.inside])]
+    elif fit == "lines":
+        chosen = [
+            layer for layer in found if not layer.series.points and len(layer.raw.low[layer.raw.inside])
+        ]
     elif fit == "most":
         pieces = []
         for layer in found:

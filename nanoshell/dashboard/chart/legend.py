@@ -8,9 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from rich.cells import cell_len
+
 from nanoshell.dashboard.chart import words
 from nanoshell.dashboard.chart.drawing import glyphs_for, sign
 from nanoshell.dashboard.chart.palette import QUIET, TEXT, WARNING, bright, broken
+from nanoshell.dashboard.panels.plain import plain
+from nanoshell.dashboard.panels.words import cut_middle
 
 if TYPE_CHECKING:
     from nanoshell.dashboard.chart.curve import ChartSeries, Curve
@@ -23,6 +27,9 @@ Words = list[tuple[str, int]]
 """Pieces of text, each with the number of its style."""
 
 _DIGITS = 4
+
+_LEAST_NAME = 8
+"""Where names of so many cells have no room, runs are left out instead."""
 
 _PARTS = re.compile(r"[^-_. ]+[-_. ]*")
 
@@ -87,31 +94,51 @@ def legend_words(
 ) -> Words:
     """Return the legend of ``drawn`` in ``room`` cells: all in as much detail as fits, else as many as do.
 
+    Long names are cut in the middle before a run is left out; the first is told as long as its value fits.
     Under a ``title`` that says what a series is, its name is left out.
     """
     groups, glyphs = entries(drawn), glyphs_for(look, drawn)
     needed = glyphs or any(broken(series.colour, look) for series, _ in drawn)
-    names = [pairs[0][0].called for pairs in groups]
+    names = [plain(pairs[0][0].called, ascii=look.ascii) for pairs in groups]
     short = short_names(names)
-    pieces: list[Words] = []
-    for detail in DETAILS:
-        if not detail.signs and (needed or not all(names)):
-            continue
-        told = names if detail.full else short
-        pieces = [
+
+    def told(names: Sequence[str], detail: Detail) -> list[Words]:
+        return [
             _entry(pairs, name, title, frame, sight, detail, look, glyphs)
-            for pairs, name in zip(groups, told, strict=True)
+            for pairs, name in zip(groups, names, strict=True)
         ]
-        if sum(map(_length, pieces)) <= room:
+
+    allowed = [detail for detail in DETAILS if detail.signs or not (needed or not all(names))]
+    pieces: list[Words] = []
+    for detail in allowed:
+        pieces = told(names if detail.full else short, detail)
+        if _lengths(pieces) <= room:
             return [word for piece in pieces for word in piece]
+    sizes, over = [cell_len(name) for name in short], _lengths(pieces) - room
+    for width in range(max(sizes, default=0) - 1, _LEAST_NAME - 1, -1):
+        if sum(max(0, size - width) for size in sizes) >= over:
+            cut = told([_cut(name, width, look) for name in short], allowed[-1])
+            if _lengths(cut) <= room:
+                return [word for piece in cut for word in piece]
+            break  # what is told of these series has no names
     found: Words = []
     for at, piece in enumerate(pieces):
-        more = f" +{len(pieces) - at}"
-        if _length(piece) + (len(more) if at + 1 < len(pieces) else 0) > room:
-            return [*found, (more, QUIET)] if at else []
+        more = f" +{len(pieces) - at - (not at)}" if len(pieces) > 1 else ""
+        if _lengths([piece]) + (len(more) if at + 1 < len(pieces) else 0) > room:
+            if at:
+                return [*found, (more, QUIET)]
+            over = _lengths([piece]) + len(more) - room
+            first = _cut(short[0], cell_len(short[0]) - over, look)
+            piece = _entry(groups[0], first, title, frame, sight, allowed[-1], look, glyphs)
+            return [*piece, *[(more, QUIET)] * bool(more)] if _lengths([piece]) + len(more) <= room else []
         found += piece
-        room -= _length(piece)
+        room -= _lengths([piece])
     return found
+
+
+def _cut(name: str, width: int, look: Look) -> str:
+    """Return ``name`` in ``width`` cells; one letter of it at the least, where it has any."""
+    return cut_middle(name, max(1, width), "~" if look.ascii else "…")
 
 
 def _entry(
@@ -130,7 +157,7 @@ def _entry(
     for at, (series, curve) in enumerate(pairs if detail.points or not lines else lines):
         colour = bright(series.colour)
         drawn_as = sign(series.colour, look, points=series.points, glyphs=glyphs)
-        called = "" if at or series.name == title else name or series.name
+        called = "" if at or series.name == title else name or plain(series.name, ascii=look.ascii)
         if detail.signs:
             found += [(f"{' ' if at else ''}{drawn_as} ", colour), (f"{called} " if called else "", TEXT)]
         else:
@@ -142,8 +169,9 @@ def _entry(
     return [word for word in found if word[0]]
 
 
-def _length(piece: Words) -> int:
-    return sum(len(text) for text, _ in piece)
+def _lengths(pieces: Sequence[Words]) -> int:
+    """Return how many cells ``pieces`` take together."""
+    return sum(cell_len(text) for piece in pieces for text, _ in piece)
 
 
 def _value(series: ChartSeries, curve: Curve, sight: Sight, index: int, detail: Detail) -> Words:

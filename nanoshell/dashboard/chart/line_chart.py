@@ -87,7 +87,7 @@ class LineChart(ChartView, can_focus=True):
         if cursor is None and towards < 0:
             cursor = float(x[max(0, at)])  # the newest values are told of already
         if cursor is not None:
-            cells = self._ready().layout.columns
+            cells = self._ready().layout.columns if columns else 1
             least = scale.at(scale.place_of(cursor) + towards * columns / cells)
             if not columns or not np.isfinite(least):
                 least, columns = cursor, 0

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from rich.cells import cell_len, set_cell_size
+
 from nanoshell.dashboard.chart import words
 from nanoshell.dashboard.chart.axes import MARK_GLYPHS, MARK_RANK, column_of
 from nanoshell.dashboard.chart.legend import Words as Words, legend_words
 from nanoshell.dashboard.chart.palette import HEADING, QUIET, TEXT, WARNING
+from nanoshell.dashboard.panels.plain import plain
 
 if TYPE_CHECKING:
     from nanoshell.dashboard.chart.drawing import Frame
@@ -29,15 +32,14 @@ def title_words(
     title: str, unit: str, drawn: Sequence[Drawn], frame: Frame, sight: Sight, look: Look, width: int
 ) -> Words:
     """Return what stands above a chart ``width`` cells wide: as many series as there is room for."""
-    head = f"{title} ({unit})" if unit else title
-    found: Words = [(head[: max(1, width)], HEADING)]
+    head = plain(f"{title} ({unit})" if unit else title, ascii=look.ascii)
+    found: Words = [(head if cell_len(head) <= width else set_cell_size(head, max(1, width)), HEADING)]
     if sight.cursor is not None:
         found.append((f" at {place_words(sight.cursor, sight.axis)}", QUIET))
     if frame.misplaced:
         found.append((f" ({frame.misplaced} at {sight.axis} <= 0)", WARNING))
-    room = width - sum(len(text) for text, _ in found)
-    found += legend_words(title, drawn, frame, sight, look, room)
-    return [(_plain(text), style) for text, style in found] if look.ascii else found
+    room = width - sum(cell_len(text) for text, _ in found)
+    return found + legend_words(title, drawn, frame, sight, look, room)
 
 
 def mark_words(marks: Sequence[Mark], frame: Frame, sight: Sight, look: Look) -> Words:
@@ -58,13 +60,9 @@ def mark_words(marks: Sequence[Mark], frame: Frame, sight: Sight, look: Look) ->
                 continue
             text = f"{len(saved)} checkpoints, steps {saved[0].step:,.0f} to {saved[-1].step:,.0f}"
         style = WARNING if mark.kind == "alert" else TEXT
-        found.append((f"{MARK_GLYPHS[mark.kind][look.ascii]} {text}  ", style))
-    return [(_plain(text), style) for text, style in found] if look.ascii else found
+        found.append((f"{MARK_GLYPHS[mark.kind][look.ascii]} {plain(text, ascii=look.ascii)}  ", style))
+    return found
 
 
 def _placed(mark: Mark, sight: Sight) -> str:
     return place_words(mark.along(sight.axis), sight.axis)
-
-
-def _plain(text: str) -> str:
-    return text.encode("ascii", "replace").decode("ascii")

@@ -23,7 +23,12 @@ if TYPE_CHECKING:
 SMOOTHING = (0.0, 0.6, 0.9, 0.97, 0.99)
 """The weights of the past that keys choose from."""
 
-_FITS: dict[Fit, str] = {"all": "all values", "most": "the middle 98%", "focus": "the run in focus"}
+_FITS: dict[Fit, str] = {
+    "all": "all values",
+    "most": "the middle 98%",
+    "lines": "the line alone",
+    "focus": "the run in focus",
+}
 """How is said what the y axes have room for."""
 
 HIDDEN = "charts.hidden"
@@ -44,7 +49,8 @@ ABOUT = (
     "gives a chart all the room, Esc brings the others back.\n\n"
     "g makes the x axis of all charts logarithmic, which spreads the first steps. One run that diverged, or "
     "one spike, makes everything else flat: o leaves height for the middle 98% of the values, then for the "
-    "run in focus alone, then for all again. What is outside is marked by arrows at the edge in the colour "
+    "line without the points (validation far above it), then for the run in focus, then for all again. "
+    "What is outside is marked by arrows at the edge in the colour "
     "of its run, and the furthest has its value beside it. What a chart does with its values stands behind "
     "its title."
 )
@@ -87,10 +93,10 @@ class ChartPanel(Panel):
         Action("log_x", "Logarithmic x axis of all charts, or not", ("g",), "Chart", words="log scale"),
         Action(
             "fit",
-            "Height for all, for most, or for the run in focus",
+            "Height for all, most, the line, or the run in focus",
             ("o",),
             "Chart",
-            words="outliers range limit y scale robust",
+            words="outliers range limit y scale robust validation",
         ),
         Action(
             "smoother",
@@ -115,6 +121,7 @@ class ChartPanel(Panel):
         self.chart = LineChart()
         self.chart.can_focus = False
         self._shown = Snapshot()
+        self.chart.reading = True
         self._made: dict[str, tuple[Course, Course]] = {}
 
     def compose(self) -> ComposeResult:
@@ -187,7 +194,8 @@ class ChartPanel(Panel):
     def _fill(self) -> None:
         focused, axis = self._shown.focused, self.chart.sight.axis
         growing = any(not course.status.ended for course in self._shown.courses)
-        self.chart.reading = any(map(_unread, self._shown.courses))
+        courses = self._shown.courses
+        self.chart.reading = any(map(_unread, courses)) if courses else not self._shown.now
         self.chart.set_series(
             self.drawn(self._shown),
             marks=focused.marks if focused else (),
@@ -200,12 +208,12 @@ class ChartPanel(Panel):
         """Say beside the title how the chart draws, where that is not as it was measured."""
         sight, series = self.chart.sight, self.chart.series
         smooth = sight.smoothing if not all(one.points for one in series) else 0.0
-        among = len({one.focused for one in series}) > 1  # else the run in focus is all there is
+        offered = self._fits_offered()
         said = (
             "log y" if self.chart.log_y else "",
             "log x" if sight.log_x else "",
             f"smoothed {smooth:g}" if smooth else "",
-            f"fits {_FITS[sight.fit]}" if sight.fit == "most" or (sight.fit == "focus" and among) else "",
+            f"fits {_FITS[sight.fit]}" if sight.fit != "all" and sight.fit in offered else "",
         )
         self.remark = ", ".join(filter(None, said))
 
@@ -242,13 +250,18 @@ class ChartPanel(Panel):
         self.desk.set_sight(replace(self.desk.sight, log_x=not self.desk.sight.log_x))
 
     def action_fit(self) -> None:
-        """Let the y axes have room for all that is seen, for most of it, or for the run in focus."""
-        sight = self.desk.sight
-        offered = FITS if len(self._shown.courses) > 1 else FITS[:2]
+        """Let the y axes have room for all that is seen, most of it, the lines, or the run in focus."""
+        sight, offered = self.desk.sight, self._fits_offered()
         at = offered.index(sight.fit) if sight.fit in offered else 0
         fit = offered[(at + 1) % len(offered)]
         self.desk.set_sight(replace(sight, fit=fit))
         self.desk.tell(f"the height of charts is for {_FITS[fit]}", about="fit")
+
+    def _fits_offered(self) -> list[Fit]:
+        """Return what the height may be for; not what would make no difference to what is drawn."""
+        series = self.chart.series
+        apart = {"lines": {one.points for one in series}, "focus": {one.focused for one in series}}
+        return [fit for fit in FITS if len(apart.get(fit, "12")) > 1]
 
     def action_smoother(self) -> None:
         """Smooth all charts more; after the smoothest not at all."""

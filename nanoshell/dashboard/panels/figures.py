@@ -9,6 +9,7 @@ import numpy as np
 
 from nanoshell.dashboard.chart.curve import ChartSeries
 from nanoshell.dashboard.chart.palette import part_colour
+from nanoshell.dashboard.panels.plain import plain
 
 if TYPE_CHECKING:
     from nanoshell.dashboard.course import Axis, Course, Series, Sight, Snapshot
@@ -37,7 +38,7 @@ def lines(snapshot: Snapshot, figures: tuple[Figure, ...], axis: Axis) -> list[C
             series = course.series.get(figure.name)
             if series is None or not len(series.value):
                 continue
-            run = course.run.name if several else ""
+            run = plain(course.run.name) if several else ""
             name = run if several and len(figures) == 1 else f"{run} {figure.label}".strip()
             found.append(
                 ChartSeries(

@@ -54,6 +54,16 @@ def test_the_drawing_holds_lines_texts_and_marks(log_y: bool) -> None:
             assert -1 <= down <= 400
 
 
+def test_a_drawing_of_foreign_names_and_words_is_xml_that_can_be_read() -> None:
+    made, x = LineChart("a \x00 title"), np.arange(3.0)
+    made.set_series(
+        [ChartSeries("run\x1b[31m\ud800", x, x)], marks=[Mark("alert", 1, 0, 0, "\x1b]0;x\x07 & \ufffe")]
+    )
+    root = ET.fromstring(made.to_svg().encode())
+    assert any("run" in (element.text or "") for element in root.iter(f"{SVG}text"))
+    assert any("&" in (element.text or "") for element in root.iter(f"{SVG}title"))
+
+
 def test_the_drawings_spike_reaches_the_top() -> None:
     root = ET.fromstring(chart().to_svg(1000, 400))
     path = max((element.get("d") or "" for element in root.iter(f"{SVG}path")), key=len)

@@ -87,6 +87,14 @@ def test_the_run_in_focus_has_all_the_height_and_one_without_the_figure_changes_
     assert drawn([good, bad], "most").y.high == 657, "fewer than a hundred values: none is left out"
 
 
+def test_the_line_alone_has_all_the_height_and_points_beyond_it_are_marked() -> None:
+    line, points = curve(np.linspace(3, 2, 50)), curve([2.5, 10.0], points=True)
+    frame = drawn([line, points], "lines")
+    assert (frame.y.low, frame.y.high) == (2, 3)
+    assert "▲10" in row(frame, 0)
+    assert drawn([points], "lines").y == drawn([points], "all").y
+
+
 def fit_of(app: DashboardApp) -> str:
     return app.sight.fit
 
@@ -130,6 +138,23 @@ def test_the_key_goes_round_and_the_title_says_where_it_stands(runs: list[FakeRu
     play(runs, [LossChart, LearningRateChart], scene, state_path=kept)
     assert json.loads(kept.read_text())["sight"]["fit"] == "most"
     play(runs, [LossChart, LearningRateChart], again, state_path=kept)
+
+
+def test_a_chart_with_points_offers_its_line_alone_and_others_do_not(runs: list[FakeRun]) -> None:
+    runs[0].eval(val_loss=9.5)
+
+    async def scene(app: DashboardApp, pilot: Pilot[Any]) -> None:
+        await settled(app, pilot)
+        await pilot.press("o", "o")
+        assert fit_of(app) == "lines"
+        await shows(app, pilot, lambda: "fits the line alone" in text(app) and "9.5▲" in text(app))
+        assert "fits" not in app.query_one(LearningRateChart).remark
+        await pilot.press("tab", "o")
+        assert fit_of(app) == "most", "as from all, where the line is all there is"
+        await pilot.press("shift+tab", "o", "o")
+        assert fit_of(app) == "all"
+
+    play(runs[:1], [LossChart, LearningRateChart], scene)
 
 
 def test_of_one_run_there_is_no_focus_to_fit(runs: list[FakeRun]) -> None:

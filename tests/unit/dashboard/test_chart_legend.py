@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
+from rich.cells import cell_len
 
 from nanoshell.dashboard.chart.curve import ChartSeries, Curve
 from nanoshell.dashboard.chart.drawing import draw
@@ -18,12 +19,15 @@ Drawn = tuple[ChartSeries, Curve]
 
 def runs(count: int) -> list[Drawn]:
     """Return a line and points of each of ``count`` runs."""
+    return called(*(f"nano-{at}x-1" for at in range(count)))
+
+
+def called(*names: str) -> list[Drawn]:
+    """Return a line and points of each run of ``names``."""
     found: list[Drawn] = []
-    for at in range(count):
+    for at, name in enumerate(names):
         for label, points in (("training", False), ("validation", True)):
-            series = ChartSeries(
-                f"nano-{at}x-1 {label}", X, X * (at + 1) / 3, at, points, at == 1, f"nano-{at}x-1"
-            )
+            series = ChartSeries(f"{name} {label}", X, X * (at + 1) / 3, at, points, at == 1, name)
             curve = Curve()
             curve.feed(series.x, series.y)
             found.append((series, curve))
@@ -110,9 +114,29 @@ def test_where_nothing_was_measured_the_nearest_value_is_told_with_its_place() -
 
 
 @settings(max_examples=25, deadline=None)
-@given(st.integers(0, 9), st.integers(0, 160))
-def test_a_legend_never_takes_more_room_than_there_is(count: int, room: int) -> None:
-    assert len(legend(runs(count), room)) <= room
+@given(
+    st.lists(st.text(st.sampled_from("ab-\u5b9e\u9a8c\U0001f680\x1b\n"), max_size=30), max_size=9),
+    st.integers(0, 160),
+    st.booleans(),
+)
+def test_a_legend_never_takes_more_room_than_there_is(names: list[str], room: int, plain: bool) -> None:
+    told = legend(called(*names), room, Look(ascii=plain))
+    assert cell_len(told) <= room
+    assert told.isprintable()
+    if names and room >= 16:
+        assert any(value in told for value in ("3.33", "6.67", "6.667")), "of the run that comes first"
+
+
+def test_long_names_are_cut_before_a_run_is_left_out_and_a_value_is_told_as_long_as_it_fits() -> None:
+    names = called("x" * 30 + "a" * 20, "y" * 30 + "b" * 20)
+    assert legend(names, 40) == " yyyyyyy…bbbbbb 6.67 xxxxxxx…aaaaaa 3.33"
+    assert legend(names, 24) == " yyyyyyy…bbbbbbb 6.67 +1"
+    assert legend(names, 11) == " y… 6.67 +1"
+    assert legend(names, 8) == ""
+    assert (
+        legend(called("\u5b9e" * 20, "b"), 31)
+        == " b 6.67 \u5b9e\u5b9e\u5b9e\u5b9e …\u5b9e\u5b9e\u5b9e\u5b9e 3.33"
+    )
 
 
 def test_checkpoints_close_together_leave_the_ticks_to_be_seen() -> None:

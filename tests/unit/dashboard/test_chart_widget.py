@@ -311,6 +311,20 @@ def test_marks_stand_on_the_axis_and_speak_under_the_crosshair(ascii_only: bool,
     play(scene, ascii_only=ascii_only)
 
 
+@pytest.mark.parametrize("ascii_only", [False, True])
+def test_the_words_of_a_mark_steer_no_terminal(ascii_only: bool) -> None:
+    async def scene(app: Charts, pilot: Pilot[None]) -> None:
+        chart = app.first
+        chart.set_series(chart.series, marks=[Mark("alert", 700, 0, 0, "a \x1b]0;x\x07\u202e → b…")])
+        chart.look(replace(chart.sight, cursor=700.0))
+        said = text(chart)[-1]
+        assert said.isprintable()
+        assert ("-> b..." if ascii_only else "→ b…") in said
+        assert "\u202e" not in said
+
+    play(scene, ascii_only=ascii_only)
+
+
 def test_a_chart_may_leave_words_and_checkpoints_to_others() -> None:
     async def scene(app: Charts, pilot: Pilot[None]) -> None:
         chart = app.first

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import threading
 from pathlib import Path
@@ -157,7 +158,8 @@ def test_divergence_ends_the_run_and_says_what_to_do(lab: Any) -> None:
     assert run_worker(run, lab.plugins) == 1
     final = state(run)
     assert final["state"] == "failed"
-    assert "diverged at step" in final["reason"]
+    figure = r"[\w.+-]{1,10}"
+    assert re.search(rf"diverged at step \d+: loss {figure}, gradient norm {figure}$", final["reason"])
     assert "lower the learning rate" in final["hint"]
     (alert,) = lab.events(run, "alert")
     assert (alert["kind"], alert["message"]) == ("divergence", final["reason"])
