@@ -220,7 +220,7 @@ def check_terminal() -> None:
     other = [name for name, stream in streams.items() if stream is None or not stream.isatty()]
     hint = "nanoshell runs show tells how a run stands, nanoshell runs list tells of all of them"
     if other:
-        raise NanoshellError(f"the dashboard needs a terminal, and {other[0]} is none", hint=hint)
+        raise NanoshellError(f"the dashboard needs a terminal, and {other[0]} is not one", hint=hint)
     if os.environ.get("TERM", "").lower() in ("", "dumb", "unknown"):
         raise NanoshellError(
             "the dashboard needs a terminal that can draw, and TERM says it cannot", hint=hint

@@ -36,6 +36,7 @@ SILENT_AFTER_SECONDS = 20.0
 _NEVER_STARTED_SECONDS = 60.0
 _TAIL_BYTES = 1 << 15
 _TAIL_LIMIT = 1 << 21
+_MOST_LETTERS = 300  # of a worker's last words: a line of its log may be a whole tensor
 _STEP = b'"type": "step"'
 _SPEED_SECONDS = 60.0
 _SPEED_MOMENTS = 12
@@ -288,6 +289,8 @@ def _judge(
         return "crashed", "its worker never started" if said is None else "it has no process.json"
     if alive is False:
         words = run.log_tail(1)
+        if len(words) > _MOST_LETTERS:
+            words = words[: _MOST_LETTERS - 1] + "…"
         return "crashed", f"process {process.pid} is gone" + (f"; its last words: {words}" if words else "")
     if alive is None and quiet > SILENT_AFTER_SECONDS:
         since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(time.time() - quiet))

@@ -297,3 +297,14 @@ def test_a_log_of_one_step_tells_the_time_that_is_left(tmp_path: Path) -> None:
     with FakeRun(tmp_path, total_steps=11) as run:
         run.step(**{"it/s": 2.0})
         assert run.run.status().eta_seconds == 5.0
+
+
+@pytest.mark.parametrize("ending", ["\n", "", "\r"])
+def test_the_last_words_of_a_worker_are_words(tmp_path: Path, ending: str) -> None:
+    with FakeRun(tmp_path) as fake:
+        fake.log("10%\r20%\r" + "x" * 5000 + ending)
+        fake.crash()
+    reason = fake.run.status().reason
+    assert "last words: xxx" in reason
+    assert reason.endswith("x…")
+    assert 300 < len(reason) < 400

@@ -61,7 +61,7 @@ class RunAbout(TextLines):
         key, told = self._told
         if self._several:
             return told if key == self._key else [span("comparing …", "quiet")]
-        known = wrapped([*self._first, *about_run(self._row)], self._width, 2)
+        known = wrapped([*self._first, *about_run(self._row, self._width)], self._width, 2)
         return known + (told if key == self._key else [])
 
     def _take(self, told: tuple[str, list[Line]]) -> None:

@@ -104,10 +104,12 @@ class RunReader:
         stamp = _stamp(run.events_path, run.process_path, run.checkpoints_dir, run.lock_path)
         known, now = self._known.get(run.path), time.monotonic()
         if known is None or known.stamp != stamp or not known.status.ended:
-            fresh = known is not None and now - known.counted < _SIZE_SECONDS
-            num_bytes = known.num_bytes if known is not None and fresh else run.size_bytes()
-            counted = known.counted if known is not None and fresh else now
-            known = self._known[run.path] = _Known(stamp, run.status(), run.created(), num_bytes, counted)
+            status = run.status()
+            if known is not None and not status.ended and now - known.counted < _SIZE_SECONDS:
+                num_bytes, counted = known.num_bytes, known.counted
+            else:  # of what has ended it is the last time
+                num_bytes, counted = run.size_bytes(), now
+            known = self._known[run.path] = _Known(stamp, status, run.created(), num_bytes, counted)
         config = self._config(run) if configs else None
         return RunRow(run, known.status, known.created, known.num_bytes, config)
 

@@ -15,6 +15,7 @@ from textual.widgets import Input
 
 from nanoshell.dashboard.panel import Panel
 from nanoshell.dashboard.panels.aside import Aside
+from nanoshell.dashboard.panels.exporting import copy_from
 from nanoshell.dashboard.panels.fields import LineField
 from nanoshell.dashboard.panels.filter import Term, completed, fulfils, needs_config, parse_filter
 from nanoshell.dashboard.panels.lines import Line, TextLines, span
@@ -47,6 +48,9 @@ READ_SECONDS = 2.0
 _RESTS, _MOST_SECONDS = 100, 10.0
 """And no sooner than after so many times as long as that took of a core, or after so many seconds."""
 
+_LOW = 9
+"""In fewer rows the table has them all: with what stands below it hardly a run would be seen."""
+
 _ORDER = "runs.order"
 """As what the order is remembered. A filter is not: one that was forgotten would hide runs."""
 
@@ -66,6 +70,8 @@ class RunsPanel(Panel):
     RunsPanel > #runs-table { height: 3fr; }
     RunsPanel > #runs-about { height: 2fr; min-height: 4; border-top: solid $foreground 30%; }
     RunsPanel.-comparing > #runs-table { height: 1fr; }
+    RunsPanel.-low > #runs-about { display: none; }
+    RunsPanel.-low.-comparing > #runs-about { display: block; }
     .-ascii RunsPanel > #runs-about { border-top: ascii $foreground 30%; }
     """
 
@@ -86,6 +92,7 @@ class RunsPanel(Panel):
         self._moved = False
         self._chosen_at = 0
         self._drawn: dict[str, tuple[RunRow, tuple[object, ...], Line]] = {}
+        self._drawn_minute = 0.0
         self._sought: set[str] = set()
 
     def compose(self) -> ComposeResult:
@@ -120,7 +127,8 @@ class RunsPanel(Panel):
             return
         folder = self.desk.runs_dir
         beside = [course.run for course in self.desk.snapshot.courses]
-        wanted = needs_config(self.terms) or self.query_one(LineField).is_open or self._shows_config()
+        wanted = needs_config(self.terms) or self.query_one(LineField).is_open
+        wanted = wanted or (self._was_read and self._shows_config())  # without them the first rows come soon
         self._list.ask(partial(self._reader.read, folder, beside, configs=wanted))
 
     def _read_configs(self) -> None:
@@ -134,15 +142,20 @@ class RunsPanel(Panel):
     def _take_list(self, found: RunList) -> None:
         self._rests_until = time.monotonic() + min(_RESTS * self._reader.took, _MOST_SECONDS)
         if self._was_read and found == self._found:
+            if _minute() != self._drawn_minute:
+                self._draw()  # the ages
             self._ask_facts()  # what plugins say may be new
             return
-        self._found, self._was_read, self._drawn = found, True, {}
+        self._found, self._was_read = found, True
         there = {row.run.name for row in found.rows}
+        self._drawn = {name: drawn for name, drawn in self._drawn.items() if name in there}
         self.marked = tuple(name for name in self.marked if name in there)
         if self.query_one(LineField).is_open:
             self._apply()
         self._draw()
         self._ask_facts()
+        if self._shows_config():
+            self._read_configs()
 
     def _fail(self, error: Exception) -> None:
         self.desk.tell(f"cannot read the runs: {error}", severity="warning")
@@ -180,9 +193,10 @@ class RunsPanel(Panel):
             self._sort,
             self._backwards,
             self.desk.ascii,
-            snapshot.now,
+            time.time(),
             self._longest(rows),
         )
+        self._drawn_minute = _minute()
         table = self.query_one("#runs-table", TextLines)
         width = self._table_width
         columns = fitting(width)
@@ -218,7 +232,7 @@ class RunsPanel(Panel):
             look.now // 60,
         )
         drawn = self._drawn.get(name)
-        if drawn is None or drawn[0] is not row or drawn[1] != about:
+        if drawn is None or drawn[0] != row or drawn[1] != about:
             drawn = self._drawn[name] = (row, about, row_line(row, columns, width, look))
         return drawn[2]
 
@@ -234,6 +248,7 @@ class RunsPanel(Panel):
         return span(f"   there are no runs in {self.desk.runs_dir} yet", "quiet")
 
     def on_resize(self) -> None:
+        self.set_class(self.size.height < _LOW, "-low")
         if self._shows_config():
             self._read_configs()
         self._draw()
@@ -291,6 +306,11 @@ class RunsPanel(Panel):
         if self._row(self.chosen) is not None:
             shown = {course.run.name for course in self.desk.snapshot.courses}
             self.desk.show_run(self.chosen, self.chosen not in shown)
+
+    def action_copy(self) -> None:
+        """Copy the folder of the chosen run."""
+        row = self._row(self.chosen)
+        copy_from(self, str(row.run.path.resolve()) if row is not None else "", "the run's folder")
 
     def action_mark(self) -> None:
         """Mark the chosen run for comparing, or no longer."""
@@ -371,7 +391,8 @@ class RunsPanel(Panel):
         try:
             self.terms = parse_filter(text, keys)
         except UsageError as error:
-            self._wrong = f"{error.message}; {error.hint}" if error.hint else error.message
+            between = " " if error.message.endswith("?") else "; "
+            self._wrong = f"{error.message}{between}{error.hint}" if error.hint else error.message
             with contextlib.suppress(UsageError):  # the word that is being typed is wrong until it is whole
                 self.terms = parse_filter(text.rpartition(" ")[0], keys)
         wrong = self.query_one("#runs-wrong", TextLines)
@@ -383,6 +404,8 @@ class RunsPanel(Panel):
         rows, width = self.rows, self._table_width
         if message.line >= 0 and message.line < len(rows):
             self._choose(rows[message.line].run.name)
+            if message.twice:
+                self.action_take()
         elif message.line < 0 and (
             column := column_at(message.x, fitting(width), width, self._longest(rows))
         ):
@@ -390,6 +413,10 @@ class RunsPanel(Panel):
                 self.action_reverse()
             else:
                 self._sort_by(column.title)
+
+
+def _minute() -> float:
+    return time.time() // 60
 
 
 def _two_wanted(chosen: str) -> Line:

@@ -9,10 +9,10 @@ from typing import Any
 
 from rich.cells import cell_len
 
-from nanoshell.dashboard.panels.lines import STATE_ROLES, Line, run_role, span
+from nanoshell.dashboard.panels.lines import STATE_ROLES, Line, Span, run_role, span
 from nanoshell.dashboard.panels.plain import plain
 from nanoshell.dashboard.panels.runlist import RunRow
-from nanoshell.dashboard.panels.words import ago, count, cut_middle, figure, figure_within
+from nanoshell.dashboard.panels.words import ago, count, cut_end, cut_middle, figure, figure_within
 from nanoshell.runs.status import RunStatus
 from nanoshell.wording import about_seconds, human_bytes, human_time
 
@@ -21,7 +21,7 @@ _GAP = 1
 _NAME_LEAST, _NAME_MOST = 14, 40
 _WHY_LEAST = 24
 _DATA_LEAST, _DATA_MOST = 14, 24
-_STEP_WIDTH, _LOSS_WIDTH = 13, 6
+_STEP_WIDTH, _LOSS_WIDTH = 12, 6
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ RATE = Column(
     7,
     lambda row, now: figure(_asked(row, "trainer.learning_rate"), 3),
     lambda row: _falling(_asked(row, "trainer.learning_rate")),
-    6,
+    4,
 )
 BATCH = Column(
     "batch",
@@ -125,7 +125,7 @@ COLUMNS = (
         6,
         lambda row, now: figure(row.status.tokens_per_second, 3),
         lambda row: _falling(row.status.tokens_per_second),
-        4,
+        6,
     ),
     STARTED,
     Column("size", 7, lambda row, now: human_bytes(row.num_bytes), lambda row: _falling(row.num_bytes), 9),
@@ -180,13 +180,19 @@ def ordered(rows: Sequence[RunRow], sort: Column, backwards: bool) -> list[RunRo
 
 
 def head_line(columns: Sequence[Column], width: int, look: Look) -> Line:
-    """Return the headings; that of the column by which the runs are sorted has an arrow."""
-    down, up = ("v", "^") if look.ascii else ("▾", "▴")
+    """Return the headings; that of the column by which the runs are sorted has an arrow.
+
+    A mark at the end says that a wider window has more columns.
+    """
+    down, up, more = ("v", "^", ">") if look.ascii else ("▾", "▴", "›")
     cells = [" " * _MARKS]
     for column, room in zip(columns, widths(columns, width, look.longest), strict=True):
         arrow = (up if look.backwards else down) if column is look.sort else ""
         cells.append(_cell(column.title + arrow, room, column.right))
-    return ((" ".join([cells[0] + cells[1], *cells[2:]]), "head"),)
+    head = " ".join([cells[0] + cells[1], *cells[2:]])
+    if len(columns) < len(COLUMNS):
+        head = (head + " ")[: width - 1] + more
+    return ((head, "head"),)
 
 
 def row_line(row: RunRow, columns: Sequence[Column], width: int, look: Look) -> Line:
@@ -204,9 +210,7 @@ def row_line(row: RunRow, columns: Sequence[Column], width: int, look: Look) -> 
             role = "quiet"
         if column.title == "loss" and row.status.loss is not None and not math.isfinite(row.status.loss):
             role = "error"
-        line.append(
-            (" " * bool(index) + _cell(column.show(row, look.now), room, column.right, look.ascii), role)
-        )
+        line.append((" " * bool(index) + _shown(column, column.show(row, look.now), room, look.ascii), role))
     return tuple(line)
 
 
@@ -235,14 +239,19 @@ def column_at(x: int, columns: Sequence[Column], width: int, longest: int = _NAM
     return None
 
 
-def _cell(text: str, width: int, right: bool, ascii: bool = False) -> str:  # noqa: A002 - as in `Look`
-    text = cut_middle(plain(text, ascii=ascii), width, "~" if ascii else "…")
+def _shown(column: Column, text: str, width: int, ascii: bool) -> str:  # noqa: A002 - as in `Look`
+    """Return the cell of ``text``: names are told apart by their ends, sentences begin with what matters."""
+    cut = cut_end if column is WHY else cut_middle
+    return _cell(cut(plain(text, ascii=ascii), width, "~" if ascii else "…"), width, column.right)
+
+
+def _cell(text: str, width: int, right: bool) -> str:
     space = " " * (width - cell_len(text))
     return space + text if right else text + space
 
 
-def about_run(row: RunRow) -> list[Line]:
-    """Return what the table has no room for: the reason of the state first."""
+def about_run(row: RunRow, width: int) -> list[Line]:
+    """Return what the table has no room for: the reason of the state first. No value leaves its name."""
     status = row.status
     lines = [standing(row.run.name, status)]
     if status.hint:
@@ -258,7 +267,16 @@ def about_run(row: RunRow) -> list[Line]:
         ("size", human_bytes(row.num_bytes)),
         ("process", f"{status.pid} on {status.host}" if status.pid is not None else ""),
     ]
-    figures = [span for name, text in parts if text for span in ((f"{name} ", "quiet"), (f"{text}  ", ""))]
+    figures: list[Span] = []
+    used = 0
+    for name, text in parts:
+        wanted = cell_len(f"{name} {text}")
+        if text and figures and used + wanted > width:
+            lines.append(tuple(figures))
+            figures, used = [], 0
+        if text:
+            figures += [(f"{name} ", "quiet"), (f"{text}  ", "")]
+            used += wanted + 2
     lines.append(tuple(figures))
     lines.append((("folder ", "quiet"), (str(row.run.path), "")))
     return lines

@@ -33,6 +33,11 @@ def cut_middle(text: str, width: int, mark: str = "…") -> str:
     return set_cell_size(text, width - 1 - cell_len(end)) + mark + end
 
 
+def cut_end(text: str, width: int, mark: str = "…") -> str:
+    """Return ``text`` in at most ``width`` columns; ``mark`` stands for the end of a longer one."""
+    return text if cell_len(text) <= width else set_cell_size(text, width - 1) + mark
+
+
 def count(value: float | None) -> str:
     """Return a whole number with its thousands apart, '' where it is not known."""
     return "" if value is None else f"{value:,.0f}"

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, strategies as st
 from rich.cells import cell_len
 from textual.pilot import Pilot
 
@@ -22,12 +24,15 @@ from nanoshell.dashboard.panels.runtable import (
     NAME,
     WHY,
     Column,
+    Look,
+    about_run,
     fitting,
+    head_line,
     ordered,
     row_line,
     widths,
 )
-from nanoshell.dashboard.panels.words import cut_middle, figure_within
+from nanoshell.dashboard.panels.words import cut_end, cut_middle, figure_within
 from nanoshell.plugin.registry import Entry
 from nanoshell.runs.comparing import run_settings
 from nanoshell.runs.directory import RunDirectory, create_run
@@ -83,6 +88,44 @@ def test_figures_and_names_have_the_room_that_there_is() -> None:
     assert cell_len(cut_middle("漢字漢字漢字", 8)) == 8
 
 
+def test_a_name_is_cut_in_its_middle_and_a_reason_at_its_end() -> None:
+    reason = "training diverged at step 42: loss 28.65, gradient norm nan"
+    crashed = row(
+        "a-run-with-a-name-that-is-far-longer-than-forty-cells-12", 1.0, RunStatus("failed", reason)
+    )
+    columns = [NAME, WHY]
+    shown = "".join(
+        text for text, _ in row_line(crashed, columns, 80, Look({}, "", (), NAME, False, False, 0.0))
+    )
+    assert re.search(r"a-run-with-\S+…\S+cells-12 training diverged at step 42: \S*.*…$", shown)
+    assert cell_len(cut_end("漢字漢字", 5)) == 5
+
+
+@given(st.integers(20, 160))
+def test_no_value_leaves_its_name(width: int) -> None:
+    status = RunStatus(
+        "running", step=5, epoch=1.5, best_val_loss=2.5, best_step=1200, learning_rate=0.001, eta_seconds=99.0
+    )
+    status = replace(status, started=1.7e9, pid=12, host="a-machine")
+    lines = ["".join(text for text, _ in line) for line in about_run(row("a", 1.0, status, 2000), width)]
+    figures = "\n".join(lines[1:-1])
+    for part in ("best 2.5 at step 1,200", "epoch 1.5", "learning rate 0.001", "process 12 on a-machine"):
+        assert part in figures
+    assert all(len(line.rstrip()) <= max(width, 29) for line in lines[1:-1])
+
+
+def test_the_size_of_a_run_that_has_ended_is_what_it_is_now(tmp_path: Path) -> None:
+    reader = RunReader()
+    with FakeRun(tmp_path) as fake:
+        fake.step()
+        before = reader.read(tmp_path, [], configs=False).rows[0].num_bytes
+        (fake.checkpoint() / "more.bin").write_bytes(b"x" * 50_000)
+        fake.crash()
+        after = reader.read(tmp_path, [], configs=False).rows[0].num_bytes
+        assert before is not None
+        assert after == fake.run.size_bytes() > before + 50_000
+
+
 def compared(width: int = 78, **settings: dict[str, object]) -> list[str]:
     lines = difference_lines(list(settings), list(settings.values()), width)
     return ["".join(text for text, _ in line) for line in lines]
@@ -109,6 +152,12 @@ def test_a_long_value_is_folded_and_whole_on_both_sides() -> None:
 @pytest.mark.parametrize("width", [40, 62, 78, 100, 158])
 def test_columns_fit_and_the_name_keeps_its_room(width: int) -> None:
     columns = fitting(width)
+    titles = [column.title for column in columns]
+    assert ("lr" in titles) is (width >= 78), "what runs are tried out with before how fast they are"
+    look = Look({}, "", (), NAME, False, False, 0.0)
+    (head, _role), *_ = head_line(columns, width, look)
+    assert cell_len(head) <= width
+    assert head.endswith("›") is (len(columns) < len(COLUMNS))
     assert columns[:2] == list(COLUMNS[:2])
     assert 3 + sum(each + 1 for each in widths(columns, width)) <= width + 1
     assert widths(columns, width)[0] >= 14
@@ -195,7 +244,7 @@ def test_the_newest_run_is_first_and_the_order_can_be_another(tmp_path: Path) ->
                 return [row.run.name for row in panel.rows]
 
             assert order() == ["three-1", "two-1", "one-1"]
-            await desk.press("home", "o", "o", "o", "o")
+            await desk.press("home", "o", "o", "o", "o", "o")
             await desk.sees("loss▾")
             assert order() == ["two-1", "three-1", "one-1"]
             await desk.press("r")
@@ -243,7 +292,7 @@ def test_the_filter_is_typed_live_and_its_errors_stand_below(tmp_path: Path) -> 
             await desk.type("max_steps=50")
             await desk.until(lambda: [row.run.name for row in panel.rows] == ["slow-1"])
             await desk.type(" los>")
-            await desk.sees("did you mean 'loss'?")
+            await desk.sees("did you mean 'loss'? F1 lists what can be asked")
             assert [row.run.name for row in panel.rows] == ["slow-1"]
             await desk.press("backspace", "backspace", "backspace", "backspace", "enter")
             assert panel.has_focus
@@ -342,6 +391,54 @@ def test_what_plugins_say_is_shown_and_a_broken_one_is_named(tmp_path: Path) -> 
     fake.close()
 
 
+class Clock:
+    """A clock that stands until a test moves it; of a processor's time there is never any."""
+
+    now = 1_767_225_600.0
+
+    def time(self) -> float:
+        return self.now
+
+    def monotonic(self) -> float:
+        return 0.0
+
+
+def test_ages_grow_though_nothing_else_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    monkeypatch.setattr("nanoshell.dashboard.panels.runs.time", clock)
+    with FakeRun(tmp_path, "old") as fake:
+        fake.finish()
+    begun = fake.run.created()
+    assert begun is not None
+
+    async def scene() -> None:
+        async with shown(tmp_path, [RunsPanel], [fake]) as desk:
+            panel = desk.app.query_one(RunsPanel)
+            for minutes in (1, 7):
+                clock.now = begun + 60 * minutes + 30
+                panel._read(force=True)
+                await desk.sees(f"{minutes}m ago")
+
+    run(scene)
+
+
+@pytest.mark.parametrize("rows", [10, 11, 12, 14, 24])
+def test_on_a_low_screen_runs_are_seen_before_what_is_known_of_one(tmp_path: Path, rows: int) -> None:
+    for number in range(5):
+        write_run(tmp_path, f"run-{number}")
+
+    async def scene() -> None:
+        async with shown(tmp_path, [RunsPanel], [], size=(40, rows)) as desk:
+            await desk.until(lambda: desk.text.count("finished") >= 3)
+            await desk.press("end")
+            await desk.until(lambda: sum(f"run-{number}-1" in desk.text for number in range(5)) >= 3)
+            await desk.press("m", "home", "d")
+            await desk.until(lambda: desk.app.query_one(RunsPanel).has_class("-comparing"))
+            await desk.sees("model.name")
+
+    run(scene)
+
+
 def test_a_list_that_has_not_changed_is_not_drawn_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -353,6 +450,7 @@ def test_a_list_that_has_not_changed_is_not_drawn_again(
 
     monkeypatch.setattr("nanoshell.dashboard.panels.runs.row_line", counted)
     monkeypatch.setattr("nanoshell.dashboard.panels.runs.READ_SECONDS", 3600.0)
+    monkeypatch.setattr("nanoshell.dashboard.panels.runs.time", Clock())
     read = RunReader.read
     reads: list[RunList] = []
 
@@ -369,14 +467,17 @@ def test_a_list_that_has_not_changed_is_not_drawn_again(
     async def scene() -> None:
         async with shown(tmp_path, [RunsPanel], [fake]) as desk:
             panel = desk.app.query_one(RunsPanel)
-            await desk.until(lambda: len(panel.rows) == 20 and not panel._list.busy)
+            await desk.until(lambda: len(panel.rows) == 20 and all(row.config for row in panel._found.rows))
+            await desk.until(lambda: panel.parent._seen is desk.app.snapshot and not panel._list.busy)
             await desk.press("home")
+            known = panel._found
             drawn.clear()
             before = len(reads)
             panel._read(force=True)
             await desk.until(lambda: len(reads) > before and not panel._list.busy)
             await desk.press("down", "down")
-            assert reads[-1] == reads[-2]
+            assert reads[-1] == known
+            assert panel._found is known
             assert set(drawn) <= {fake.run.name}  # how it stands comes with every snapshot
             (tmp_path / "late-1").mkdir()
             (tmp_path / "late-1" / "run.yaml").write_bytes(fake.run.record_path.read_bytes())
