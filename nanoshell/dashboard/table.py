@@ -51,7 +51,7 @@ ACTIONS = (
     Action("previous_page", "Charts before", ("pageup",), DESK),
     Action("next_view", "Next view", ("greater_than_sign",), DESK),
     Action("previous_view", "View before", ("less_than_sign",), DESK),
-    Action("next_run", "Next run", ("N",), DESK, footer=True),
+    Action("next_run", "Next run", ("N",), DESK, footer=True, short="Next"),
     Action("step_out", "Step out", ("escape",), DESK),
     Action("suspend", "Suspend, fg comes back", ("ctrl+z",), DESK),
     _asked("pause", "Pause", "P", (*TRAINING, "silent")),

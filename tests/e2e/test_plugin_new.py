@@ -29,7 +29,7 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The Python of a fresh environment in which nanoshell, pip and all libraries of this one are found."""
     folder = tmp_path_factory.mktemp("environment") / "venv"
     command = [sys.executable, "-m", "venv", "--without-pip", str(folder)]
-    subprocess.run(command, check=True, timeout=60)
+    subprocess.run(command, check=True, timeout=300)
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
     _see_this_one(folder / "lib" / version / "site-packages")
     return folder / "bin" / "python"
@@ -87,7 +87,7 @@ def run_beside_uv(tmp_path: Path) -> Run:
     env = _environ(tmp_path)
     python = tmp_path / "venv" / "bin" / "python"
     command = ["uv", "venv", "--python", sys.executable, str(tmp_path / "venv")]
-    subprocess.run(command, env=env, check=True, capture_output=True, timeout=60)
+    subprocess.run(command, env=env, check=True, capture_output=True, timeout=300)
     (site,) = (tmp_path / "venv" / "lib").glob("python*/site-packages")
     _see_this_one(site)
     for name in ("nanoshell", "torch"):
@@ -163,7 +163,7 @@ def test_a_new_plugin_installs_loads_and_passes_its_own_tests_at_once(run: Run, 
     assert "my-haiku" not in run("-m", "nanoshell", "plugin", "--json").stdout
 
 
-@pytest.mark.skipif(not shutil.which("uv"), reason="no uv on the PATH, which this alone needs: pip install uv")
+@pytest.mark.skipif(not shutil.which("uv"), reason="needs uv on the PATH: pip install uv")
 def test_in_an_environment_of_uv_uv_does_it(run_beside_uv: Run, tmp_path: Path) -> None:
     run = run_beside_uv
     assert run("-m", "nanoshell", "plugin", "new", "my-haiku").returncode == 0
@@ -221,7 +221,7 @@ def test_the_code_of_a_new_plugin_is_clean(run: Run, tmp_path: Path, name: str) 
     folder = tmp_path / "somewhere" / "else" / f"nanoshell-{name}"
     for check in (["ruff", "check", "--no-cache", "."], ["ruff", "format", "--no-cache", "--check", "."]):
         done = subprocess.run(
-            [sys.executable, "-m", *check], cwd=folder, capture_output=True, text=True, timeout=60
+            [sys.executable, "-m", *check], cwd=folder, capture_output=True, text=True, timeout=300
         )
         assert done.returncode == 0, done.stdout
     text = "".join(path.read_text() for path in folder.rglob("*.*"))

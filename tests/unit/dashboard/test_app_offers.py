@@ -152,10 +152,10 @@ def test_of_many_runs_the_one_in_focus_is_told_and_the_key_to_the_next(tmp_path:
     async def scene(pilot: Pilot[None]) -> None:
         feed.give(runs[0].run)
         await until(pilot, lambda: screen_text(app).startswith("fake-1  "))
-        assert "N Next run" not in footer(app)
+        assert "N Next" not in footer(app)
         feed.give(*(run.run for run in runs))
         await until(pilot, lambda: screen_text(app).startswith("fake-1 (1 of 12)"))
-        await until(pilot, lambda: "N Next run" in footer(app))
+        await until(pilot, lambda: "N Next" in footer(app))
         await pilot.press("N")
         assert feed.asked == [("focus", "fake-2")]
 
