@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,7 +18,17 @@ from nanoshell.dashboard.help import HelpScreen
 from nanoshell.dashboard.inside import KeyParser
 from nanoshell.dashboard.panel import Panel
 from nanoshell.testing import FakeRun
-from tests.unit.dashboard.stage import Counter, HandFeed, desk, kind, play, requests, type_ahead, until
+from tests.unit.dashboard.stage import (
+    Counter,
+    HandFeed,
+    desk,
+    kind,
+    play,
+    requests,
+    screen_text,
+    type_ahead,
+    until,
+)
 
 
 @pytest.fixture
@@ -153,6 +164,47 @@ def test_a_view_and_a_field_in_it_get_the_keys_that_follow(tmp_path: Path) -> No
         type_ahead(app, "2", "slash", *"13 q", "left", "x")
         await until(pilot, lambda: app.query_one(Input).value == "13 xq")
         assert app.chosen == 1
+
+    play(app, scene)
+
+
+def test_a_held_key_is_drawn_once_for_all_its_repeats_that_wait_and_now_and_then(tmp_path: Path) -> None:
+    presses, draws, seen = 60, 0, list[int]()
+
+    class Held(Panel):
+        """A panel that is drawn between any two keys, unless that is held back."""
+
+        panel_id = title = "held"
+        place = "charts"
+        actions = (Action("go", "Go on", ("right",)), Action("go_back", "Go back", ("left",)))
+
+        async def action_go(self) -> None:
+            seen.append(draws)
+            self.refresh()
+            if len(seen) == 1 + typeahead.MOST_UNDRAWN + 1:  # those that waited, behind the one that did not
+                await until(pilot_of[0], lambda: draws > seen[-1])
+            elif len(seen) <= typeahead.MOST_UNDRAWN:
+                await asyncio.sleep(0.03)  # there is time to draw
+
+        def action_go_back(self) -> None:
+            self.refresh()
+
+        def render(self) -> str:
+            nonlocal draws
+            draws += 1
+            return f"{len(seen)} presses"
+
+    app, pilot_of = desk(tmp_path, Held), list[Pilot[None]]()
+
+    async def scene(pilot: Pilot[None]) -> None:
+        pilot_of.append(pilot)
+        await pilot.press("left")
+        type_ahead(app, *["right"] * presses)
+        await until(pilot, lambda: len(seen) == presses)  # to look at the screen would be to draw it
+        await until(pilot, lambda: f"{presses} presses" in screen_text(app))
+        assert len(set(seen[1 : typeahead.MOST_UNDRAWN + 1])) == 1
+        type_ahead(app, *["left", "right"] * 3)
+        await until(pilot, lambda: f"{presses + 3} presses" in screen_text(app))
 
     play(app, scene)
 
