@@ -16,12 +16,13 @@ from textual.notifications import Notify
 
 from nanoshell.dashboard.actions import Action
 from nanoshell.dashboard.asciionly import AsciiOnly
-from nanoshell.dashboard.asking import Requests
+from nanoshell.dashboard.asking import NEW_SAMPLES, Requests
 from nanoshell.dashboard.course import Snapshot
 from nanoshell.dashboard.harmless import Harmless
 from nanoshell.dashboard.isolation import DeskScreen, cause_of, place_of, slot_of
 from nanoshell.dashboard.keys import bindings, find
 from nanoshell.dashboard.layout import Layout, keep_layout, load_layout
+from nanoshell.dashboard.menus import writes
 from nanoshell.dashboard.notices import Notice
 from nanoshell.dashboard.panels.plain import plain
 from nanoshell.dashboard.questions import AskLine, Confirm
@@ -96,9 +97,9 @@ class DashboardApp(Steering, Showing, inherit_bindings=False):
     class Said(Message):
         """What another thread has to say."""
 
-        def __init__(self, text: str, severity: str) -> None:
+        def __init__(self, text: str, severity: str, about: str) -> None:
             super().__init__()
-            self.text, self.severity = text, severity
+            self.text, self.severity, self.about = text, severity, about
 
     def __init__(
         self,
@@ -201,9 +202,11 @@ class DashboardApp(Steering, Showing, inherit_bindings=False):
 
     def tell(self, text: str, *, severity: str = "information", about: str = "") -> None:
         """Say ``text`` for some seconds, in the place of what was said ``about`` the same."""
+        self._notify(text, severity, about, GLANCE_SECONDS if about else SHOW_SECONDS)
+
+    def _notify(self, text: str, severity: str, about: str, seconds: float) -> None:
         known: Any = severity if severity in ("warning", "error") else "information"
         said = "\n".join(map(plain, text.splitlines()))
-        seconds = GLANCE_SECONDS if about else SHOW_SECONDS
         self.post_message(Notify(Notice(said, severity=known, timeout=seconds, about=about)))
 
     def ask_first(self, owner: DOMNode, action: Action) -> None:
@@ -317,6 +320,9 @@ class DashboardApp(Steering, Showing, inherit_bindings=False):
         namespaces: Mapping[str, DOMNode] | None = None,
     ) -> bool:
         """Do ``action``. What a panel raises is said, and the panel stays."""
+        if self._read_only and writes(default_namespace, action):
+            self.tell("this dashboard only reads", severity="warning", about="only reads")
+            return True
         try:
             return await super().run_action(action, default_namespace, namespaces)
         except (Exception, SystemExit) as error:
@@ -339,9 +345,9 @@ class DashboardApp(Steering, Showing, inherit_bindings=False):
         if self.log_file is not None:
             self.log_file.write(event.text)
 
-    def say(self, text: str, severity: str = "information") -> None:
-        """Say ``text`` as `tell` does, from any thread."""
-        self.post_message(self.Said(text, severity))
+    def say(self, text: str, severity: str = "information", about: str = "") -> None:
+        """Say ``text`` as `tell` does, but for as long as what is about nothing, from any thread."""
+        self.post_message(self.Said(text, severity, about))
 
     def _arrive_aside(self, snapshot: Snapshot) -> None:
         self.post_message(self.Arrived(snapshot))
@@ -350,7 +356,9 @@ class DashboardApp(Steering, Showing, inherit_bindings=False):
         self.show_snapshot(message.snapshot)
 
     def on_dashboard_app_said(self, message: Said) -> None:
-        self.tell(message.text, severity=message.severity)
+        seen = message.about == NEW_SAMPLES and self.view.place == "samples"
+        if message.text and not seen:
+            self._notify(message.text, message.severity, message.about, SHOW_SECONDS)
         self.tell_headline()
 
     # Actions

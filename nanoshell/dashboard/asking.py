@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextvars
 import queue
+import re
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -24,8 +25,16 @@ IMPATIENCE_SECONDS = 10.0
 PATIENCE_SECONDS = 600.0
 """An evaluation may take minutes; nothing is waited for any longer than this."""
 
-Tell = Callable[[str, str], None]
-"""Takes what is to be said and its severity. Called in another thread, after what is pending has changed."""
+NEW_SAMPLES = "new samples"
+"""What an answer is about that tells of samples, wherever they are not seen by themselves."""
+
+_SCHEDULED = re.compile(r"the rate of step [\d,]+ is (\S+) \((\w+)")
+
+Tell = Callable[[str, str, str], None]
+"""Takes what is to be said, its severity, and about what: it takes the place of what was said about the same.
+
+Called in another thread, after what is pending has changed; with '' where that is all.
+"""
 
 
 @dataclass(eq=False)
@@ -35,6 +44,7 @@ class Request:
     run: RunDirectory
     action: str
     arguments: dict[str, Any] = field(default_factory=dict)
+    number: int = 0
 
     def repeats(self, other: Request) -> bool:
         """Return whether this asks the same as ``other``."""
@@ -46,6 +56,11 @@ class Request:
         """The learning rate that was asked for, None where it was something else."""
         values = self.arguments.get("values") or {}
         return values.get("learning_rate") if self.action == "set" else None
+
+    @property
+    def about(self) -> str:
+        """What answers are about of which the newest alone matters."""
+        return f"{self.run.name}: {'pause' if self.action == 'resume' else self.words}"
 
     @property
     def words(self) -> str:
@@ -65,6 +80,9 @@ class Requests:
         self._tell = tell
         self._over = threading.Event()
         self._pending: list[Request] = []
+        self._asked = 0
+        self._told: dict[str, int] = {}
+        self._telling = threading.Lock()
         self._guard = threading.Lock()
         self._unwritten: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
         self._writer: threading.Thread | None = None
@@ -74,10 +92,15 @@ class Requests:
 
         What was asked last, and is not answered yet, is not asked again.
         """
-        asked = Request(run, action, arguments)
+        self._asked += 1
+        asked = Request(run, action, arguments, self._asked)
         before = self.pending(run.name)
         if before and asked.repeats(before[-1]):
-            self._say(f"{run.name} was asked already ({asked.words}); it answers after its step", "warning")
+            self._say(
+                f"{run.name} was asked already ({asked.words}); it answers after its step",
+                "warning",
+                asked.about,
+            )
             return
         with self._guard:
             self._pending.append(asked)
@@ -131,28 +154,34 @@ class Requests:
                 return
             if answer is not None:
                 severity = "information" if answer.get("ok", True) else "error"
-                self._end(asked, f"{name}: {answer_words(asked.action, answer)}", severity)
+                about = NEW_SAMPLES if answer.get("samples") else asked.about
+                self._end(asked, f"{name}: {answer_words(asked.action, answer)}", severity, about)
                 return
             if ended:
                 self._end(asked, f"{name} ended before it answered ({asked.words})", "warning")
                 return
             if not waited:
                 late = f"has not answered ({asked.words}) for {IMPATIENCE_SECONDS:.0f} s"
-                self._say(f"{name} {late}; it looks after every step", "warning")
+                self._say(f"{name} {late}; it looks after every step", "warning", asked.about)
             waited += IMPATIENCE_SECONDS
         minutes = f"{PATIENCE_SECONDS / 60:.0f} minutes"
         self._end(
             asked, f"{name} has not answered ({asked.words}) for {minutes}: no longer waited for", "error"
         )
 
-    def _end(self, asked: Request, text: str, severity: str) -> None:
+    def _end(self, asked: Request, text: str, severity: str, about: str = "") -> None:
         with self._guard:
             self._pending.remove(asked)
-        self._say(text, severity)
+        about = about or asked.about
+        with self._telling:  # each is waited for by itself: what was asked later may be answered before
+            overtaken = self._told.get(about, 0) > asked.number
+            self._told[about] = max(self._told.get(about, 0), asked.number)
+            quiet = overtaken and severity == "information"
+            self._say("" if quiet else text, severity, "" if overtaken else about)
 
-    def _say(self, text: str, severity: str) -> None:
+    def _say(self, text: str, severity: str, about: str) -> None:
         if not self._over.is_set():
-            self._tell(text, severity)
+            self._tell(text, severity, about)
 
 
 def answer_words(action: str, answer: Event) -> str:
@@ -185,8 +214,9 @@ def change_words(answer: Event) -> str:
         said.append(f"{key.replace('_', ' ')} {old}{_figure(value)}")
     for part in str(answer.get("message") or "").split("; "):
         # The rate of the next step is news where the schedule makes it another than the peak.
-        scheduled = part.startswith("the rate of step") and "(" in part
-        if scheduled or part.startswith("not saved"):
+        if scheduled := _SCHEDULED.match(part):
+            said.append("now {} ({})".format(*scheduled.groups()))
+        elif part.startswith("not saved"):
             said.append(part)
     return "; ".join(said)
 

@@ -53,7 +53,7 @@ class Palette(ModalScreen[None]):
             )
         ),
     ]
-    last_line = (("Enter", "Do it"), ("Up Down", "Choose"), ("Esc", "Leave"))
+    last_line = (("enter", "Do it"), ("down", "Next"), ("pagedown", "Further"), ("escape", "Leave"))
 
     def __init__(self) -> None:
         super().__init__()
@@ -141,6 +141,8 @@ class CommandLine(ModalScreen[str]):
         Binding("tab", "complete", "Complete", priority=True),
     ]
 
+    last_line = (("enter", "Run"), ("tab", "Complete"), ("escape", "Leave"))
+
     def __init__(self, session: Session, line: str) -> None:
         super().__init__()
         self._session = session
@@ -183,6 +185,8 @@ class CommandOutput(ModalScreen[None]):
     """What a command writes, as it comes. Esc closes; while the command goes on, it stops it first."""
 
     BINDINGS: ClassVar[list[BindingType]] = [("escape,q,ctrl+c", "close", "Close")]
+
+    last_line = (("down", "Scroll"), ("pagedown", "Further"), ("escape", "Stop, close"))
 
     class Wrote(Message):
         """A part of the output."""

@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 from textual.widget import Widget
 
+from nanoshell.dashboard.keys import written
 from nanoshell.dashboard.table import ACTIONS, RUN
 
 if TYPE_CHECKING:
+    from textual.events import Click
+
     from nanoshell.dashboard.actions import Action
 
 _BEST = 3
@@ -68,33 +71,47 @@ def _cpu_seconds() -> float:
 
 
 class KeyFooter(Widget):
-    """Keys with what they do, as many as fit, and the dashboard's own share of a core."""
+    """Keys with what they do, as many as fit, and the dashboard's own share of a core.
 
-    def __init__(self) -> None:
+    A click on one is that key. ``mode`` is what stands before the share at all times.
+    """
+
+    def __init__(self, mode: str = "") -> None:
         super().__init__()
         self._keys: tuple[tuple[str, str], ...] = ()
-        self._note = ""
+        self._mode = self._note = mode
+        self._places: list[tuple[range, str]] = []
 
     def show(self, keys: Sequence[tuple[str, str]]) -> None:
-        """Show ``keys``: pairs of a key and what it does."""
+        """Show ``keys``: pairs of a key, as Textual names it, and what it does."""
         if tuple(keys) != self._keys:
             self._keys = tuple(keys)
             self.refresh()
 
     def tell_share(self, share: float) -> None:
         """Show that the dashboard takes ``share`` of one core."""
-        note = f"own cpu {share:.0%}"
+        note = f"{self._mode}{', ' if self._mode else ''}own cpu {share:.0%}"
         if note != self._note:
             self._note = note
             self.refresh()
 
     def render(self) -> Text:
-        room = self.size.width - max(_NOTE, len(self._note)) - _GAP
+        least = _NOTE + (len(self._mode) + len(", ") if self._mode else 0)
+        room = self.size.width - max(least, len(self._note)) - _GAP
         line = Text(no_wrap=True)
-        for key, what in self._keys:
-            if len(line) + len(key) + len(what) + 3 > room:
+        self._places = []
+        for name, what in self._keys:
+            key = written(name)
+            if (end := len(line) + len(key) + len(what) + 3) > room:
                 continue
+            self._places.append((range(len(line), end), name))
             line.append(f" {key} ", "bold")
             line.append(what + " ", "dim")
         line.append(" " * max(0, self.size.width - len(line) - len(self._note)))
         return line.append(self._note, "dim")
+
+    def on_click(self, event: Click) -> None:
+        """Do what the key under the mouse does."""
+        for place, key in self._places:
+            if event.x in place:
+                self.app.simulate_key(key)

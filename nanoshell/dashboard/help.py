@@ -26,6 +26,8 @@ class HelpScreen(ModalScreen[None]):
 
     BINDINGS: ClassVar[list[BindingType]] = [("escape,q,question_mark,f1,ctrl+c", "close", "Close")]
 
+    last_line = (("down", "Scroll"), ("pagedown", "Further"), ("escape", "Close"))
+
     def __init__(self, title: str, text: Text) -> None:
         super().__init__()
         self._heading = title

@@ -7,17 +7,20 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from rich.text import Text
+from textual.actions import parse
 from textual.keys import key_to_character
 
 from nanoshell.dashboard.actions import Action
 from nanoshell.dashboard.commands import CommandLine, CommandOutput, Palette
 from nanoshell.dashboard.help import KEYS_WIDTH, HelpScreen, keys_text
+from nanoshell.dashboard.keys import find
 from nanoshell.dashboard.notices import Notices
 from nanoshell.dashboard.panel import Panel
 from nanoshell.dashboard.remap import Keymap
 from nanoshell.dashboard.table import ACTIONS, DESK, RUN
 
 if TYPE_CHECKING:
+    from textual.actions import ActionParseResult
     from textual.dom import DOMNode
     from textual.widget import Widget
 
@@ -171,6 +174,14 @@ class Menus(Notices, inherit_bindings=False):
     def _keys_of(self, owner: DOMNode, actions: Iterable[Action]) -> Text:
         shown = [action for action in actions if self.applies(owner, action)]
         return keys_text((action, self.keymap.keys_of(owner, action)) for action in shown)
+
+
+def writes(owner: DOMNode | None, action: str | ActionParseResult) -> bool:
+    """Return whether ``action`` of ``owner``, a panel or the app, asks something of a run."""
+    _, name, parameters = parse(action) if isinstance(action, str) else action
+    name = str(parameters[0]) if name == "ask_first" and parameters else name
+    known = find(owner.actions if isinstance(owner, Panel) else ACTIONS, name)
+    return known is not None and known.writes
 
 
 def _writes(field: Widget, key: str) -> bool:

@@ -23,6 +23,8 @@ class Confirm(ModalScreen[bool]):
         ("n,escape,q,enter", "answer(False)", "No"),
     ]
 
+    last_line = (("y", "Yes"), ("n", "No"), ("escape", "No"))
+
     def __init__(self, question: str) -> None:
         super().__init__()
         self.question = question
@@ -42,6 +44,8 @@ class AskLine(ModalScreen[str]):
 
     BINDINGS: ClassVar[list[BindingType]] = [("escape", "cancel", "Cancel")]
 
+    last_line = (("enter", "Take it"), ("escape", "Leave"))
+
     def __init__(self, question: str, text: str = "", check: Callable[[str], str] = lambda _text: "") -> None:
         super().__init__()
         self.question = question
@@ -49,7 +53,8 @@ class AskLine(ModalScreen[str]):
         self._check = check
 
     def compose(self) -> ComposeResult:
-        with Vertical(classes="question"):
+        with Vertical(classes="question") as box:
+            box.border_title = "Enter takes it, Esc leaves"
             yield Static(Text(self.question))
             yield Input(self._text, compact=True)
             yield Static("", id="wrong")

@@ -40,7 +40,7 @@ class Showing(Menus, inherit_bindings=False):
         self.views = views
         names = [view.place for view in views]
         self.chosen = names.index(chosen) if chosen in names else 0
-        self._snapshot = Snapshot(now=time.time())
+        self._snapshot = Snapshot()
         self._heard = self._shown_any = False
         self.arrived: Signal[Snapshot] = Signal(self, "arrived")
         self._sight = sight
@@ -120,7 +120,7 @@ class Showing(Menus, inherit_bindings=False):
         yield TabBar(view.title for view in self.views)
         with Container(id="views"):
             yield from self.views
-        yield KeyFooter()
+        yield KeyFooter("only reads" if self.read_only else "")
         yield TooSmall()
 
     def begin_to_show(self, maximized: str) -> None:
@@ -132,6 +132,7 @@ class Showing(Menus, inherit_bindings=False):
                 view.maximize_id(maximized)
         self._choose(self.chosen)
         self.screen.bindings_updated_signal.subscribe(self, lambda _screen: self.show_keys())
+        self.screen_change_signal.subscribe(self, lambda _screen: self.show_keys(), immediate=True)
         self.set_interval(SHARE_SECONDS, self._tell_share)
 
     # Handing on
@@ -213,11 +214,13 @@ class Showing(Menus, inherit_bindings=False):
 
     def show_keys(self) -> None:
         """Show what can be done now at the bottom."""
-        if self.screen is not self.screen_stack[0]:
+        desk = self.screen_stack[0]
+        if self.screen is not desk:
+            desk.query_one(KeyFooter).show(getattr(self.screen, "last_line", ()))
             return
         besides = _IN_FIELDS if self.field is not None else ()
         found = [(action, key) for action, key in self.offered_keys() if action.footer or key in besides]
-        words = [(written(key), action.short or action.title) for action, key in in_order(found)]
+        words = [(key, action.short or action.title) for action, key in in_order(found)]
         self.query_one(KeyFooter).show(words)
 
     def _tell_share(self) -> None:

@@ -24,6 +24,7 @@ from tests.unit.dashboard.stage import (
     Counter,
     HandFeed,
     desk,
+    kind,
     play,
     requests,
     screen_text,
@@ -123,8 +124,41 @@ def test_what_is_pending_stands_at_the_top_and_is_not_asked_twice(tmp_path: Path
     play(app, scene)
 
 
+def test_of_answers_to_the_same_the_newest_stands_and_none_tells_of_samples_that_are_seen(
+    tmp_path: Path, run: FakeRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nanoshell.dashboard.app.SHOW_SECONDS", 3600.0)
+    feed = HandFeed()
+    app = desk(tmp_path, Counter, kind(panel_id="texts", place="samples"), feed=feed)
+
+    def said() -> list[str]:
+        return [notice.message for notice in app.notices]
+
+    async def scene(pilot: Pilot[None]) -> None:
+        feed.give(run.run)
+        await until(pilot, lambda: app.snapshot.courses)
+        for number, key in enumerate(("P", "P", "R", "G"), 1):
+            await pilot.press(key)
+            await until(pilot, lambda number=number: len(requests(run)) == number)  # type: ignore[misc]
+            run.answer_requests()
+            await until(pilot, lambda: not app.unanswered("fake-1"))
+        await until(pilot, lambda: len(said()) == 2)
+        assert said() == ["fake-1: resumed", "fake-1: 1 sample more, in the view Samples"]
+        await pilot.press("escape", "2", "G")
+        await until(pilot, lambda: len(requests(run)) == 5)
+        run.answer_requests()
+        await until(pilot, lambda: not app.unanswered("fake-1"))
+        await pilot.press("C")
+        await until(pilot, lambda: len(requests(run)) == 6)
+        run.answer_requests()
+        await until(pilot, lambda: any("checkpoint" in words for words in said()))
+        assert not any("sample" in words for words in said())
+
+    play(app, scene)
+
+
 def test_requests_keep_their_order(run: FakeRun) -> None:
-    desk = Requests(None, lambda text, severity: None)
+    desk = Requests(None, lambda text, *_: None)
     wanted = ["pause", "resume"] * 10
     for action in wanted:
         desk.ask(run.run, action)
@@ -150,7 +184,7 @@ def test_who_cannot_answer_is_told_of_and_nothing_stays_pending(
     monkeypatch.setattr(asking, "IMPATIENCE_SECONDS", 0.1)
     monkeypatch.setattr(asking, "PATIENCE_SECONDS", 0.2)
     told: list[str] = []
-    desk = Requests(None, lambda text, severity: told.append(text))
+    desk = Requests(None, lambda text, *_: told.append(text))
     if end == "elsewhere":
         run.move()
     elif end == "vanished":
@@ -169,7 +203,7 @@ def test_who_cannot_answer_is_told_of_and_nothing_stays_pending(
 def test_a_run_that_ends_owes_no_answer(run: FakeRun, monkeypatch: pytest.MonkeyPatch, end: str) -> None:
     monkeypatch.setattr(asking, "IMPATIENCE_SECONDS", 0.1)
     told: list[str] = []
-    desk = Requests(None, lambda text, severity: told.append(text))
+    desk = Requests(None, lambda text, *_: told.append(text))
     desk.ask(run.run, "pause")
     wait(lambda: requests(run))
     run.crash() if end == "crashed" else run.finish(end)
@@ -186,7 +220,7 @@ def test_what_no_disk_takes_is_told_with_what_helps(run: FakeRun, monkeypatch: p
 
     monkeypatch.setattr(asking, "request", refuse)
     told: list[str] = []
-    desk = Requests(None, lambda text, severity: told.append(text))
+    desk = Requests(None, lambda text, *_: told.append(text))
     for action in ("pause", "resume"):
         desk.ask(run.run, action)
     wait(lambda: len(told) == 2)
@@ -241,7 +275,7 @@ def test_answers_are_told_with_what_was_before_and_what_follows() -> None:
         "values": {"learning_rate": 0.0008},
         "before": {"learning_rate": 0.001},
     }
-    assert answer_words("set", answer) == f"learning rate 0.001 -> 0.0008; {rate}"
+    assert answer_words("set", answer) == "learning rate 0.001 -> 0.0008; now 0.0004 (cosine)"
     same = {"ok": True, "message": "learning_rate is 0.001 already", "values": {}, "before": {}}
     assert answer_words("set", same) == "learning_rate is 0.001 already"
     refused = {"ok": False, "message": "it cannot", "hint": "try later"}
