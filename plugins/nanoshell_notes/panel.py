@@ -73,6 +73,12 @@ class NotesPanel(Panel):
         if course is None:
             self.desk.tell("no run is shown", severity="warning")
             return
+        if not course.run.path.is_dir():
+            self.desk.tell(
+                f"the folder of {course.run.name} is gone: there is nowhere to keep a note",
+                severity="warning",
+            )
+            return
         run = course.run  # the focus may have moved on when the note is written
         self.desk.ask_line(
             f"A note about {run.name}:", "", lambda _text: "", lambda text: self._add(run, text)

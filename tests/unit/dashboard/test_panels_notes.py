@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -107,6 +108,23 @@ def test_a_note_that_cannot_be_kept_is_told(tmp_path: Path, monkeypatch: pytest.
         await until(pilot, lambda: "tiny-1" in screen_text(app))
         await pilot.press("n", "x", "enter")
         await until(pilot, lambda: any("notes.jsonl" in told.message for told in app._notifications))
+
+    play(app, scene)
+
+
+def test_of_a_run_whose_folder_is_gone_it_is_said_before_anything_is_typed(tmp_path: Path) -> None:
+    feed = HandFeed()
+    app = desk(tmp_path, NotesPanel, feed=feed)
+    run = write_run(tmp_path)
+
+    async def scene(pilot: Pilot[None]) -> None:
+        feed.give(run)
+        await pilot.press("2")
+        await until(pilot, lambda: "tiny-1" in screen_text(app))
+        shutil.rmtree(run.path)
+        await pilot.press("n")
+        await until(pilot, lambda: "the folder of tiny-1 is gone" in screen_text(app))
+        assert len(app.screen_stack) == 1
 
     play(app, scene)
 
