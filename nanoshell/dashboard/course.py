@@ -107,7 +107,8 @@ class Snapshot:
 
     ``colours`` gives each of them a number, as long as may be the one it had before, and is about other runs,
     too. ``now`` is in seconds since the epoch, 0 before the runs have been looked at. ``problem`` says why no
-    run can be watched any more, '' as a rule.
+    run can be watched any more, '' as a rule. ``beside`` are runs that are not shown and were seen to train:
+    of them it is only known that they do, and how those stand that have ended.
     """
 
     courses: tuple[Course, ...] = ()
@@ -115,6 +116,7 @@ class Snapshot:
     colours: Mapping[str, int] = field(default_factory=dict)
     now: float = 0.0
     problem: str = ""
+    beside: tuple[Course, ...] = ()
 
     @property
     def focused(self) -> Course | None:

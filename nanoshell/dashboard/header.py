@@ -13,10 +13,12 @@ from textual.widgets import Static
 
 from nanoshell.dashboard.panels.plain import plain
 from nanoshell.dashboard.panels.words import figure
+from nanoshell.runs.events import number
 from nanoshell.wording import about_seconds, human_seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+    from typing import Any
 
     from nanoshell.dashboard.course import Course, Snapshot
 
@@ -33,6 +35,7 @@ STATE_STYLES = {
 
 
 _BETWEEN = "  "
+_NONE: dict[str, float] = {}
 
 _REASON_ROWS = 3
 _REASON_CELLS = 40
@@ -83,15 +86,17 @@ class Headline(Static):
 class AlertLine(Static):
     """What is wrong with the run in focus, or its newest alert that is not over; without one it is not there.
 
-    ``hint`` is what stands there while there is no run.
+    ``hint`` is what stands there while there is no run; of the runs that ``read`` names, alerts up to that
+    time were read, and stand in the view of alerts alone.
     """
 
     hint = ""
+    read: Mapping[str, float] = _NONE
     _rows = 1
 
     def tell(self, snapshot: Snapshot) -> None:
         """Show the alert of ``snapshot``, or the hint."""
-        reason, alert = alert_words(snapshot.focused) if snapshot.focused else ("", "")
+        reason, alert = alert_words(snapshot.focused, self.read) if snapshot.focused else ("", "")
         text, style = (f"! {reason or alert}", "bold red") if reason or alert else (self.hint, "")
         self.display = bool(text)
         if text:
@@ -133,10 +138,16 @@ def trouble(course: Course) -> str:
     return plain(" ".join(why.split()))
 
 
-def alert_words(course: Course) -> tuple[str, str]:
-    """Return what may stand below the headline: a reason too long for it, and the newest standing alert."""
+def alert_words(course: Course, read: Mapping[str, float] = _NONE) -> tuple[str, str]:
+    """Return what may stand below the headline: a reason too long for it, and the newest standing alert.
+
+    An alert is left out that is no later than ``read`` has it for the run.
+    """
     why = trouble(course)
-    return why if cell_len(why) > _REASON_CELLS else "", standing_alert(course)
+    alert = standing_alert(course)
+    if alert is None or alert_time(alert) <= read.get(course.run.name, -math.inf):
+        return why if cell_len(why) > _REASON_CELLS else "", ""
+    return why if cell_len(why) > _REASON_CELLS else "", _short_words(alert)
 
 
 def _parts(course: Course, place: int, shown: int, asked: Sequence[str]) -> list[_Part]:
@@ -156,7 +167,8 @@ def _parts(course: Course, place: int, shown: int, asked: Sequence[str]) -> list
             parts.append(_named(title, f"{value:.4f}" if math.isfinite(value) else str(value), rank))
     if status.ended:
         if status.started is not None and status.updated is not None and status.state != "crashed":
-            parts.append(_named("took", human_seconds(status.updated - status.started), 6))
+            resumed = " since its resume" if any(mark.kind == "resume" for mark in course.marks) else ""
+            parts.append(_named("took", human_seconds(status.updated - status.started) + resumed, 6))
             parts.append(_named("ended", _moment(status.updated), 7))
     elif status.tokens_per_second:
         parts.append(_Part(Text(f"{figure(status.tokens_per_second, 3)} tok/s"), 7))
@@ -181,14 +193,29 @@ def _moment(moment: float) -> str:
     return time.strftime("%H:%M" if then[:3] == now[:3] else "%Y-%m-%d %H:%M", then)
 
 
-def standing_alert(course: Course) -> str:
-    """Return the words of the newest alert of ``course`` that is not over; '' where there is none."""
+def standing_alert(course: Course) -> Mapping[str, Any] | None:
+    """Return the newest alert of ``course`` that is not over; None where there is none."""
     over: set[str] = set()
+    alert: Mapping[str, Any]
     for alert in reversed(course.alerts):
         kind = str(alert.get("kind") or "alert")
         if alert.get("cleared"):
             over.add(kind)
         elif kind not in over:
-            words = " ".join(str(alert.get("message") or "").split())
-            return plain(f"{kind}: {words}" if words else kind)
-    return ""
+            return alert
+    return None
+
+
+def alert_time(alert: Mapping[str, Any]) -> float:
+    """Return when ``alert`` was told, in seconds since the epoch; 0 where it does not say."""
+    return number(dict(alert), "t") or 0.0
+
+
+def _short_words(alert: Mapping[str, Any]) -> str:
+    """Return ``alert`` in a line of which the beginning is enough."""
+    kind = str(alert.get("kind") or "alert")
+    words = " ".join(str(alert.get("message") or "").split())
+    now, best, where = (number(dict(alert), key) for key in ("val_loss", "best_val_loss", "best_step"))
+    if kind == "overfitting" and now is not None and best is not None and where is not None:
+        words = f"val {figure(now)}, was {figure(best)} at step {where:,.0f}; training still falls"
+    return plain(f"{kind}: {words}" if words else kind)

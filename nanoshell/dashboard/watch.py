@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from nanoshell.dashboard.beside import Beside
 from nanoshell.dashboard.chart.palette import COLOURS
 from nanoshell.dashboard.course import Course, Snapshot
 from nanoshell.dashboard.feed import RunFeed
@@ -146,6 +147,7 @@ class Watcher:
         self._looked_around = -LIVENESS_SECONDS
         self._seen_folder: int | None = None
         self._training_here = True
+        self._beside = Beside(runs_dir)
 
     def start(self, deliver: Deliver) -> None:
         """Begin to watch in a thread, which calls ``deliver`` whenever something has changed."""
@@ -240,6 +242,9 @@ class Watcher:
         if any(not watched.feed.complete for watched in self._watched()):
             self._training_here = bool(live_runs_here(self._runs_dir))
         self._looked_around = now
+        with self._lock:
+            shown = set(self._shown)
+        self._beside.look(shown)
         folder = _changed(self._runs_dir)
         if not self._shown and folder is not None and folder != self._seen_folder:
             runs = list_runs(self._runs_dir)
@@ -277,11 +282,12 @@ class Watcher:
         if self._ended.is_set() or (
             told is not None
             and (told.focus, told.colours, told.problem) == (at, colours, self._fault)
+            and told.beside == self._beside.courses
             and len(told.courses) == len(courses)
             and all(one is other for one, other in zip(told.courses, courses, strict=True))
         ):
             return
-        snapshot = Snapshot(courses, at, colours, time.time(), self._fault)
+        snapshot = Snapshot(courses, at, colours, time.time(), self._fault, self._beside.courses)
         deliver(snapshot)
         self._told = snapshot
 

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from textual.app import ComposeResult
 
 from nanoshell.dashboard.actions import Action
+from nanoshell.dashboard.header import AlertLine, alert_words
 from nanoshell.dashboard.panel import Panel
+from nanoshell.dashboard.panels.exporting import copy_from
 from nanoshell.dashboard.panels.lines import Line, TextLines, span, wrapped
 from nanoshell.runs.events import number
 from nanoshell.spelling import typed
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 Event = Mapping[str, Any]
 
 _KEY = "alerts.silent"
+_READ, _MOST_READ = "alerts.read", 200
+"""As what is remembered up to when alerts were read, by the names of their runs, of so many runs."""
 _LOST = frozenset({"silent", "gone"})
 _BROKEN = frozenset({"failed", "crashed", *_LOST})
 _SEVERE = frozenset({"divergence", "storage", "stalled", "dead", *_BROKEN})
@@ -71,6 +75,22 @@ class AlertWatch:
 
 def _moment(event: Event) -> float:
     return number(dict(event), "t") or 0.0
+
+
+class BeginWatch:
+    """Says which runs have begun that nobody shows: those that did while it looked, each once."""
+
+    def __init__(self) -> None:
+        self._known: set[str] | None = None
+
+    def new(self, snapshot: Snapshot) -> list[str]:
+        """Return the names of the runs beside those of ``snapshot`` that were not there at the last call."""
+        if not snapshot.now:  # the runs have not been looked at
+            return []
+        beside = [course.run.name for course in snapshot.beside]
+        known = self._known if self._known is not None else set(beside)
+        self._known = known.union(beside, (course.run.name for course in snapshot.courses))
+        return [name for name in beside if name not in known]
 
 
 class EndWatch:
@@ -152,11 +172,22 @@ class AlertsPanel(Panel):
         "What was found to be wrong with the runs that are shown: a loss that is no number, a disk that "
         "is full, a loss that stands still, overfitting. Each says what to do. A new alert appears on the "
         "screen and rings the bell once, in whichever view you are; b silences the bell. What is over "
-        "stays in the list, and says so. So are you told when a run ends; one that failed or crashed, or is "
+        "stays in the list, and says so; x takes what you have read off the top of the screen. "
+        "So are you told when a run ends; one that failed or crashed, or is "
         "not heard of any more, rings too, and stands in the list for as long as that is so."
     )
     actions: ClassVar[tuple[Action, ...]] = (
+        Action(
+            "read",
+            "Take alerts off the top, they stay here",
+            ("x",),
+            "Alerts",
+            footer=True,
+            short="Read",
+            words="dismiss acknowledge hide clear",
+        ),
         Action("silence", "Bell on or off", ("b",), "Alerts", footer=True, short="Bell"),
+        Action("copy", "Copy the newest alert", ("y",), "Alerts"),
         Action("scroll_by(-1)", "Up", ("up", "k"), "Alerts"),
         Action("scroll_by(1)", "Down", ("down", "j"), "Alerts"),
         Action("scroll_by(-10)", "Further up", ("pageup",), "Alerts"),
@@ -171,8 +202,10 @@ class AlertsPanel(Panel):
         super().__init__()
         self.silent = False
         self._watch = AlertWatch()
+        self._begins = BeginWatch()
         self._ends = EndWatch()
         self._seen: Snapshot | None = None
+        self._newest: list[Line] = []
 
     def compose(self) -> ComposeResult:
         yield TextLines(id="alerts-head")
@@ -180,6 +213,7 @@ class AlertsPanel(Panel):
 
     def on_mount(self) -> None:
         self.silent = self.desk.recall(_KEY) is True
+        self._take_off(_times(self.desk.recall(_READ)))
         self.desk.arrived.subscribe(self, self._look)
         self._look(self.desk.snapshot)
 
@@ -196,7 +230,9 @@ class AlertsPanel(Panel):
         new = self._watch.new(snapshot.courses)
         for run, event in new:
             self.desk.tell(f"{run}: {told(event)}", severity=severity(event))
-        ends = self._ends.new(snapshot.courses)
+        for name in self._begins.new(snapshot):
+            self.desk.tell(f"{name} has begun{self._how_to_show()}")
+        ends = self._ends.new([*snapshot.courses, *snapshot.beside])
         for course in ends:
             broken = course.status.state in _BROKEN
             self.desk.tell(
@@ -205,6 +241,11 @@ class AlertsPanel(Panel):
         alarming = any(not event.get("cleared") for _, event in new)
         if (alarming or any(course.status.state in _BROKEN for course in ends)) and not self.silent:
             self.app.bell()
+
+    def _how_to_show(self) -> str:
+        """Return by which keys a run gets into the charts, as they are where nobody has changed them."""
+        places = [view.place for view in getattr(self.app, "views", ())]
+        return f": {places.index('runs') + 1}, Space puts it in the charts" if "runs" in places else ""
 
     def _draw(self) -> None:
         if not self.is_mounted:
@@ -219,7 +260,9 @@ class AlertsPanel(Panel):
         head = f"{_counted(len(alerts), standing)}; new ones are told {bell}"
         self.query_one("#alerts-head", TextLines).show([span(head, "quiet")])
         width = max(20, self.size.width - 1)
-        lines = [line for alert in alerts for line in alert_lines(alert, several=len(courses) > 1)]
+        told_of = [alert_lines(alert, several=len(courses) > 1) for alert in alerts]
+        self._newest = told_of[0] if told_of else []
+        lines = [line for each in told_of for line in each]
         shown = self.query_one("#alerts-lines", TextLines)
         shown.show(wrapped(lines, width, 10) or [span("nothing was found to be wrong", "good")])
 
@@ -232,9 +275,42 @@ class AlertsPanel(Panel):
         self.desk.remember(_KEY, self.silent)
         self._draw()
 
+    def action_copy(self) -> None:
+        """Copy the newest alert, with what it says to do."""
+        lines = ("".join(text for text, _role in line).strip() for line in self._newest)
+        copy_from(self, "\n".join(lines), "the newest alert")
+
+    def action_read(self) -> None:
+        """Take the alerts of the runs that are shown off the top; what comes later stands there again."""
+        known = _times(self.desk.recall(_READ))
+        for course in self.desk.snapshot.courses:
+            if course.alerts:
+                known.pop(course.run.name, None)  # it is the last one now
+                known[course.run.name] = max(map(_moment, course.alerts))
+        self._take_off(known)
+        self.desk.remember(_READ, dict(list(known.items())[-_MOST_READ:]))
+
+    def _take_off(self, read: dict[str, float]) -> None:
+        for line in self.app.query(AlertLine):
+            line.read = read
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Return whether ``action`` can be done: an alert is taken off the top where one stands there."""
+        known = _times(self.desk.recall(_READ)) if action == "read" else {}
+        there = action != "read" or any(
+            alert_words(course, known)[1] for course in self.desk.snapshot.courses
+        )
+        return there and super().check_action(action, parameters)
+
     def action_scroll_by(self, by: int) -> None:
         """Scroll by so many lines."""
         self.query_one("#alerts-lines", TextLines).move(by)
+
+
+def _times(kept: object) -> dict[str, float]:
+    """Return what was remembered as read, as far as it is that."""
+    found = kept if isinstance(kept, dict) else {}
+    return {str(name): time for name, time in found.items() if isinstance(time, int | float)}
 
 
 def _counted(many: int, standing: int) -> str:

@@ -36,7 +36,8 @@ class LogPanel(Panel):
     place = "log"
     about = (
         "What the worker of the run in focus prints, or (e) what happened in the run as lines, with or "
-        "without its steps. The newest line is followed until you scroll up; End follows again. / "
+        "without its steps; of a worker that has printed nothing it is shown at once what happened. "
+        "The newest line is followed until you scroll up; End follows again. / "
         "searches, n and p go to the next and the previous place, y copies the line of it, and the newest "
         "where nothing is searched for. w folds long lines. The last 5,000 "
         "lines are kept; `runs log RUN` has all."
@@ -67,6 +68,8 @@ class LogPanel(Panel):
         self.folds = True
         self.following = True
         self.found: int | None = None
+        self._asked = False
+        self._was_read = False
         self._run: RunDirectory | None = None
         self._tail: Tail | None = None
         self._shown: tuple[object, ...] = ()
@@ -98,6 +101,8 @@ class LogPanel(Panel):
         run = snapshot.focused.run if snapshot.focused else None
         if run != self._run:
             self._run = run
+            if not self._asked:
+                self.kind = KINDS[0]
             self._open()
         else:
             self._read()
@@ -107,6 +112,7 @@ class LogPanel(Panel):
     def _open(self) -> None:
         """Read another file from its end."""
         self._tail, self._kept, self.found, self.following = None, [], None, True
+        self._was_read = False
         if self._run is not None:
             if self.kind == KINDS[0]:
                 self._tail = Tail(self._run.log_path, log_line)
@@ -130,8 +136,13 @@ class LogPanel(Panel):
         tail, new, lines = found
         if tail is not self._tail:
             self._read()
-        elif new or not self._shown:
-            self._kept = lines
+            return
+        first, self._was_read = not self._was_read, True
+        if first and self.kind == KINDS[0] and not self._asked and not tail.lines:
+            self.kind = KINDS[1]
+            self._open()
+        elif new or first or not self._shown:
+            self._kept = lines if new else self._kept
             self._draw()
 
     def _fail(self, error: Exception) -> None:
@@ -147,25 +158,28 @@ class LogPanel(Panel):
         self._shown = (self._run, self.kind)
         place = f"{self.found + 1:,} of " if self.found is not None else ""
         cut = "the last " if tail is not None and tail.cut else ""
-        lines = "line" if len(self._kept) == 1 else "lines"
-        following = "following" if self.following else "End follows"
+        lines = f"{place}{cut}{len(self._kept):,} {'line' if len(self._kept) == 1 else 'lines'}"
+        lines = lines if self._was_read else "reading …"
+        following = ("following" if self.following else "End follows") if self._was_read else ""
         if self._kept and tail is not None and not tail.there:
             following = "the file is gone"
         name = f"{self._run.name}  " if self._run else ""
         head: Line = (
             (name, "heading"),
             (f"{self.kind}  ", "accent"),
-            (f"{place}{cut}{len(self._kept):,} {lines}  {following}", "quiet"),
+            (f"{lines}  {following}", "quiet"),
         )
         self.query_one("#log-head", TextLines).show([head])
         self._lines_of = self._rows(width)
-        self._lines.show(self._lines_of or [self._empty()])
+        self._lines.show(self._lines_of or wrapped([self._empty()], width))
         if self.following:
             self._lines.to_end()
 
     def _empty(self) -> Line:
         if self._run is None:
             return span("no run is shown", "quiet")
+        if not self._was_read:
+            return span("reading …", "quiet")
         if self._tail is not None and self._tail.there:
             said = (
                 "here stands what the worker prints, warnings and errors as a rule; nothing so far"
@@ -244,7 +258,7 @@ class LogPanel(Panel):
 
     def action_kind(self) -> None:
         """Show the next of the log, the events, the events with the steps."""
-        self.kind = KINDS[(KINDS.index(self.kind) + 1) % len(KINDS)]
+        self.kind, self._asked = KINDS[(KINDS.index(self.kind) + 1) % len(KINDS)], True
         self._open()
 
     def action_search(self) -> None:

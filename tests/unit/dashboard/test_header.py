@@ -8,10 +8,13 @@ from pathlib import Path
 import pytest
 from textual.pilot import Pilot
 
-from nanoshell.dashboard.course import Course
+from nanoshell.dashboard.app import DashboardApp
+from nanoshell.dashboard.course import Course, Mark
 from nanoshell.dashboard.header import alert_words, headline
+from nanoshell.dashboard.panels.alerts import AlertsPanel
 from nanoshell.runs.directory import RunDirectory
 from nanoshell.runs.status import RunStatus
+from nanoshell.training.alerts import Overfitting
 from tests.unit.dashboard.stage import Counter, HandFeed, desk, play, screen_text, until
 
 RUN = RunDirectory(Path("runs/moe-1"))
@@ -114,6 +117,56 @@ def test_an_alert_has_one_row_so_that_charts_keep_theirs(tmp_path: Path) -> None
         assert "1 Charts" in lines[2]
 
     play(app, scene)
+
+
+def test_what_is_wrong_is_told_within_eighty_columns() -> None:
+    watch = Overfitting()
+    found = None
+    for step in range(1, 9):
+        watch.took(5.0 - step / 2)
+        found = found or watch.evaluated(25_000 * step, 8.19512 + step * step / 9)
+    assert found is not None
+    event = {"kind": found.kind, "message": found.message, **found.fields}
+    reason, words = alert_words(Course(RUN, GOING, alerts=(event,)))
+    assert (reason, len(f"! {words}") <= 80) == ("", True)
+    assert words == "overfitting: val 9.973, was 8.306 at step 25,000; training still falls"
+
+
+def test_an_alert_that_was_read_is_taken_off_the_top_and_a_later_one_stands_there(tmp_path: Path) -> None:
+    feed, state = HandFeed(), tmp_path / "dashboard.json"
+    old = {"kind": "plateau", "message": "nothing improves", "step": 5, "t": 100.0}
+    new = {**old, "kind": "dead", "message": "nothing is learnt", "t": 200.0}
+
+    def top(app: DashboardApp) -> str:
+        return screen_text(app).splitlines()[1]
+
+    async def read_it(pilot: Pilot[None]) -> None:
+        feed.give(RUN, status=GOING, alerts=(old,))
+        await until(pilot, lambda: "! plateau: nothing improves" in top(app))
+        app.action_view(1)
+        await until(pilot, lambda: "x Read" in screen_text(app))
+        await pilot.press("x")
+        await until(pilot, lambda: "1 Charts" in top(app))
+        await until(pilot, lambda: "x Read" not in screen_text(app))
+        assert "nothing improves" in screen_text(app), "it stays in the list"
+
+    async def come_back(pilot: Pilot[None]) -> None:
+        feed.give(RUN, status=GOING, alerts=(old,))
+        await until(pilot, lambda: "moe-1" in screen_text(app))
+        assert "1 Charts" in top(app)
+        feed.give(RUN, status=GOING, alerts=(old, new))
+        await until(pilot, lambda: "! dead: nothing is learnt" in top(app))
+
+    for scene in (read_it, come_back):
+        app = desk(tmp_path, AlertsPanel, feed=feed, state_path=state)
+        play(app, scene)
+
+
+def test_what_a_resumed_run_took_is_said_to_be_a_part() -> None:
+    status = RunStatus("finished", started=100.0, updated=177.0)
+    marks = (Mark("resume", 150.0, 0.0, 0.0, "resumed from step 150"),)
+    assert "took 1m17s since its resume" in headline(Course(RUN, status, marks=marks)).plain
+    assert "took 1m17s  ended" in headline(Course(RUN, status)).plain
 
 
 def test_an_ended_run_tells_how_long_it_took_and_when_it_ended() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -223,8 +224,6 @@ def test_events_are_lines_with_and_without_steps(tmp_path: Path) -> None:
 
     async def scene() -> None:
         async with shown(tmp_path, [LogPanel], [fake]) as desk:
-            await desk.sees("there is no worker.log (yet)")
-            await desk.press("e")
             await desk.sees("events", "validation loss", "alert: it", "running")
             assert "\x1b" not in desk.text
             assert "step 1 " not in desk.text
@@ -241,6 +240,66 @@ def test_events_are_lines_with_and_without_steps(tmp_path: Path) -> None:
             await desk.sees("is gone")
 
     run(scene)
+
+
+@pytest.mark.parametrize("size", [(40, 12), (80, 24)])
+def test_a_worker_that_has_printed_nothing_has_its_events_shown_until_one_asks(
+    tmp_path: Path, size: tuple[int, int]
+) -> None:
+    silent, loud = FakeRun(tmp_path, "silent"), FakeRun(tmp_path, "loud")
+    silent.log("")
+    loud.log("of the loud\n")
+
+    async def scene() -> None:
+        async with shown(tmp_path, [LogPanel], [silent, loud], size=size) as desk:
+            panel = desk.app.query_one(LogPanel)
+
+            async def focus(number: int) -> None:
+                desk.feed.focused = number
+                desk.feed.read()
+
+            await desk.sees("silent-1  events", "running")
+            await focus(1)
+            await desk.sees("loud-1  worker.log", "of the loud")
+            await focus(0)
+            await desk.sees("silent-1  events")
+            await desk.press("e", "e")
+            await desk.sees("silent-1  worker.log", "what the worker prints", "e shows events")
+            assert panel.kind == "worker.log"
+            silent.run.log_path.unlink()
+            await desk.press("e", "e", "e")
+            await desk.sees("there is no worker.log (yet)")
+
+    run(scene)
+    silent.close()
+    loud.close()
+
+
+def test_what_has_not_been_read_is_not_said_to_be_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake, go = FakeRun(tmp_path), threading.Event()
+    fake.log("a word\n")
+    poll = Tail.poll
+
+    def slow(tail: Tail) -> bool:
+        assert go.wait(60)
+        return poll(tail)
+
+    monkeypatch.setattr(Tail, "poll", slow)
+
+    async def scene() -> None:
+        async with shown(tmp_path, [LogPanel], [fake]) as desk:
+            try:
+                await desk.sees("fake-1  worker.log  reading …")
+                assert "there is no" not in desk.text
+                assert "0 lines" not in desk.text
+            finally:
+                go.set()
+            await desk.sees("a word", "1 line  following")
+
+    run(scene)
+    fake.close()
 
 
 def test_another_focus_is_another_log(tmp_path: Path) -> None:
