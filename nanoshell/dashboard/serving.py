@@ -20,6 +20,7 @@ from nanoshell.errors import NanoshellError
 
 if TYPE_CHECKING:
     from aiohttp import web
+    from textual_serve.app_service import AppService
     from textual_serve.server import Server
 
     from nanoshell.session import Session
@@ -29,6 +30,12 @@ PORT = 8000
 
 NEAR_PORTS = 20
 """Among so many ports after one that is taken a free one is looked for."""
+
+END_SECONDS = 5.0
+"""A dashboard whose page is gone is killed where it has not ended in so many seconds: it only reads."""
+
+HAND_ON_SECONDS = 1.0
+"""For so long what it writes as it ends goes to the page, which may be there to be told that it ends."""
 
 _FOREIGN = re.compile(r'<link[^>]*href="https://[^>]*>')
 """What the library's page asks of other machines, a font: there may be no way to them, or they may listen."""
@@ -73,7 +80,7 @@ def serve(
     They only read. Raises `NanoshellError` where textual-serve is not installed, or ``host`` and ``port``
     cannot be listened at.
     """
-    command = [sys.executable, "-P", "-m", "nanoshell", *session.plugins.arguments]
+    command = ["exec", sys.executable, "-P", "-m", "nanoshell", *session.plugins.arguments]
     command += ["dashboard", "--read-only", *options, "--", *words]
     say = session.narrator.note
     server = _server(shlex.join(command), host, port)
@@ -113,6 +120,12 @@ def _server(command: str, host: str, port: int) -> Server:
             self._check(request)
             return await super().handle_websocket(request)
 
+        async def _process_messages(self, websocket: web.WebSocketResponse, app_service: AppService) -> None:
+            try:
+                await super()._process_messages(websocket, app_service)
+            finally:
+                await _end(app_service)
+
         def _check(self, request: web.Request) -> None:
             origin = request.headers.get("Origin")
             named = urlsplit(f"//{request.host}").hostname or ""
@@ -122,6 +135,31 @@ def _server(command: str, host: str, port: int) -> Server:
                 raise web.HTTPForbidden(text=f"this is no page of {named}")
 
     return DeskServer(command, host=host, port=port, title="nanoshell")
+
+
+async def _end(dashboard: AppService) -> None:
+    """End the process of ``dashboard``, whose page is gone, or is closed since it has ended.
+
+    The library then reads no more of what it writes, or waits for a page that takes nothing; and a dashboard
+    that waits to be read does not end.
+    """
+    process, handing_on = dashboard._process, dashboard._task
+    if process is None or process.stdout is None or handing_on is None:
+        return
+    try:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(END_SECONDS):
+                await dashboard.send_meta({"type": "quit"})
+                await asyncio.wait([handing_on], timeout=HAND_ON_SECONDS)
+                handing_on.cancel()
+                await asyncio.wait([handing_on])
+                while await process.stdout.read(1 << 16):
+                    pass
+                await process.wait()
+    finally:
+        handing_on.cancel()
+        if process.returncode is None:
+            process.kill()
 
 
 async def _serve(server: Server, say: Say) -> None:

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from nanoshell.runs.control import read_lines
@@ -115,6 +116,36 @@ def test_a_page_shows_the_run_and_asks_nothing_of_it(port: int, run: FakeRun) ->
         assert word not in seen
     path = run.run.control_path
     assert not path.exists() or not list(read_lines(path, 0))
+
+
+def test_a_closed_page_ends_its_dashboard_and_no_other(port: int) -> None:
+    def dashboards() -> set[int]:
+        here = {child.pid: child for child in psutil.Process().children(recursive=True)}
+        found = set()
+        for pid, child in here.items():
+            with contextlib.suppress(psutil.Error):
+                if "--read-only" in child.cmdline() and child.status() != psutil.STATUS_ZOMBIE:
+                    found.add(pid)
+        return found
+
+    async def browse() -> None:
+        address = f"ws://127.0.0.1:{port}/ws?width=80&height=24"
+        async with aiohttp.ClientSession() as client, client.ws_connect(address) as kept:
+            page = Page(kept)
+            await page.wait_for("fake-1", "Quit")
+            first = dashboards()
+            assert len(first) == 1
+            async with client.ws_connect(address) as closed:
+                await Page(closed).wait_for("fake-1", "Quit")
+                assert len(dashboards()) == 2
+            end = time.monotonic() + PATIENCE_SECONDS
+            while dashboards() != first:
+                assert time.monotonic() < end, "it goes on"
+                await asyncio.sleep(0.05)
+            await page.press("?")
+            await page.wait_for("Crosshair to the next point")
+
+    asyncio.run(browse())
 
 
 @pytest.mark.parametrize("headers", [{"Origin": "http://elsewhere.example"}, {"Host": "elsewhere.example"}])
