@@ -52,6 +52,27 @@ def test_a_command_is_found_completed_run_and_its_output_shown(tmp_path: Path) -
     play(app, scene)
 
 
+def test_what_is_chosen_can_be_seen_without_colours(tmp_path: Path) -> None:
+    app = desk(tmp_path, CHART, theme="mono")
+
+    async def scene(pilot: Pilot[None]) -> None:
+        await pilot.press("ctrl+p")
+        await until(pilot, lambda: "What is to be done?" in screen_text(app))
+        await pilot.press("down")
+
+        def underlined() -> list[bool]:
+            strips = app.screen._compositor.render_strips()
+            first = next(at for at, strip in enumerate(strips) if "Go to Charts" in strip.text)
+            return [
+                any(part.style is not None and part.style.underline for part in strip)
+                for strip in strips[first : first + 3]
+            ]
+
+        await until(pilot, lambda: underlined() == [False, True, False])
+
+    play(app, scene)
+
+
 @pytest.mark.parametrize("typed", ["run", ":run", "RUN", "train"])
 def test_what_is_typed_by_its_whole_name_comes_first(tmp_path: Path, typed: str) -> None:
     session = open_session(plugins=plugins_with(), history=False)
