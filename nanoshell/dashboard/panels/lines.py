@@ -64,11 +64,11 @@ class TextLines(ScrollView, can_focus=False):
     COMPONENT_CLASSES: ClassVar[set[str]] = {f"lines--{role}" for role in ROLES}
 
     class Pressed(Message):
-        """A line was clicked: ``line`` is its number, or -1 for the head; ``x`` the column."""
+        """A line was clicked, or ``twice``: its number, or -1 for the head; ``x`` is the column."""
 
-        def __init__(self, lines: TextLines, line: int, x: int) -> None:
+        def __init__(self, lines: TextLines, line: int, x: int, *, twice: bool = False) -> None:
             super().__init__()
-            self.lines, self.line, self.x = lines, line, x
+            self.lines, self.line, self.x, self.twice = lines, line, x, twice
 
         @property
         def control(self) -> TextLines:
@@ -165,7 +165,7 @@ class TextLines(ScrollView, can_focus=False):
         on_head = bool(self.head) and y == 0
         number = -1 if on_head else y - bool(self.head) + self.scroll_offset.y
         if number < len(self.lines):
-            self.post_message(self.Pressed(self, number, x))
+            self.post_message(self.Pressed(self, number, x, twice=getattr(event, "chain", 1) == 2))
 
 
 def run_role(number: int) -> str:

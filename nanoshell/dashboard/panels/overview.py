@@ -13,6 +13,7 @@ from textual.app import ComposeResult
 from nanoshell.dashboard.actions import Action
 from nanoshell.dashboard.panel import Panel
 from nanoshell.dashboard.panels.aside import Aside
+from nanoshell.dashboard.panels.exporting import copy_from
 from nanoshell.dashboard.panels.facts import RunFacts, read_facts
 from nanoshell.dashboard.panels.lines import Line, TextLines, span, wrapped
 from nanoshell.dashboard.panels.runtable import standing
@@ -99,6 +100,7 @@ class OverviewPanel(Panel):
         "Log (events) and in the comparison of Runs."
     )
     actions: ClassVar[tuple[Action, ...]] = (
+        Action("copy", "Copy the run's folder", ("y",), "Overview"),
         Action("scroll_by(-1)", "Up", ("up", "k"), "Overview"),
         Action("scroll_by(1)", "Down", ("down", "j"), "Overview"),
         Action("scroll_by(-8)", "Further up", ("pageup",), "Overview"),
@@ -176,6 +178,10 @@ class OverviewPanel(Panel):
         else:
             lines += [*fact_lines(facts, self._width), *self._sections]
         self._lines.show(wrapped(lines, self._width, 2))
+
+    def action_copy(self) -> None:
+        """Copy the folder of the run."""
+        copy_from(self, str(self._course.run.path.resolve()) if self._course else "", "the run's folder")
 
     def action_scroll_by(self, by: int) -> None:
         """Scroll by so many lines."""

@@ -44,6 +44,7 @@ ACTIONS: tuple[Action, ...] = (
         short="Compare",
         words="runs diff difference overlay",
     ),
+    Action("copy", "Copy the run's folder", ("y",), "Runs"),
     Action("choose(-1)", "The run above", ("up", "k"), "Runs"),
     Action("choose(1)", "The run below", ("down", "j"), "Runs"),
     Action("choose(-10)", "Ten runs up", ("pageup",), "Runs"),

@@ -11,8 +11,11 @@ from textual.pilot import Pilot
 
 from nanoshell import Session, open_session
 from nanoshell.dashboard.app import DashboardApp
+from nanoshell.dashboard.panels.alerts import AlertsPanel
 from nanoshell.dashboard.panels.chat import ChatPanel
 from nanoshell.dashboard.panels.log import LogPanel
+from nanoshell.dashboard.panels.overview import OverviewPanel
+from nanoshell.dashboard.panels.runs import RunsPanel
 from nanoshell.dashboard.panels.samples import SamplesPanel
 from nanoshell.testing import FakeRun, plugins_with
 
@@ -78,11 +81,39 @@ def test_of_a_conversation_the_last_reply(
     play([nanoshell_fake_run()], [ChatPanel], scene, session=session)
 
 
+def test_of_a_run_its_folder_and_of_alerts_the_newest_with_its_advice(
+    copied: list[str], nanoshell_fake_run: Make
+) -> None:
+    fake = nanoshell_fake_run()
+    fake.step(3)
+    fake.alert("the loss is no number", "divergence", hint="lower the learning rate")
+
+    for panel in (RunsPanel, OverviewPanel):
+
+        async def scene(app: DashboardApp, pilot: Pilot[Any]) -> None:
+            await shows(app, pilot, lambda: "fake-1" in text(app))
+            copied.clear()
+            await pilot.press("y")
+            assert copied == [str(fake.run.path.resolve())]
+
+        play([fake], [panel], scene)
+
+    async def alerts(app: DashboardApp, pilot: Pilot[Any]) -> None:
+        await shows(app, pilot, lambda: "lower the learning rate" in text(app))
+        copied.clear()
+        await pilot.press("y")
+        first, second = copied[0].splitlines()
+        assert first.endswith("divergence: the loss is no number")
+        assert second == "lower the learning rate"
+
+    play([fake], [AlertsPanel], alerts)
+
+
 def test_where_there_is_nothing_it_is_said(copied: list[str], nanoshell_fake_run: Make) -> None:
     async def scene(app: DashboardApp, pilot: Pilot[Any]) -> None:
         await pilot.press("y")
         await shows(app, pilot, lambda: notices(app) == ["there is nothing to copy here"])
         assert not copied
 
-    for panel in (SamplesPanel, LogPanel):
+    for panel in (SamplesPanel, LogPanel, AlertsPanel):
         play([nanoshell_fake_run()], [panel], scene)
