@@ -58,7 +58,9 @@ class Stuck:
         if self.steps == 4:
             Path("stuck").touch()
             ctypes.CDLL(None).sleep(600)
-        return logits.masked_fill(logits.isfinite(), 0.0)  # all alike: the reply hardly ends before
+        certain = logits.new_full(logits.shape, -float("inf"))
+        certain[..., ord("a")] = 0.0  # no token ends the reply before
+        return certain
 
 @hookimpl
 def register_commands(register):

@@ -50,6 +50,7 @@ def test_it_has_the_keys_of_what_is_open(
         before = last_line(app)
         assert "q Quit" in before
         opened(app)
+        await pilot.pause()  # a look at a screen that is half drawn would keep what it saw
         await until(pilot, lambda: last_line(app) == keys)
         await pilot.press("escape")
         await until(pilot, lambda: last_line(app) == before)
