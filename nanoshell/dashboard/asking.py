@@ -172,12 +172,12 @@ class Requests:
     def _end(self, asked: Request, text: str, severity: str, about: str = "") -> None:
         with self._guard:
             self._pending.remove(asked)
-        about = about or asked.about
         with self._telling:  # each is waited for by itself: what was asked later may be answered before
-            overtaken = self._told.get(about, 0) > asked.number
-            self._told[about] = max(self._told.get(about, 0), asked.number)
+            newest = self._told.get(asked.about, 0)
+            overtaken = newest > asked.number
+            self._told[asked.about] = max(newest, asked.number)
             quiet = overtaken and severity == "information"
-            self._say("" if quiet else text, severity, "" if overtaken else about)
+            self._say("" if quiet else text, severity, "" if overtaken else about or asked.about)
 
     def _say(self, text: str, severity: str, about: str) -> None:
         if not self._over.is_set():

@@ -86,8 +86,8 @@ class Headline(Static):
 class AlertLine(Static):
     """What is wrong with the run in focus, or its newest alert that is not over; without one it is not there.
 
-    ``hint`` is what stands there while there is no run; of the runs that ``read`` names, alerts up to that
-    time were read, and stand in the view of alerts alone.
+    ``hint`` is what stands there while there is no run; of the runs that ``read`` has, each by its
+    `place_of_run`, alerts up to that time were read, and stand in the view of alerts alone.
     """
 
     hint = ""
@@ -145,9 +145,14 @@ def alert_words(course: Course, read: Mapping[str, float] = _NONE) -> tuple[str,
     """
     why = trouble(course)
     alert = standing_alert(course)
-    if alert is None or alert_time(alert) <= read.get(course.run.name, -math.inf):
+    if alert is None or alert_time(alert) <= read.get(place_of_run(course), -math.inf):
         return why if cell_len(why) > _REASON_CELLS else "", ""
     return why if cell_len(why) > _REASON_CELLS else "", _short_words(alert)
+
+
+def place_of_run(course: Course) -> str:
+    """Return where the run of ``course`` is: in another folder there may be one of its name."""
+    return str(course.run.path.absolute())
 
 
 def _parts(course: Course, place: int, shown: int, asked: Sequence[str]) -> list[_Part]:

@@ -48,6 +48,7 @@ class Showing(Menus, inherit_bindings=False):
         self._spread_at = 0.0
         self._spread_due = False
         self._spread_timer: Timer | None = None
+        self._late_timer: Timer | None = None
         self._pace = Pace()
         self._feed_rests = False
 
@@ -190,9 +191,10 @@ class Showing(Menus, inherit_bindings=False):
                 slot.fail(error, place_of(error))
                 continue
             later = min(later, again) if later and again else later or again
-        if later and not self._spread_due:
-            self._spread_due = True
-            self.set_timer(later, self._spread)
+        if self._late_timer is not None:
+            self._late_timer.stop()
+        # While a slow panel rests the others go on: what is new for them does not wait for its turn.
+        self._late_timer = self.set_timer(later, self.spread) if later else None
 
     def tell_headline(self) -> None:
         """Show at the top how the run in focus stands, and what it has not answered yet."""

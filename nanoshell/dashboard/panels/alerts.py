@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from textual.app import ComposeResult
 
 from nanoshell.dashboard.actions import Action
-from nanoshell.dashboard.header import AlertLine, alert_words
+from nanoshell.dashboard.header import AlertLine, alert_words, place_of_run
 from nanoshell.dashboard.panel import Panel
 from nanoshell.dashboard.panels.exporting import copy_from
 from nanoshell.dashboard.panels.lines import Line, TextLines, span, wrapped
@@ -24,7 +24,7 @@ Event = Mapping[str, Any]
 
 _KEY = "alerts.silent"
 _READ, _MOST_READ = "alerts.read", 200
-"""As what is remembered up to when alerts were read, by the names of their runs, of so many runs."""
+"""As what is remembered up to when alerts were read, by the places of their runs, of so many runs."""
 _LOST = frozenset({"silent", "gone"})
 _BROKEN = frozenset({"failed", "crashed", *_LOST})
 _SEVERE = frozenset({"divergence", "storage", "stalled", "dead", *_BROKEN})
@@ -285,8 +285,8 @@ class AlertsPanel(Panel):
         known = _times(self.desk.recall(_READ))
         for course in self.desk.snapshot.courses:
             if course.alerts:
-                known.pop(course.run.name, None)  # it is the last one now
-                known[course.run.name] = max(map(_moment, course.alerts))
+                known.pop(place := place_of_run(course), None)  # it is the last one now
+                known[place] = max(map(_moment, course.alerts))
         self._take_off(known)
         self.desk.remember(_READ, dict(list(known.items())[-_MOST_READ:]))
 
@@ -310,7 +310,7 @@ class AlertsPanel(Panel):
 def _times(kept: object) -> dict[str, float]:
     """Return what was remembered as read, as far as it is that."""
     found = kept if isinstance(kept, dict) else {}
-    return {str(name): time for name, time in found.items() if isinstance(time, int | float)}
+    return {str(place): time for place, time in found.items() if isinstance(time, int | float)}
 
 
 def _counted(many: int, standing: int) -> str:

@@ -142,8 +142,17 @@ class LogPanel(Panel):
             self.kind = KINDS[1]
             self._open()
         elif new or first or not self._shown:
-            self._kept = lines if new else self._kept
+            if new:
+                self.found, self._kept = self._found_in(lines), lines
             self._draw()
+
+    def _found_in(self, lines: list[tuple[str, str]]) -> int | None:
+        """Return where the line that was found is among ``lines``, None where it is gone: old ones go."""
+        if self.found is None:
+            return None
+        line = self._kept[self.found]
+        before = range(min(self.found, len(lines) - 1), -1, -1)
+        return next((at for at in before if lines[at] is line), None)
 
     def _fail(self, error: Exception) -> None:
         self.desk.tell(f"cannot read the log: {error}", severity="warning")

@@ -154,6 +154,8 @@ def test_an_alert_that_was_read_is_taken_off_the_top_and_a_later_one_stands_ther
         feed.give(RUN, status=GOING, alerts=(old,))
         await until(pilot, lambda: "moe-1" in screen_text(app))
         assert "1 Charts" in top(app)
+        feed.give(RunDirectory(tmp_path / "moe-1"), status=GOING, alerts=(old,))  # another, of that name
+        await until(pilot, lambda: "! plateau: nothing improves" in top(app))
         feed.give(RUN, status=GOING, alerts=(old, new))
         await until(pilot, lambda: "! dead: nothing is learnt" in top(app))
 

@@ -16,7 +16,7 @@ from nanoshell.dashboard.panels.lines import TextLines, wrapped
 from nanoshell.dashboard.panels.log import LogPanel
 from nanoshell.dashboard.panels.plain import plain, without_escapes
 from nanoshell.dashboard.panels.runs import RunsPanel
-from nanoshell.dashboard.panels.tail import Tail, event_line, log_line
+from nanoshell.dashboard.panels.tail import MOST_LINES, Tail, event_line, log_line
 from nanoshell.runs.directory import RunDirectory
 from nanoshell.runs.status import RunStatus
 from nanoshell.testing import FakeRun
@@ -211,6 +211,28 @@ def test_search_goes_from_place_to_place(tmp_path: Path) -> None:
             assert not panel._term
             fake.run.log_path.unlink()
             await desk.sees("the file is gone", "line 50 Needle")
+
+    run(scene)
+    fake.close()
+
+
+def test_the_line_found_stays_the_same_line_while_older_ones_are_dropped(tmp_path: Path) -> None:
+    fake = FakeRun(tmp_path)
+    fake.log("".join(f"line {number}\n" for number in range(MOST_LINES - 1)) + "a needle\n")
+
+    async def scene() -> None:
+        async with shown(tmp_path, [LogPanel], [fake]) as desk:
+            await desk.sees("a needle")
+            await desk.press("slash", *"needle", "enter")
+            await desk.sees(f"{MOST_LINES:,} of")
+            fake.log("".join(f"later {number}\n" for number in range(7)))
+            await desk.sees(f"{MOST_LINES - 7:,} of the last")
+            await desk.press("y")
+            await desk.until(lambda: desk.app.clipboard == "a needle")
+            fake.run.log_path.write_text("begun anew\n")
+            await desk.sees("worker.log  1 line ")
+            await desk.press("y")
+            await desk.until(lambda: desk.app.clipboard == "begun anew")
 
     run(scene)
     fake.close()

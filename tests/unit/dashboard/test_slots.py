@@ -62,6 +62,23 @@ def test_what_is_slow_to_draw_is_named_and_updated_less_often(tmp_path: Path, sl
         play(app, scene, size=(160, 24))
 
 
+def test_the_others_go_on_while_a_slow_one_rests(tmp_path: Path) -> None:
+    feed = HandFeed()
+    app = desk(tmp_path, kind(panel_id="slow", title="Slow"), kind(panel_id="quick"), feed=feed)
+
+    async def scene(pilot: Pilot[None]) -> None:
+        slow, quick = app.view.slots
+        for _ in range(SLOW_TIMES):
+            slow.judge(3600.0, "an update")
+        for _ in range(3):
+            new = feed.give(run.run)
+            await until(pilot, lambda new=new: quick.saw(new))  # type: ignore[misc]
+            assert not slow.saw(new)
+
+    with FakeRun(tmp_path) as run:
+        play(app, scene)
+
+
 def test_one_that_is_quick_again_is_slow_no_more(tmp_path: Path) -> None:
     feed = HandFeed()
     app = desk(tmp_path, kind(panel_id="now-and-then", title="Now"), feed=feed)

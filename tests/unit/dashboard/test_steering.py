@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import queue
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -155,6 +156,21 @@ def test_of_answers_to_the_same_the_newest_stands_and_none_tells_of_samples_that
         assert not any("sample" in words for words in said())
 
     play(app, scene)
+
+
+def test_the_answer_of_one_run_is_told_though_another_was_asked_later_and_answered_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asking, "IMPATIENCE_SECONDS", 300.0)
+    said = queue.SimpleQueue[str]()
+    desk = Requests(None, lambda text, *_: said.put(text) if text else None)
+    with FakeRun(tmp_path, "first") as first, FakeRun(tmp_path, "second") as second:
+        desk.ask(first.run, "sample")
+        desk.ask(second.run, "sample")
+        for each in (second, first):
+            with each.answering():
+                assert said.get(timeout=60).startswith(f"{each.run.name}: 1 sample more")
+    desk.close()
 
 
 def test_requests_keep_their_order(run: FakeRun) -> None:
