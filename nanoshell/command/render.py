@@ -267,6 +267,7 @@ def _console(*, stderr: bool) -> Console:
         theme=Theme({**own, **styles}),
         terminal=stream.isatty(),
         coloured=colour(stream),
+        columns=getattr(stream, "columns", None),
     )
 
 

@@ -18,9 +18,14 @@ _ENDING_SPACES = re.compile(r" +$", re.MULTILINE)
 
 
 class PipeConsole(Console):
-    """A console for text as it is. In a pipe or a file a row of a table is one line and ends with a word."""
+    """A console for text as it is. In a pipe or a file a row of a table is one line and ends with a word.
 
-    def __init__(self, *, stderr: bool, theme: Theme, terminal: bool, coloured: bool) -> None:
+    ``columns`` is the width of what shows the text where that is neither a terminal nor without a bound.
+    """
+
+    def __init__(
+        self, *, stderr: bool, theme: Theme, terminal: bool, coloured: bool, columns: int | None = None
+    ) -> None:
         super().__init__(
             stderr=stderr,
             theme=theme,
@@ -29,8 +34,9 @@ class PipeConsole(Console):
             highlight=False,
             force_terminal=terminal,
             color_system="auto" if coloured else None,
-            width=None if terminal or os.environ.get("COLUMNS") else PIPE_WIDTH,
+            width=columns or (None if terminal or os.environ.get("COLUMNS") else PIPE_WIDTH),
         )
+        self.bounded = terminal or columns is not None
 
     def print(self, *objects: Any, **options: Any) -> None:
         if self.is_terminal:
@@ -50,7 +56,8 @@ class _ResultTable(Table):
         self.header_style = console.get_style("nano.heading", default="bold")  # it may be another's console
         if not console.is_terminal:
             self.box = None
-            options = options.update(width=_UNBOUNDED)
+            if not getattr(console, "bounded", False):
+                options = options.update(width=_UNBOUNDED)
         return super().__rich_console__(console, options)
 
 

@@ -110,7 +110,8 @@ class Palette(ModalScreen[None]):
         self.app.call_later(self._offers[index].choose)
 
     def on_click(self, event: Click) -> None:
-        if self.get_widget_at(event.screen_x, event.screen_y)[0] is self:
+        on_keys = event.screen_y == self.size.height - 1
+        if self.get_widget_at(event.screen_x, event.screen_y)[0] is self and not on_keys:
             self.dismiss()
 
     def action_move(self, where: str) -> None:
@@ -221,12 +222,15 @@ class CommandOutput(ModalScreen[None]):
     def compose(self) -> ComposeResult:
         with Vertical(classes="sheet") as sheet:
             sheet.border_title = f":{self._line}"
-            yield RichLog(wrap=False, markup=False, highlight=False, max_lines=MOST_LINES, min_width=10)
+            yield RichLog(wrap=True, markup=False, highlight=False, max_lines=MOST_LINES, min_width=10)
             yield Static(Text("running; Esc stops it", style="dim"), id="ending")
 
     def on_mount(self) -> None:
         self.query_one(RichLog).focus()
-        self._run.start()
+        self.call_after_refresh(self._begin)
+
+    def _begin(self) -> None:
+        self._run.start(max(_LEAST, self.query_one(RichLog).scrollable_content_region.width))
 
     def on_command_output_wrote(self, message: Wrote) -> None:
         self.text += message.text

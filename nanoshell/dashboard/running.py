@@ -57,8 +57,9 @@ class LineRun:
         self._done = done
         self._thread = threading.Thread(target=self._run, name="palette", daemon=True)
 
-    def start(self) -> None:
-        """Begin to carry the line out."""
+    def start(self, columns: int) -> None:
+        """Begin to carry the line out; its tables are to be ``columns`` wide at most."""
+        self._output.columns = columns
         self._thread.start()
 
     @property
@@ -93,7 +94,9 @@ def run_line(session: Session, line: str) -> int:
         found = find_entry(session.plugins.commands, parsed.name)
         raw = found is not None and found.options["raw"]
         args = words.split_raw(dress(found.value), parsed.rest) if found and raw else words.split(parsed.rest)
-        return perform(_group(session), "", [parsed.name, *args], TerminalScreen(), obj=session).code
+        return perform(
+            _group(session), "", [parsed.name, *args], TerminalScreen(prompt=True), obj=session
+        ).code
     except NanoshellError as error:
         return fail(error)
 
@@ -109,7 +112,9 @@ def _quoted(value: str) -> str:
 
 
 class _Output(io.TextIOBase):
-    """A stream that hands on what is written to it."""
+    """A stream that hands on what is written to it, for a room of ``columns``."""
+
+    columns: int | None = None
 
     def __init__(self, tell: Tell) -> None:
         self._tell = tell

@@ -14,7 +14,7 @@ from nanoshell.dashboard.chart.palette import COLOURS
 from nanoshell.dashboard.course import Course, Snapshot
 from nanoshell.dashboard.feed import RunFeed
 from nanoshell.runs.directory import RunDirectory, find_run, list_runs
-from nanoshell.runs.live import live_runs_here
+from nanoshell.runs.live import live_runs, live_runs_here
 from nanoshell.runs.status import RunStatus
 
 POLL_SECONDS = 0.25
@@ -248,9 +248,10 @@ class Watcher:
         folder = _changed(self._runs_dir)
         if not self._shown and folder is not None and folder != self._seen_folder:
             runs = list_runs(self._runs_dir)
+            first = next(iter([*live_runs(self._runs_dir), *runs]), None)
             with self._lock:
-                if runs and not self._shown:
-                    self._add(runs[0].name)
+                if first is not None and not self._shown:
+                    self._add(first.name)
             # A run without its record yet is seen when that is there, which changes the run's folder alone.
             self._seen_folder = folder if runs else None
 

@@ -283,9 +283,17 @@ def folders(folder: Path) -> list[Path]:
     """Return the folders in ``folder``, sorted by name; none where it is not there."""
     try:
         with os.scandir(folder) as entries:
-            return sorted(Path(entry.path) for entry in entries if entry.is_dir())
+            return sorted(Path(entry.path) for entry in entries if _is_folder(entry))
     except OSError:
         return []
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    """Return whether ``entry`` is one: a link to itself or to what may not be seen is none."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
 
 
 def folder_bytes(folder: Path) -> int:

@@ -353,6 +353,8 @@ class Watch:
                 f"detached from {name}, which trains on",
                 hint=f"see it again: {typed(f'runs attach {name}')}\nend it: {typed(f'run stop {name}')}",
             ) from None
+        if not self._stop.asked:  # the interrupt was no Ctrl-C
+            self._stop.press()
         raise Interrupted(
             f"{name} saves and stops by itself", hint=f"go on with: {typed(f'train --resume {name}')}"
         ) from None

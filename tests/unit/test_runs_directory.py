@@ -15,6 +15,7 @@ from nanoshell.runs.directory import RunDirectory, create_run, find_run, list_ru
 from nanoshell.runs.events import EventLog
 from nanoshell.runs.process import write_process
 from nanoshell.runs.pruning import prune
+from nanoshell.testing import FakeRun
 
 
 def checkpoint(run: RunDirectory, step: int, num_bytes: int = 10) -> Path:
@@ -241,3 +242,9 @@ def test_pruning_keeps_what_is_needed(runs_dir: Path) -> None:
     assert {run.name for run in list_runs(runs_dir)} == {"ended-1", "alive-1"}
     with pytest.raises(NanoshellError, match="at least one"):
         prune(runs_dir, keep=0)
+
+
+def test_a_link_to_itself_hides_no_run(tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    with FakeRun(tmp_path, "beside") as fake:
+        assert list_runs(tmp_path) == [fake.run]

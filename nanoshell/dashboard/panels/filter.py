@@ -125,6 +125,30 @@ def parse_filter(text: str, keys: Iterable[str]) -> tuple[Term, ...]:
     return tuple(_term(word, known) for word in _conditions(words))
 
 
+def whole_terms(text: str, keys: Iterable[str]) -> tuple[Term, ...]:
+    """Return the conditions of ``text``, which is being typed, but for one at its end that is not whole yet.
+
+    That is one that is wrong, and a figure or a key, or the beginning of one, without a sign.
+    """
+    known = frozenset(keys)
+    words = text.split()
+    while words:
+        if not _names(words[-1], known) and not completed(words[-1], known):
+            try:
+                return parse_filter(" ".join(words), known)
+            except UsageError:
+                pass
+        words.pop()
+    return ()
+
+
+def _names(word: str, keys: frozenset[str]) -> bool:
+    try:
+        return bool(full_name(word, keys))
+    except UsageError:
+        return False
+
+
 def _conditions(words: Iterable[str]) -> list[str]:
     """Return ``words`` with the parts of a condition put together: ``loss > 1`` is one, and ``and`` is none.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from dataclasses import replace
 from functools import partial
@@ -17,7 +16,14 @@ from nanoshell.dashboard.panel import Panel
 from nanoshell.dashboard.panels.aside import Aside
 from nanoshell.dashboard.panels.exporting import copy_from
 from nanoshell.dashboard.panels.fields import LineField
-from nanoshell.dashboard.panels.filter import Term, completed, fulfils, needs_config, parse_filter
+from nanoshell.dashboard.panels.filter import (
+    Term,
+    completed,
+    fulfils,
+    needs_config,
+    parse_filter,
+    whole_terms,
+)
 from nanoshell.dashboard.panels.lines import Line, TextLines, span
 from nanoshell.dashboard.panels.runabout import RunAbout
 from nanoshell.dashboard.panels.runkeys import ABOUT, ACTIONS
@@ -242,9 +248,7 @@ class RunsPanel(Panel):
         if needs_config(self.terms) and any(row.config is None for row in self._found.rows):
             return span("   reading the configs …", "quiet")
         if self._found.rows:
-            return span(
-                f"   none of the {len(self._found.rows)} runs fulfils the filter; Esc removes it", "quiet"
-            )
+            return span("   no run fulfils the filter; Esc removes it", "quiet")
         return span(f"   there are no runs in {self.desk.runs_dir} yet", "quiet")
 
     def on_resize(self) -> None:
@@ -393,8 +397,9 @@ class RunsPanel(Panel):
         except UsageError as error:
             between = " " if error.message.endswith("?") else "; "
             self._wrong = f"{error.message}{between}{error.hint}" if error.hint else error.message
-            with contextlib.suppress(UsageError):  # the word that is being typed is wrong until it is whole
-                self.terms = parse_filter(text.rpartition(" ")[0], keys)
+            self.terms = whole_terms(text, keys)
+        if self.query_one(LineField).has_focus and not self.rows:  # it may become another condition
+            self.terms = whole_terms(text, keys)
         wrong = self.query_one("#runs-wrong", TextLines)
         wrong.set_class(bool(self._wrong), "-open")
         wrong.show([span(f" {self._wrong}", "error")])

@@ -223,6 +223,20 @@ def test_a_second_ctrl_c_leaves_the_run_in_the_background(session, fake_run) -> 
     assert not fake.run.status().ended
 
 
+def test_an_interrupt_that_is_no_ctrl_c_asks_the_run_to_stop_as_it_says(session, fake_run) -> None:
+    fake = fake_run()
+    fake.step(1)
+    screen = FakeScreen()
+
+    def interrupt(text: str) -> None:
+        raise KeyboardInterrupt
+
+    screen.note = interrupt
+    with pytest.raises(Interrupted, match="tiny-1 saves and stops by itself"):
+        Watch(session, fake.run).show(screen)
+    assert '"stop"' in fake.run.control_path.read_text()
+
+
 def test_the_list_tells_state_step_loss_and_size(nanoshell, fake_run) -> None:
     first, second = fake_run(), fake_run()
     first.step(3, 2.5)

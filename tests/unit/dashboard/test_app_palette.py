@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 from textual.command import CommandList
 from textual.pilot import Pilot
-from textual.widgets import Input
+from textual.widgets import Input, RichLog
 
-from nanoshell.dashboard import asking
+from nanoshell.command.invoke import Outcome
+from nanoshell.command.result import Screen
+from nanoshell.dashboard import asking, running
 from nanoshell.dashboard.commands import CommandLine, CommandOutput
 from nanoshell.dashboard.help import HelpScreen
 from nanoshell.dashboard.panels.kinds import LearningRateChart, LossChart
@@ -50,6 +52,41 @@ def test_a_command_is_found_completed_run_and_its_output_shown(tmp_path: Path) -
         assert "nonsense" in screen_text(app)
 
     play(app, scene)
+
+
+def test_what_a_command_writes_fits_its_window(tmp_path: Path) -> None:
+    app = desk(tmp_path, CHART, session=open_session(plugins=plugins_with(), history=False))
+
+    async def scene(pilot: Pilot[None]) -> None:
+        app.type_command("show")
+        await until(pilot, lambda: isinstance(app.screen, CommandLine))
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(app.screen, CommandOutput) and app.screen.code is not None)
+        output = app.screen
+        assert isinstance(output, CommandOutput)
+        log = output.query_one(RichLog)
+        room = log.scrollable_content_region.width
+        lines = output.text.splitlines()
+        assert len(lines) > 30
+        assert room - 10 <= max(map(len, lines)) <= room < 80
+        assert log.max_scroll_x == 0
+
+    play(app, scene)
+
+
+def test_a_command_behaves_as_at_the_prompt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A training goes to the background, and the dashboard stays usable."""
+    screens: list[Screen] = []
+    done = Outcome(0)
+
+    def perform(_group: object, _name: str, _args: object, screen: Screen, **_options: object) -> Outcome:
+        screens.append(screen)
+        return done
+
+    monkeypatch.setattr(running, "perform", perform)
+    session = open_session(plugins=plugins_with(), history=False)
+    assert running.run_line(session, "train") == 0
+    assert [screen.prompt for screen in screens] == [True]
 
 
 def test_what_is_chosen_can_be_seen_without_colours(tmp_path: Path) -> None:

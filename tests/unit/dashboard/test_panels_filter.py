@@ -6,7 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from nanoshell.dashboard.panels.filter import completed, config_values, fulfils, parse_filter
+from nanoshell.dashboard.panels.filter import (
+    completed,
+    config_values,
+    fulfils,
+    parse_filter,
+    whole_terms,
+)
 from nanoshell.errors import UsageError
 from nanoshell.training.keys import config_keys
 
@@ -91,6 +97,19 @@ def test_a_wrong_condition_says_what_is_wrong(text: str, said: str) -> None:
     with pytest.raises(UsageError) as raised:
         parse_filter(text, KEYS)
     assert said in raised.value.message
+
+
+@pytest.mark.parametrize(
+    "begun", ["lo", "loss", "loss >", "loss>", "hid", "learning_rate", "state=run", "> 2"]
+)
+def test_what_is_being_typed_does_not_count_before_it_is_whole(begun: str) -> None:
+    assert whole_terms(begun, KEYS) == ()
+    assert whole_terms(f"nano step>5 {begun}", KEYS) == parse_filter("nano step>5", KEYS)
+
+
+@pytest.mark.parametrize("whole", ["loss > 2", "nano loss>2", "state=running", "busy"])
+def test_what_is_whole_counts_while_it_is_typed(whole: str) -> None:
+    assert whole_terms(whole, KEYS) == parse_filter(whole, KEYS)
 
 
 def test_the_keys_of_a_record_are_dotted_also_within_mappings() -> None:

@@ -138,6 +138,20 @@ def test_without_a_name_the_newest_run_is_shown_once_there_is_one(
         Watcher(tmp_path / "runs", ["firsst"])
 
 
+def test_of_runs_that_come_at_once_one_that_trains_is_shown(
+    nanoshell_fake_run: Begin, watching: Any, tmp_path: Path
+) -> None:
+    nanoshell_fake_run("busy").step(2)
+    nanoshell_fake_run("over").finish()
+    (tmp_path / "runs").rename(tmp_path / "away")
+    _, seen = watching(tmp_path / "runs")
+    assert seen.until(lambda snapshot: True).focused is None
+    (tmp_path / "away").rename(tmp_path / "runs")
+    snapshot = seen.until(lambda snapshot: snapshot.focused)
+    assert snapshot.focused is not None
+    assert snapshot.focused.run.name == "busy-1"
+
+
 def test_runs_are_shown_and_hidden_and_keep_their_colours(nanoshell_fake_run: Begin, watching: Any) -> None:
     one = nanoshell_fake_run("one")
     nanoshell_fake_run("two")
