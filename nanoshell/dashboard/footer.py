@@ -112,6 +112,11 @@ class KeyFooter(Widget):
 
     def on_click(self, event: Click) -> None:
         """Do what the key under the mouse does."""
+        event.stop()
+        self.press(event.x)
+
+    def press(self, x: int) -> None:
+        """Do what the key does that stands at the column ``x``, where one does."""
         for place, key in self._places:
-            if event.x in place:
+            if x in place:
                 self.app.simulate_key(key)

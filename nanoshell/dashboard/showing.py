@@ -160,6 +160,12 @@ class Showing(Menus, inherit_bindings=False):
                 self.spread()
         await super().on_event(event)
 
+    def on_click(self, event: events.Click) -> None:
+        """Do what the key at the bottom does that is clicked: what is open covers it, and has the mouse."""
+        footer = self.screen_stack[0].query_one(KeyFooter)
+        if self.screen is not self.screen_stack[0] and footer.region.contains_point(event.screen_offset):
+            footer.press(event.screen_x - footer.region.x)
+
     def spread(self) -> None:
         """Hand what is new to the panels that are visible, now or when their time has come."""
         if self._spread_due:

@@ -75,6 +75,28 @@ def test_a_click_on_a_key_is_that_key(tmp_path: Path) -> None:
         play(app, scene)
 
 
+def test_a_click_on_a_key_of_what_is_open_is_that_key(tmp_path: Path) -> None:
+    app, answers = desk(tmp_path, Counter), list[str]()
+
+    async def scene(pilot: Pilot[None]) -> None:
+        async def click(word: str) -> None:
+            await until(pilot, lambda: word in last_line(app))
+            lines = screen_text(app).splitlines()
+            await pilot.click(offset=(lines[-1].index(word), len(lines) - 1))
+
+        app.ask_yes("Really?", lambda: answers.append("yes"))
+        await click("Yes")
+        await until(pilot, lambda: answers == ["yes"] and len(app.screen_stack) == 1)
+        app.action_palette()
+        await until(pilot, lambda: "Do it" in last_line(app))
+        await pilot.click(offset=(70, screen_text(app).count("\n")))
+        assert len(app.screen_stack) == 2, "beside the keys there is nothing to close"
+        await pilot.click(offset=(0, 0))
+        await until(pilot, lambda: len(app.screen_stack) == 1)
+
+    play(app, scene)
+
+
 def test_a_second_click_on_a_run_gives_it_the_focus(tmp_path: Path) -> None:
     feed = HandFeed()
     app = desk(tmp_path, RunsPanel, feed=feed)
