@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
-import numpy as np
 from textual.binding import Binding
 from textual.message import Message
 
 from nanoshell.dashboard.actions import Action
-from nanoshell.dashboard.chart import navigate
+from nanoshell.dashboard.chart import navigate, stepping
 from nanoshell.dashboard.chart.curve import ChartSeries as ChartSeries, Curve
 from nanoshell.dashboard.chart.view import ChartView
 
@@ -37,6 +37,20 @@ ACTIONS: tuple[Action, ...] = (
     Action("cursor_left", "Crosshair left by a column", ("shift+left",), "Chart"),
     Action("cursor_right", "Crosshair right by a column", ("shift+right",), "Chart"),
     Action("cursor_off", "Crosshair on or off", ("c",), "Chart"),
+    Action(
+        "highest",
+        "Crosshair to the highest point that is seen",
+        ("t",),
+        "Chart",
+        words="go peak spike top maximum largest step",
+    ),
+    Action(
+        "lowest",
+        "Crosshair to the lowest point that is seen",
+        ("b",),
+        "Chart",
+        words="go best bottom minimum smallest step",
+    ),
 )
 """What can be done in a chart by keys; each is a method `action_ID` of `LineChart`."""
 
@@ -71,32 +85,27 @@ class LineChart(ChartView, can_focus=True):
     _dragged: int | None = None
     """The column from which the view is being dragged."""
 
-    def _leading(self) -> Curve | None:
-        """Return the curve along which the crosshair steps: the focused run's first, else the first."""
+    def _curves(self) -> list[Curve]:
+        """Return the curves that have points; the leading one, the focused run's first, is the first."""
         full = [pair for pair in self._drawn if len(pair[1].all_x)]
-        return min(full, key=lambda pair: not pair[0].focused)[1] if full else None
+        return [curve for _, curve in sorted(full, key=lambda pair: not pair[0].focused)]
 
     def _step(self, towards: int, columns: int) -> None:
         """Move the crosshair to the next point ``towards`` (-1, 1), at least ``columns`` columns on."""
-        curve = self._leading()
-        if curve is None:
-            return
-        scale = navigate.seen(self._sight, self.span)
-        x, cursor = curve.all_x, self._sight.cursor
-        at = int(np.searchsorted(x, scale.high, "right")) - 1
+        curves, x, cursor = self._curves(), navigate.seen(self._sight, self.span), self._sight.cursor
+        found = stepping.newest_point(curves, x) if cursor is None else None
         if cursor is None and towards < 0:
-            cursor = float(x[max(0, at)])  # the newest values are told of already
+            cursor = found  # the newest values are told of already
         if cursor is not None:
             cells = self._ready().layout.columns if columns else 1
-            least = scale.at(scale.place_of(cursor) + towards * columns / cells)
-            if not columns or not np.isfinite(least):
-                least, columns = cursor, 0
-            if towards > 0:
-                at = int(np.searchsorted(x, least, "left" if columns else "right"))
-            else:
-                at = int(np.searchsorted(x, least, "right" if columns else "left")) - 1
-        at = max(0, min(len(x) - 1, at))
-        self._change(navigate.showing(self._sight, self.span, float(x[at])))
+            least = x.at(x.place_of(cursor) + towards * columns / cells) if columns else cursor
+            found = stepping.next_point(curves, x, cursor, towards, least if math.isfinite(least) else cursor)
+        if found is not None:
+            self.stand_at(found)
+
+    def stand_at(self, place: float) -> None:
+        """Set the crosshair at ``place`` of the x axis, and move the view as little as shows it."""
+        self._change(navigate.showing(self._sight, self.span, place))
 
     def _change(self, sight: Sight) -> None:
         if sight != self._sight:
@@ -150,8 +159,26 @@ class LineChart(ChartView, can_focus=True):
         else:
             self._change(replace(self._sight, cursor=None))
 
+    def action_highest(self) -> None:
+        """Set the crosshair at the highest point that is seen, of any run."""
+        self._stand_at_extreme(highest=True)
+
+    def action_lowest(self) -> None:
+        """Set the crosshair at the lowest point that is seen, of any run."""
+        self._stand_at_extreme(highest=False)
+
+    def _stand_at_extreme(self, *, highest: bool) -> None:
+        x = navigate.seen(self._sight, self.span)
+        place = stepping.extreme_point(self._curves(), x, highest=highest)
+        if place is not None:
+            self._change(replace(self._sight, cursor=place))
+
     def _zoom(self, factor: float, column: int | None) -> None:
+        """See ``factor`` times as much around ``column``, or the crosshair where that is seen."""
         around = None if column is None else self._place(column)
+        if around is None and self._sight.cursor is not None:
+            place = navigate.seen(self._sight, self.span).place_of(self._sight.cursor)
+            around = min(1.0, max(0.0, place)) if -1e-9 <= place <= 1 + 1e-9 else None
         self._change(navigate.zoomed(self._sight, self.span, factor, around))
 
     def _place(self, column: int) -> float:
@@ -192,11 +219,14 @@ class LineChart(ChartView, can_focus=True):
             self._change(replace(self._sight, cursor=self._pointed(event.x)))
 
     def _pointed(self, column: int) -> float:
-        """Return the place that ``column`` means: of the leading point in it, else its middle."""
+        """Return the place that ``column`` means: of the leading point in it, else of another, or its middle.
+
+        By step it is a whole one.
+        """
         frame = self._ready()
         x = frame.x.at(self._place(column))
-        curve = self._leading()
-        at = curve.nearest(x) if curve is not None else None
-        if curve is not None and at is not None and self._column(float(curve.all_x[at])) == column:
-            return float(curve.all_x[at])
-        return x
+        for curve in self._curves():
+            at = curve.nearest(x)
+            if at is not None and self._column(float(curve.all_x[at])) == column:
+                return float(curve.all_x[at])
+        return stepping.whole_step(x, frame.x) if self._sight.axis == "step" else x

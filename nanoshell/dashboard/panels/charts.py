@@ -14,6 +14,7 @@ from nanoshell.dashboard.course import AXES, FITS, Course, Fit, Series, Sight, S
 from nanoshell.dashboard.panel import Action, Panel
 from nanoshell.dashboard.panels.exporting import copy_from, export
 from nanoshell.dashboard.panels.figures import Figure, along, has, lines, whole_span
+from nanoshell.dashboard.panels.places import place_of_step, step_named, wrong_step
 from nanoshell.dashboard.views import ABOVE_ANOTHER
 from nanoshell.errors import NanoshellError
 
@@ -40,7 +41,8 @@ ABOUT = (
     "comes now and then (● in the line above), with dots that lead to the next. A cross or an arrow at "
     "the edge is a value that is no number, or has no height.\n\n"
     "All charts show the same stretch: + and - zoom, Left and Right move, 0 shows all, f follows the newest. "
-    "They share a crosshair: comma and full stop step it from point to point, c puts it away, and the values "
+    "They share a crosshair: comma and full stop step it from point to point, t and b set it at the highest "
+    "and the lowest that is seen, j at a step, c puts it away, and the values "
     "there stand above each chart, in brackets those of the smoothed line. Above several runs stands what "
     "tells their names apart.\n\n"
     "On the axis below: ▪ a checkpoint (in the lowest charts; a double line where they are close), ◆ "
@@ -109,6 +111,7 @@ class ChartPanel(Panel):
         ),
         Action("rougher", "Less smooth", ("a", "left_square_bracket"), "Chart"),
         *line_chart.ACTIONS,
+        Action("go_to_step", "Go to a step", ("j",), "Chart", words="jump crosshair number find"),
         Action("copy_values", "Copy the values", ("y",), "Chart"),
         Action("export", "Export as SVG and CSV", ("e",), "Chart", writes=True, words="save picture table"),
         Action("hide", "Hide this chart", ("h",), "Chart"),
@@ -277,6 +280,26 @@ class ChartPanel(Panel):
         smoothing = SMOOTHING[(nearest + by) % len(SMOOTHING)]
         self.desk.set_sight(replace(sight, smoothing=smoothing))
         self.desk.tell(f"smoothing {smoothing:g}" if smoothing else "no smoothing", about="smoothing")
+
+    # A step that is named
+
+    def action_go_to_step(self) -> None:
+        """Ask for a step, and set the crosshair there."""
+        span = whole_span(self._shown, "step")
+        if span is None:
+            self.desk.tell("there are no steps yet to go to", severity="warning", about="step")
+            return
+
+        def wrong(text: str) -> str:
+            return wrong_step(text, span)
+
+        def answered(text: str) -> None:
+            step = step_named(text)
+            if step is not None:
+                self.chart.stand_at(place_of_step(self._shown, step, self.chart.sight.axis))
+                self.share()
+
+        self.desk.ask_line(f"Go to which step ({span[0]:,.0f} to {span[1]:,.0f})?", "", wrong, answered)
 
     # Hiding and taking along
 
