@@ -132,6 +132,14 @@ def test_what_is_wrong_is_told_within_eighty_columns() -> None:
     assert words == "overfitting: val 9.973, was 8.306 at step 25,000; training still falls"
 
 
+def test_an_alert_that_is_over_gives_its_place_to_one_that_stands() -> None:
+    dead, flat = ({"kind": kind, "message": "it is so"} for kind in ("dead", "plateau"))
+    over = {**flat, "cleared": True}
+    assert alert_words(Course(RUN, GOING, alerts=(dead, flat, over)))[1] == "dead: it is so"
+    assert alert_words(Course(RUN, GOING, alerts=(flat, over))) == ("", "")
+    assert alert_words(Course(RUN, GOING, alerts=(flat, over, flat)))[1] == "plateau: it is so"
+
+
 def test_an_alert_that_was_read_is_taken_off_the_top_and_a_later_one_stands_there(tmp_path: Path) -> None:
     feed, state = HandFeed(), tmp_path / "dashboard.json"
     old = {"kind": "plateau", "message": "nothing improves", "step": 5, "t": 100.0}

@@ -13,7 +13,7 @@ import pytest
 from textual.pilot import Pilot
 
 from nanoshell.dashboard import asking
-from nanoshell.dashboard.asking import Requests, answer_words
+from nanoshell.dashboard.asking import Request, Requests, answer_words
 from nanoshell.dashboard.steering import length_question, rate_question
 from nanoshell.files import storage_error
 from nanoshell.runs.control import request
@@ -171,6 +171,17 @@ def test_the_answer_of_one_run_is_told_though_another_was_asked_later_and_answer
             with each.answering():
                 assert said.get(timeout=60).startswith(f"{each.run.name}: 1 sample more")
     desk.close()
+
+
+def test_of_an_answer_that_was_overtaken_only_a_refusal_is_told_and_it_stands_alone(run: FakeRun) -> None:
+    said: list[tuple[str, str]] = []
+    desk = Requests(None, lambda text, _severity, about: said.append((text, about)))
+    first, second, third = (Request(run.run, "pause", number=number) for number in (1, 2, 3))
+    desk._pending += [first, second, third]
+    desk._end(third, "the newest", "information")
+    desk._end(first, "older", "information")
+    desk._end(second, "refused", "error")
+    assert said == [("the newest", "fake-1: pause"), ("", ""), ("refused", "")]
 
 
 def test_requests_keep_their_order(run: FakeRun) -> None:
