@@ -98,7 +98,8 @@ class _Tail:
 
     @property
     def complete(self) -> bool:
-        return self.state is not None and self.step is not None and self.summarised
+        judged = self.val_loss is None or self.best is not None or self.split_anew
+        return self.state is not None and self.step is not None and self.summarised and judged
 
 
 def _last_lines(path: Path, length: int) -> tuple[list[tuple[int, bytes]], bool]:
@@ -125,6 +126,7 @@ def _scan(lines: Iterable[tuple[int, bytes]]) -> _Tail:
     """Return what ``lines``, newest first, tell; the oldest are not even parsed where the newer tell all."""
     tail = _Tail()
     limit = math.inf
+    lowest = (math.inf, 0)  # what does not count any more may have been lower, and named the best
     for end, line in lines:
         if tail.step is not None and _STEP in line:
             continue  # an older one tells nothing, and there are many between two heartbeats
@@ -144,7 +146,11 @@ def _scan(lines: Iterable[tuple[int, bytes]]) -> _Tail:
         if kind in ("state", "heartbeat", "eval") and tail.val_loss is None and valid:
             tail.val_loss = number(event, "val_loss")
         if valid and tail.best is None and not tail.split_anew:
-            tail.best = _best(event)
+            found = _best(event)
+            if kind == "eval" and math.isfinite(loss := number(event, "val_loss") or math.nan):
+                lowest = min(lowest, (loss, int(step or 0)))
+            if found is not None and found[1] <= limit:
+                tail.best = min(lowest, found)
         if kind == "resume":
             tail.split_anew = tail.split_anew or splits_anew(event)
             limit = min(limit, number(event, "from_step") or 0.0)
@@ -286,7 +292,8 @@ def _judge(
             return "starting", ""
         if not run.path.is_dir():
             return "crashed", "its folder is gone"
-        return "crashed", "its worker never started" if said is None else "it has no process.json"
+        wrong = "its process.json cannot be read" if run.process_path.exists() else "it has no process.json"
+        return "crashed", "its worker never started" if said is None else wrong
     if alive is False:
         words = run.log_tail(1)
         if len(words) > _MOST_LETTERS:

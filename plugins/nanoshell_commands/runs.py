@@ -80,6 +80,11 @@ def _steps(row: RunRow) -> str:
     return f"{row.step:,}/{row.total_steps:,}" if row.total_steps else f"{row.step:,}"
 
 
+def _printable(name: str) -> str:
+    """Return ``name`` on one line: a folder may be called anything."""
+    return "".join(mark if mark.isprintable() else "\N{REPLACEMENT CHARACTER}" for mark in name)
+
+
 @click.group(invoke_without_command=True)
 @runs_dir_option
 @click.pass_context
@@ -107,7 +112,7 @@ def list_all(session: Session) -> Rows[RunRow]:
     return Rows(
         rows,
         [
-            ("run", lambda row: row.name),
+            ("run", lambda row: _printable(row.name)),
             ("state", lambda row: row.state),
             (">step", _steps),
             (">loss", lambda row: figure(row.loss)),

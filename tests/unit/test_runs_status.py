@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 
 from nanoshell.runs import status as status_module
 from nanoshell.runs.directory import RunDirectory, create_run
-from nanoshell.runs.events import EventLog, effective_events, read_events
+from nanoshell.runs.events import EventLog, comparable_evaluations, effective_events, read_events
 from nanoshell.runs.process import write_process
 from nanoshell.runs.status import SILENT_AFTER_SECONDS
 from nanoshell.testing import FakeRun
@@ -258,6 +258,38 @@ def test_the_best_loss_is_that_of_the_evaluations_that_count(run: RunDirectory, 
     log.write("resume", from_step=15)
     log.write("state", state="running", step=15)
     assert (run.status().best_val_loss, run.status().best_step) == (3.0, 10)
+
+
+@pytest.mark.parametrize(("from_step", "later", "best"), [(700, 2.5, (1.5, 700)), (600, 1.75, (1.75, 900))])
+def test_a_best_loss_from_before_a_resume_is_known_to_the_end(
+    tmp_path: Path, from_step: int, later: float, best: tuple[float, int]
+) -> None:
+    """The evaluations after it are worse, and the last word of the run names none; `runs show` reads all."""
+    with FakeRun(tmp_path) as fake:
+        for step, loss in ((500, 2.0), (700, 1.5)):
+            fake.step(step - fake.at)
+            fake.eval(val_loss=loss)
+        fake.resume(from_step)
+        fake.step(900 - fake.at)
+        fake.eval(val_loss=later)
+        fake.finish("stopped")
+    status = fake.run.status()
+    assert (status.best_val_loss, status.best_step) == best
+    counted = comparable_evaluations(effective_events(read_events(fake.run.events_path)[0]))
+    assert best == min((event["val_loss"], event["step"]) for event in counted)
+
+
+def test_a_process_file_that_cannot_be_read_is_not_said_to_be_missing(tmp_path: Path) -> None:
+    with FakeRun(tmp_path) as fake:
+        fake.step()
+    then = time.time() - 3600
+    for damage, reason in (("half a lin", "its process.json cannot be read"), ("", "it has no process.json")):
+        fake.run.process_path.write_text(damage)
+        if not damage:
+            fake.run.process_path.unlink()
+        for path in fake.run.path.iterdir():
+            os.utime(path, (then, then))
+        assert (fake.run.status().state, fake.run.status().reason) == ("crashed", reason)
 
 
 def test_a_pause_keeps_its_reason_behind_signs_of_life(run: RunDirectory, log: EventLog) -> None:

@@ -399,3 +399,14 @@ def test_a_sample_that_ended_at_once_says_so(nanoshell, fake_run) -> None:
     fake.log.write("sample", step=5, index=0, prompt="", text="", tokens=0)
     fake.end()
     assert nanoshell("runs", "samples").out.splitlines() == ["step 5", "(ended at once)"]
+
+
+def test_a_folder_with_an_odd_name_is_one_row_of_the_list(fake_run, nanoshell) -> None:
+    fake = fake_run()
+    fake.end()
+    odd = fake.run.path.with_name("a\nb\x1b]0;x\x07")
+    fake.run.path.rename(odd)
+    listed = nanoshell("runs", "list")
+    assert "a\N{REPLACEMENT CHARACTER}b\N{REPLACEMENT CHARACTER}]0;x" in listed.out
+    assert not set("\x1b\x07") & set(listed.out)
+    assert nanoshell("runs", "list", "--json").json[0]["name"] == odd.name
