@@ -58,7 +58,7 @@ class Notices(InnerApp, inherit_bindings=False):
             if len(staying) >= MOST_NOTICES:
                 unseen = SEEN_SECONDS - (time() - staying[0].raised_at)
                 if unseen > 0:
-                    self._look_again(unseen)
+                    self._look_again(min(unseen, SEEN_SECONDS))  # the clock may have been put back
                     return
                 staying = staying[1:]
             for old in standing:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,9 +14,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from nanoshell.dashboard.course import Column, Series
-
-Bad = Literal["nan", "high", "low"]
-"""Values that have no height: NaN, what is above any (Inf), and below any (-Inf; 0 or less on a log axis)."""
 
 
 @dataclass(frozen=True, eq=False)

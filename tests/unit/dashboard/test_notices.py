@@ -78,6 +78,23 @@ def test_one_that_has_stood_long_enough_gives_way(tmp_path: Path, monkeypatch: p
     play(app, scene)
 
 
+def test_a_clock_that_is_put_back_holds_none_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(notices, "SEEN_SECONDS", 0.2)
+    app = DashboardApp(tmp_path, feed=HandFeed())
+
+    async def scene(pilot: Pilot[None]) -> None:
+        for number in range(MOST_NOTICES):
+            app.tell(f"notice {number}")
+        await until(pilot, lambda: len(said(app)) == MOST_NOTICES)
+        monkeypatch.setattr(notices, "time", lambda: time.time() - AN_HOUR / 2)
+        app.tell("after it")
+        await until(pilot, lambda: app._waiting)
+        app.drop_notice(app.notices[0])
+        await until(pilot, lambda: "after it" in said(app))
+
+    play(app, scene)
+
+
 def test_of_a_flood_the_newest_are_kept(tmp_path: Path) -> None:
     app = DashboardApp(tmp_path, feed=HandFeed())
 
