@@ -20,12 +20,20 @@ if TYPE_CHECKING:
     from nanoshell.dashboard.course import Axis, Mark, Sight
 
 
-def place_words(x: float, axis: Axis) -> str:
-    """Return how a place on ``axis`` is called: ``step 1250``, ``1.2M tokens``, ``1h05m``."""
+_LEAST_LEGEND, _MANY = 24, 1e6
+"""Where a legend would have fewer cells, a step of so many is written short."""
+
+
+def place_words(x: float, axis: Axis, *, short: bool = False) -> str:
+    """Return how a place on ``axis`` is called: ``step 43,170``, ``1.2M tokens``, ``1h05m``.
+
+    A step may be ``short``: ``step 1.235M``.
+    """
     if axis == "time":
         return words.duration(x)
-    text = f"{x:.0f}" if x == round(x) and abs(x) < 1e6 else words.short(x, 6)
-    return f"step {text}" if axis == "step" else f"{words.short(x)} tokens"
+    if axis == "tokens":
+        return f"{words.short(x)} tokens"
+    return f"step {words.short(x)}" if short else f"step {x:,.0f}" if x == round(x) else f"step {x:,.6g}"
 
 
 def title_words(
@@ -35,7 +43,10 @@ def title_words(
     head = plain(f"{title} ({unit})" if unit else title, ascii=look.ascii)
     found: Words = [(head if cell_len(head) <= width else set_cell_size(head, max(1, width)), HEADING)]
     if sight.cursor is not None:
-        found.append((f" at {place_words(sight.cursor, sight.axis)}", QUIET))
+        said = place_words(sight.cursor, sight.axis)
+        if width - cell_len(f"{head} at {said}") < _LEAST_LEGEND and abs(sight.cursor) >= _MANY:
+            said = place_words(sight.cursor, sight.axis, short=True)
+        found.append((f" at {said}", QUIET))
     if frame.misplaced:
         found.append((f" ({frame.misplaced} at {sight.axis} <= 0)", WARNING))
     room = width - sum(cell_len(text) for text, _ in found)

@@ -100,7 +100,8 @@ def expert_lines(course: Course, layer: int, axis: Axis) -> list[ChartSeries]:
 def along(sight: Sight, axis: Axis, course: Course | None) -> Sight:
     """Return ``sight`` along ``axis``: its edges and its crosshair at the same moments of ``course``.
 
-    Where the run has no training loss to tell them by, all of it is seen.
+    By step the crosshair stands at a whole one. Where the run has no training loss to tell them by, all of it
+    is seen.
     """
     loss = course.series.get("loss") if course else None
     if loss is None or not len(loss.value):
@@ -110,6 +111,7 @@ def along(sight: Sight, axis: Axis, course: Course | None) -> Sight:
     def moved(place: float | None) -> float | None:
         return None if place is None else float(np.interp(place, before, after))
 
-    return replace(
-        sight, axis=axis, left=moved(sight.left), right=moved(sight.right), cursor=moved(sight.cursor)
-    )
+    cursor = moved(sight.cursor)
+    if cursor is not None and axis == "step":
+        cursor = float(round(cursor))
+    return replace(sight, axis=axis, left=moved(sight.left), right=moved(sight.right), cursor=cursor)

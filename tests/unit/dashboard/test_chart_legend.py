@@ -9,7 +9,8 @@ from rich.cells import cell_len
 
 from nanoshell.dashboard.chart.curve import ChartSeries, Curve
 from nanoshell.dashboard.chart.drawing import draw
-from nanoshell.dashboard.chart.legend import legend_words, short_names
+from nanoshell.dashboard.chart.legend import legend_words
+from nanoshell.dashboard.chart.names import short_names, without_shared
 from nanoshell.dashboard.chart.palette import Look
 from nanoshell.dashboard.course import Axis, Mark, Sight
 
@@ -67,7 +68,68 @@ def test_short_names_stay_parts_of_the_names_and_are_never_empty(names: list[str
 
 @given(st.lists(st.from_regex(r"[ab1]{1,2}(-[ab1]{1,2}){0,3}", fullmatch=True), unique=True, max_size=6))
 def test_short_names_tell_apart_what_the_names_do(names: list[str]) -> None:
-    assert len(set(short_names(names))) == len(names)
+    assert len(set(short_names(names))) == len(set(without_shared(names))) == len(names)
+
+
+@pytest.mark.parametrize(
+    ("names", "rest"),
+    [
+        (["run-a-1", "run-b-1"], ["a", "b"]),
+        (["nano-start-1", "nano-start-2"], ["start-1", "start-2"]),
+        (["long-a-1", "long-b-1", "mid-c-1", "live-2"], ["long-a-1", "long-b-1", "mid-c-1", "live-2"]),
+        (["run", "run-2"], ["run", "run-2"]),
+        (["alone-1"], ["alone-1"]),
+        ([], []),
+    ],
+)
+def test_names_lose_only_what_all_share(names: list[str], rest: list[str]) -> None:
+    assert without_shared(names) == rest
+
+
+def overlaid(cursor: float | None, room: int, ends: dict[str, int], axis: Axis = "step") -> str:
+    """Return the legend of runs of so many steps, evaluated at every 100th, the first in focus."""
+    drawn: list[Drawn] = []
+    for at, (name, end) in enumerate(ends.items()):
+        for label, every in (("training", 1), ("validation", 100)):
+            x = np.arange(every, end + 1.0, every)
+            series = ChartSeries(f"{name} {label}", x, 1 + x / 1e4, at, every > 1, at == 0, name)
+            curve = Curve()
+            curve.feed(series.x, series.y)
+            drawn.append((series, curve))
+    sight = Sight(axis=axis, cursor=cursor, smoothing=0.0)
+    frame = draw(drawn, (), sight, (1, max(ends.values())), Look(), (80, 20))
+    return "".join(text for text, _ in legend_words("", drawn, frame, sight, Look(), room))
+
+
+ENDS = {"short-c-1": 1160, "long-a-1": 9000, "long-b-1": 9000, "crashed-2": 700}
+
+
+def test_at_the_crosshair_runs_with_a_value_there_come_first_and_keep_their_marks() -> None:
+    values = "  ━ long-a-1 1.503 ● 1.5 at 5,000  ━ long-b-1 1.503 ● 1.5 at 5,000"
+    assert overlaid(5030, 130, ENDS) == f"{values}  ━ short-c-1 until 1,160  ━ crashed-2 until 700"
+    assert overlaid(5030, 72, ENDS) == f"{values} +2"
+    assert overlaid(5030, 40, ENDS) == " ━ long-a-1 1.5 ━ long-b-1 1.5 +2"
+    assert overlaid(1000, 140, ENDS).startswith("  ━ short-c-1 1.1 ● 1.1  ━ long-a-1 1.1")
+    assert overlaid(5030, 160, ENDS, "time").endswith("━ crashed-2 until 11m40s")
+
+
+def test_where_points_were_measured_elsewhere_it_is_told_whatever_the_width_of_a_column() -> None:
+    at_first = overlaid(1, 160, ENDS)
+    assert at_first.count("● 1.01 at 100") == 4
+    assert overlaid(9000, 160, {"alone": 9000, "live": 8999}).count(" at ") == 2, (
+        "of the other, in its column"
+    )
+    gone = overlaid(8000, 120, {"a": 700, "b": 1160})
+    assert gone == "  ━ a 1.07 at 700 ● 1.07 at 700  ━ b 1.116 at 1,160 ● 1.11 at 1,100", (
+        "when all have ended"
+    )
+
+
+def test_names_are_cut_in_the_middle_before_they_lose_words_that_tell_something() -> None:
+    ends = dict.fromkeys(["long-experiment-a-1", "long-experiment-b-1", "real-2"], 900)
+    assert overlaid(None, 66, ends) == " long-experiment-a-1 1.09 long-experiment-b-1 1.09 real-2 1.09"
+    assert overlaid(None, 44, ends) == " long-…-a-1 1.09 long-…-b-1 1.09 real-2 1.09"
+    assert overlaid(None, 36, ends) == " ━ a-1 1.09 ━ b-1 1.09 ━ real-2 1.09", "two would be cut alike"
 
 
 def test_the_focused_run_comes_first_and_its_points_stand_beside_its_line() -> None:

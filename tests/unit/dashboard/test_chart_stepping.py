@@ -15,9 +15,13 @@ from textual.widgets import Input
 
 from nanoshell.dashboard.app import DashboardApp
 from nanoshell.dashboard.chart.curve import ChartSeries
+from nanoshell.dashboard.chart.drawing import draw
 from nanoshell.dashboard.chart.line_chart import LineChart
-from nanoshell.dashboard.course import Sight
+from nanoshell.dashboard.chart.palette import Look
+from nanoshell.dashboard.chart.title import title_words
+from nanoshell.dashboard.course import Course, Series, Sight
 from nanoshell.dashboard.finding import found
+from nanoshell.dashboard.panels.figures import along
 from nanoshell.dashboard.panels.kinds import LearningRateChart, LossChart
 from nanoshell.dashboard.panels.places import step_named
 from nanoshell.dashboard.questions import AskLine
@@ -153,12 +157,37 @@ def test_by_step_the_mouse_points_at_whole_steps() -> None:
                 assert at is not None
                 assert at == round(at)
                 assert left <= at <= right
+                assert f" at step {at:,.0f} " in chart.render_line(0).text
         chart.look(Sight(left=43_210.1, right=43_210.9, follow=False))
         await pilot.pause()
         await pilot.hover(chart, offset=(40, 5))
         assert 43_210.1 < (chart.sight.cursor or 0) < 43_210.9, "no whole step is seen"
 
     play(scene)
+
+
+@pytest.mark.parametrize(
+    ("at", "width", "said"),
+    [
+        (43_170.0, 80, "at step 43,170"),
+        (43_170.0, 30, "at step 43,170"),
+        (1_234_567.0, 80, "at step 1,234,567"),
+        (1_234_567.0, 36, "at step 1.235M"),
+        (43_169.6, 80, "at step 43,169.6"),
+    ],
+)
+def test_the_step_of_the_crosshair_is_written_in_full_where_there_is_room(
+    at: float, width: int, said: str
+) -> None:
+    frame = draw([], (), Sight(), (1, 2_000_000), Look(), (width, 20))
+    told = title_words("", "", [], frame, Sight(cursor=at), Look(), width)
+    assert "".join(text for text, _ in told).strip() == said
+
+
+def test_a_crosshair_that_comes_back_to_steps_stands_at_a_whole_one() -> None:
+    step = np.arange(1.0, 101.0)
+    course = Course(run=None, status=None, series={"loss": Series(step, step * 512, step * 0.37, step)})  # type: ignore[arg-type]
+    assert along(Sight(axis="time", cursor=15.1), "step", course).cursor == 41
 
 
 def go_to(app: DashboardApp, pilot: Pilot[Any], text: str) -> Any:

@@ -381,12 +381,14 @@ def test_the_title_names_as_many_series_as_fit_and_marks_nan() -> None:
     play(scene)
 
 
-def test_of_a_run_that_has_ended_before_the_crosshair_the_last_value_is_told_with_its_place() -> None:
+def test_of_a_run_that_has_ended_before_the_crosshair_it_is_told_where() -> None:
     async def scene(app: Charts, pilot: Pilot[None]) -> None:
         chart = app.first
         chart.set_series([ChartSeries("a", X, Y), ChartSeries("b", X[:300], Y[:300], 1)])
         chart.look(replace(chart.sight, cursor=800.0))
-        assert "b 3.804 (3.81) at 299" in text(chart)[0]
+        title = text(chart)[0]
+        assert "a 1.8 (1.806)" in title
+        assert "b until 299" in title
         chart.look(replace(chart.sight, cursor=200.0))
         assert "b 4.2" in text(chart)[0]
 
