@@ -33,6 +33,7 @@ ACTIONS: tuple[Action, ...] = (
     Action("filter", "Filter", ("slash", "f"), "Runs", footer=True),
     Action("unfilter", "Remove the filter", ("escape",), "Runs"),
     Action("sort", "Sort by the next column", ("o",), "Runs", footer=True, short="Sort"),
+    Action("sort_by", "Sort by a column", ("s",), "Runs", words="order best val loss lr"),
     Action("reverse", "Sort the other way round", ("r",), "Runs"),
     Action("mark", "Mark for comparing", ("m",), "Runs", footer=True, short="Mark"),
     Action(

@@ -7,7 +7,6 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
-from rich.cells import cell_len
 from textual import on
 from textual.app import ComposeResult
 from textual.widgets import Input
@@ -26,20 +25,11 @@ from nanoshell.dashboard.panels.filter import (
 )
 from nanoshell.dashboard.panels.lines import Line, TextLines, span
 from nanoshell.dashboard.panels.runabout import RunAbout
+from nanoshell.dashboard.panels.rundrawn import RunTable
 from nanoshell.dashboard.panels.runkeys import ABOUT, ACTIONS
 from nanoshell.dashboard.panels.runlist import RunList, RunReader, RunRow
-from nanoshell.dashboard.panels.runtable import (
-    COLUMNS,
-    OF_CONFIG,
-    STARTED,
-    Column,
-    Look,
-    column_at,
-    fitting,
-    head_line,
-    ordered,
-    row_line,
-)
+from nanoshell.dashboard.panels.runorder import Order, meant, titles, wrong_column
+from nanoshell.dashboard.panels.runtable import OF_CONFIG, Look, ordered, sort_mark
 from nanoshell.errors import UsageError
 
 if TYPE_CHECKING:
@@ -86,8 +76,7 @@ class RunsPanel(Panel):
         self.chosen = ""
         self.marked: tuple[str, ...] = ()
         self.terms: tuple[Term, ...] = ()
-        self._sort = STARTED
-        self._backwards = False
+        self._order = Order()
         self._comparing = False
         self._found = RunList()
         self._was_read = False
@@ -97,22 +86,17 @@ class RunsPanel(Panel):
         self._wrong = ""
         self._moved = False
         self._chosen_at = 0
-        self._drawn: dict[str, tuple[RunRow, tuple[object, ...], Line]] = {}
-        self._drawn_minute = 0.0
         self._sought: set[str] = set()
 
     def compose(self) -> ComposeResult:
         example = "lr>1e-3 val_loss<2 name~nano state=finished"
         yield LineField(example, id="runs-filter", anew=False, complete=self._completed)
         yield TextLines(id="runs-wrong")
-        yield TextLines(id="runs-table")
+        yield RunTable(id="runs-table")
         yield RunAbout(self, self._fail, id="runs-about")
 
     def on_mount(self) -> None:
-        kept = self.desk.recall(_ORDER)
-        if isinstance(kept, dict):
-            self._sort = next((each for each in COLUMNS if each.title == kept.get("sort")), STARTED)
-            self._backwards = kept.get("backwards") is True
+        self._order = Order.recalled(self.desk.recall(_ORDER))
         self.every(READ_SECONDS, self._read)
         self._read()
 
@@ -143,18 +127,18 @@ class RunsPanel(Panel):
             self._read(force=True)
 
     def _shows_config(self) -> bool:
-        return not OF_CONFIG.isdisjoint(fitting(self._table_width))
+        return not OF_CONFIG.isdisjoint([*self._table.columns, self._order.column])
 
     def _take_list(self, found: RunList) -> None:
         self._rests_until = time.monotonic() + min(_RESTS * self._reader.took, _MOST_SECONDS)
         if self._was_read and found == self._found:
-            if _minute() != self._drawn_minute:
-                self._draw()  # the ages
+            if self._table.aged(time.time()):
+                self._draw()
             self._ask_facts()  # what plugins say may be new
             return
         self._found, self._was_read = found, True
+        self._table.forget(found.rows)
         there = {row.run.name for row in found.rows}
-        self._drawn = {name: drawn for name, drawn in self._drawn.items() if name in there}
         self.marked = tuple(name for name in self.marked if name in there)
         if self.query_one(LineField).is_open:
             self._apply()
@@ -173,7 +157,7 @@ class RunsPanel(Panel):
         """The runs that the filter lets through, in the order of the table."""
         rows = [self._newest(row) for row in self._found.rows]
         through = [row for row in rows if not self.terms or fulfils(row.values(), self.terms)]
-        return ordered(through, self._sort, self._backwards)
+        return ordered(through, self._order.column, self._order.backwards)
 
     def _newest(self, row: RunRow) -> RunRow:
         """Return ``row`` with the status of its course, which is newer, where the run is shown."""
@@ -192,25 +176,22 @@ class RunsPanel(Panel):
         if rows and all(row.run.name != self.chosen for row in rows):
             self.chosen = self._instead(rows, focused)
             self._ask_facts()
-        look = Look(
-            shown,
-            focused,
-            self.marked,
-            self._sort,
-            self._backwards,
-            self.desk.ascii,
-            time.time(),
-            self._longest(rows),
-        )
-        self._drawn_minute = _minute()
-        table = self.query_one("#runs-table", TextLines)
-        width = self._table_width
-        columns = fitting(width)
-        lines = [self._line(row, columns, width, look) for row in rows]
+        order = self._order
+        look = Look(shown, focused, self.marked, order.column, order.backwards, self.desk.ascii, time.time())
         chosen = next((index for index, row in enumerate(rows) if row.run.name == self.chosen), None)
         self._chosen_at = chosen if chosen is not None else self._chosen_at
-        table.show(lines or [self._empty()], head=head_line(columns, width, look), chosen=chosen)
+        self._table.draw(rows, look, chosen, self._empty())
+        self.remark = self._seen_of_all(len(rows))
         self._tell_about()
+
+    def _seen_of_all(self, count: int) -> str:
+        """Return how many of the runs the filter lets through, and the order where no heading tells it."""
+        order, told = self._order, []
+        if self.terms:
+            told.append(f"{count:,} of {len(self._found.rows):,}")
+        if order.column not in self._table.columns:
+            told.append(f"by {order.column.title}{sort_mark(order.column, order.backwards, self.desk.ascii)}")
+        return ", ".join(told)
 
     def _instead(self, rows: Sequence[RunRow], focused: str) -> str:
         """Return which of ``rows`` is chosen in place of one that is not there: if it is gone, the next."""
@@ -219,28 +200,8 @@ class RunsPanel(Panel):
         return focused if any(row.run.name == focused for row in rows) else rows[0].run.name
 
     @property
-    def _table_width(self) -> int:
-        return max(20, self.query_one("#runs-table", TextLines).size.width - 1)
-
-    @staticmethod
-    def _longest(rows: Sequence[RunRow]) -> int:
-        return max((cell_len(row.run.name) for row in rows), default=0)
-
-    def _line(self, row: RunRow, columns: list[Column], width: int, look: Look) -> Line:
-        """Return the line of ``row``; of most of many runs it is the one that was drawn the last time."""
-        name = row.run.name
-        about = (
-            look.colours.get(name),
-            name == look.focus,
-            name in look.marked,
-            width,
-            look.longest,
-            look.now // 60,
-        )
-        drawn = self._drawn.get(name)
-        if drawn is None or drawn[0] != row or drawn[1] != about:
-            drawn = self._drawn[name] = (row, about, row_line(row, columns, width, look))
-        return drawn[2]
+    def _table(self) -> RunTable:
+        return self.query_one(RunTable)
 
     def _empty(self) -> Line:
         if not self._was_read:
@@ -333,22 +294,23 @@ class RunsPanel(Panel):
 
     def action_sort(self) -> None:
         """Sort by the next column of those that are seen."""
-        columns = fitting(self._table_width)
-        now = columns.index(self._sort) if self._sort in columns else -1
-        self._sort_by(columns[(now + 1) % len(columns)].title)
+        self._stand(self._order.next_of(self._table.columns))
 
-    def _sort_by(self, title: str) -> None:
-        self._sort = next(column for column in COLUMNS if column.title == title)
-        self._turn(backwards=False)
+    def action_sort_by(self) -> None:
+        """Ask for a column, and sort by it."""
+        question = f"Sort by which column? A beginning is enough: {titles()}"
+        self.desk.ask_line(question, "", wrong_column, lambda text: self._stand(Order(meant(text)[0])))
 
     def action_reverse(self) -> None:
         """Turn the order round."""
-        self._turn(backwards=not self._backwards)
+        self._stand(self._order.turned())
 
-    def _turn(self, *, backwards: bool) -> None:
-        self._backwards = backwards
-        self.desk.remember(_ORDER, {"sort": self._sort.title, "backwards": backwards})
+    def _stand(self, order: Order) -> None:
+        self._order = order
+        self.desk.remember(_ORDER, order.remembered)
         self._draw()
+        if self._shows_config():
+            self._read_configs()
 
     def action_filter(self) -> None:
         """Open the field of the filter."""
@@ -406,22 +368,13 @@ class RunsPanel(Panel):
 
     @on(TextLines.Pressed, "#runs-table")
     def _pressed(self, message: TextLines.Pressed) -> None:
-        rows, width = self.rows, self._table_width
-        if message.line >= 0 and message.line < len(rows):
+        rows = self.rows
+        if 0 <= message.line < len(rows):
             self._choose(rows[message.line].run.name)
             if message.twice:
                 self.action_take()
-        elif message.line < 0 and (
-            column := column_at(message.x, fitting(width), width, self._longest(rows))
-        ):
-            if column is self._sort:
-                self.action_reverse()
-            else:
-                self._sort_by(column.title)
-
-
-def _minute() -> float:
-    return time.time() // 60
+        elif message.line < 0 and (column := self._table.column_at(message.x)):
+            self._stand(self._order.pressed(column))
 
 
 def _two_wanted(chosen: str) -> Line:

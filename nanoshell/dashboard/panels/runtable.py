@@ -29,7 +29,7 @@ class Column:
     """A column: its heading, its width, what it shows of a row at a time, and by what it sorts.
 
     A run of which ``order`` knows nothing (None) is last. Where there is no room, the columns of the highest
-    ``rank`` go first.
+    ``rank`` go first. ``falls`` says that ``order`` puts the greatest value first, and not the smallest.
     """
 
     title: str
@@ -38,6 +38,7 @@ class Column:
     order: Callable[[RunRow], Any]
     rank: int = 0
     right: bool = True
+    falls: bool = False
 
 
 def _falling(value: float | None) -> float | None:
@@ -87,6 +88,7 @@ STARTED = Column(
     lambda row, now: ago(row.created or row.status.started, now),
     lambda row: _falling(row.created),
     3,
+    falls=True,
 )
 RATE = Column(
     "lr",
@@ -94,6 +96,7 @@ RATE = Column(
     lambda row, now: figure(_asked(row, "trainer.learning_rate"), 3),
     lambda row: _falling(_asked(row, "trainer.learning_rate")),
     4,
+    falls=True,
 )
 BATCH = Column(
     "batch",
@@ -101,6 +104,7 @@ BATCH = Column(
     lambda row, now: figure(_asked(row, "trainer.batch_size"), 3),
     lambda row: _falling(_asked(row, "trainer.batch_size")),
     8,
+    falls=True,
 )
 DATA = Column(
     "data", _DATA_LEAST, lambda row, now: _data(row), lambda row: _data(row) or None, 7, right=False
@@ -116,7 +120,7 @@ WHY = Column(
 COLUMNS = (
     NAME,
     Column("state", 8, lambda row, now: row.status.state, lambda row: row.status.state, right=False),
-    Column("step/total", _STEP_WIDTH, _steps, lambda row: _falling(row.status.step), 5),
+    Column("step/total", _STEP_WIDTH, _steps, lambda row: _falling(row.status.step), 5, falls=True),
     _loss("loss", lambda status: status.loss, 0),
     _loss("val", lambda status: status.val_loss, 1),
     _loss("best", lambda status: status.best_val_loss, 2),
@@ -126,9 +130,17 @@ COLUMNS = (
         lambda row, now: figure(row.status.tokens_per_second, 3),
         lambda row: _falling(row.status.tokens_per_second),
         6,
+        falls=True,
     ),
     STARTED,
-    Column("size", 7, lambda row, now: human_bytes(row.num_bytes), lambda row: _falling(row.num_bytes), 9),
+    Column(
+        "size",
+        7,
+        lambda row, now: human_bytes(row.num_bytes),
+        lambda row: _falling(row.num_bytes),
+        9,
+        falls=True,
+    ),
     RATE,
     BATCH,
     DATA,
@@ -179,16 +191,20 @@ def ordered(rows: Sequence[RunRow], sort: Column, backwards: bool) -> list[RunRo
     return sorted(known, key=sort.order, reverse=backwards) + unknown
 
 
+def sort_mark(column: Column, backwards: bool, ascii: bool) -> str:  # noqa: A002 - as in `Look`
+    """Return an arrow down where the greatest or newest of ``column`` come first, up for the smallest."""
+    return ("^v" if ascii else "▴▾")[column.falls != backwards]
+
+
 def head_line(columns: Sequence[Column], width: int, look: Look) -> Line:
-    """Return the headings; that of the column by which the runs are sorted has an arrow.
+    """Return the headings; that of the column by which the runs are sorted has an arrow, see `sort_mark`.
 
     A mark at the end says that a wider window has more columns.
     """
-    down, up, more = ("v", "^", ">") if look.ascii else ("▾", "▴", "›")
+    mark, more = sort_mark(look.sort, look.backwards, look.ascii), ">" if look.ascii else "›"
     cells = [" " * _MARKS]
     for column, room in zip(columns, widths(columns, width, look.longest), strict=True):
-        arrow = (up if look.backwards else down) if column is look.sort else ""
-        cells.append(_cell(column.title + arrow, room, column.right))
+        cells.append(_cell(column.title + (mark if column is look.sort else ""), room, column.right))
     head = " ".join([cells[0] + cells[1], *cells[2:]])
     if len(columns) < len(COLUMNS):
         head = (head + " ")[: width - 1] + more

@@ -245,14 +245,14 @@ def test_the_newest_run_is_first_and_the_order_can_be_another(tmp_path: Path) ->
 
             assert order() == ["three-1", "two-1", "one-1"]
             await desk.press("home", "o", "o", "o", "o", "o")
-            await desk.sees("loss▾")
+            await desk.sees("loss▴")
             assert order() == ["two-1", "three-1", "one-1"]
             await desk.press("r")
-            await desk.sees("loss▴")
+            await desk.sees("loss▾")
             assert order() == ["one-1", "three-1", "two-1"]
-            head = next(y for y, line in enumerate(desk.lines) if "loss▴" in line)
+            head = next(y for y, line in enumerate(desk.lines) if "loss▾" in line)
             await desk.pilot.click(offset=(desk.lines[head].index("state"), head))
-            await desk.sees("state▾")
+            await desk.sees("state▴")
             await desk.pilot.click(offset=(5, head + 2))
             await desk.pilot.pause()
             assert panel.chosen == order()[1]
@@ -448,7 +448,7 @@ def test_a_list_that_has_not_changed_is_not_drawn_again(
         drawn.append(row.run.name)
         return row_line(row, *about)
 
-    monkeypatch.setattr("nanoshell.dashboard.panels.runs.row_line", counted)
+    monkeypatch.setattr("nanoshell.dashboard.panels.rundrawn.row_line", counted)
     monkeypatch.setattr("nanoshell.dashboard.panels.runs.READ_SECONDS", 3600.0)
     monkeypatch.setattr("nanoshell.dashboard.panels.runs.time", Clock())
     read = RunReader.read
