@@ -23,8 +23,9 @@ class ChartSeries:
     ``colour`` is the number of its run's colour. ``points`` draws markers rather than a line, for figures
     that are sparse, such as validation. ``focused`` is drawn over the others and stepped along by the
     crosshair. ``called`` is the run whose figure it is, where there are several: its series stand together in
-    the legend. ``rows`` tells of each point its step, tokens and time. The arrays are never changed after
-    they have been handed over; longer ones that begin alike cost only what is new.
+    the legend. ``rows`` tells of each point its step, tokens and time. ``run`` and ``figure`` are what tables
+    call it, where that is not ``called`` and ``name``. The arrays are never changed after they have been
+    handed over; longer ones that begin alike cost only what is new.
     """
 
     name: str
@@ -35,6 +36,8 @@ class ChartSeries:
     focused: bool = False
     called: str = ""
     rows: Series | None = None
+    run: str = ""
+    figure: str = ""
 
 
 class Curve:

@@ -13,7 +13,7 @@ from textual.geometry import Region, Size
 from textual.strip import Strip
 from textual.widget import Widget
 
-from nanoshell.dashboard.chart import export, navigate
+from nanoshell.dashboard.chart import export, ink, navigate
 from nanoshell.dashboard.chart.curve import ChartSeries, Curve
 from nanoshell.dashboard.chart.drawing import Frame, draw
 from nanoshell.dashboard.chart.palette import QUIET, Depth, Look, styles
@@ -184,7 +184,12 @@ class ChartView(Widget):
             self._move_crosshair(before.cursor)
 
     def to_svg(self, width: int = 960, height: int = 540, *, title: str = "") -> str:
-        """Return what is visible as an SVG document of ``width`` x ``height`` units: lines and texts."""
+        """Return what is visible as an SVG document of ``width`` x ``height`` units: lines and texts.
+
+        Runs have the colours that they have on the screen, on a light or a dark background as there. Where
+        the screen has 16 colours or none, they are those of a screen that has all.
+        """
+        light = self._basis is None or self._basis[0].light
         return export.svg(
             title or self.title,
             self.unit,
@@ -194,6 +199,7 @@ class ChartView(Widget):
             self.span,
             self.log_y,
             (width, height),
+            ink.ON_LIGHT if light else ink.ON_DARK,
         )
 
     def read_off(self) -> list[tuple[ChartSeries, float, float]]:
@@ -207,7 +213,7 @@ class ChartView(Widget):
         return found
 
     def to_csv(self) -> str:
-        """Return the visible points as CSV: series, step, tokens, seconds, value, smoothed."""
+        """Return the visible points as CSV: run, figure, step, tokens, seconds, value, smoothed."""
         return export.csv_text(self._drawn, self._sight, self.span)
 
     def _rescale(self) -> None:

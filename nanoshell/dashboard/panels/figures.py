@@ -38,7 +38,8 @@ def lines(snapshot: Snapshot, figures: tuple[Figure, ...], axis: Axis) -> list[C
             series = course.series.get(figure.name)
             if series is None or not len(series.value):
                 continue
-            run = plain(course.run.name) if several else ""
+            whose = plain(course.run.name)
+            run = whose if several else ""
             name = run if several and len(figures) == 1 else f"{run} {figure.label}".strip()
             found.append(
                 ChartSeries(
@@ -50,6 +51,8 @@ def lines(snapshot: Snapshot, figures: tuple[Figure, ...], axis: Axis) -> list[C
                     index == snapshot.focus,
                     run,
                     series,
+                    whose,
+                    figure.label,
                 )
             )
     return found
@@ -92,6 +95,8 @@ def expert_lines(course: Course, layer: int, axis: Axis) -> list[ChartSeries]:
             part_colour(expert),
             called=str(expert),
             rows=series,
+            run=plain(course.run.name),
+            figure=f"layer {layer}, expert {expert}",
         )
         for expert, series in sorted(found, key=lambda pair: pair[0])
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import io
 import math
@@ -9,10 +10,16 @@ from xml.etree import ElementTree as ET
 
 import numpy as np
 import pytest
+from rich.color import ColorSystem
+from textual.app import App, ComposeResult
 
 from nanoshell.dashboard.chart.curve import ChartSeries
+from nanoshell.dashboard.chart.ink import ON_DARK as INK_ON_DARK, ON_LIGHT as INK_ON_LIGHT, Ink
 from nanoshell.dashboard.chart.line_chart import LineChart
+from nanoshell.dashboard.chart.palette import COLOURS, ON_DARK, ON_LIGHT
 from nanoshell.dashboard.course import Mark, Sight
+
+from .test_chart_palette import LEGIBLE, READABLE, contrast
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -77,13 +84,13 @@ def test_the_table_holds_what_is_visible_exactly() -> None:
     made = chart()
     made.look(Sight(left=999, right=1201, follow=False, smoothing=0.5))
     rows = list(csv.DictReader(io.StringIO(made.to_csv())))
-    run = [row for row in rows if row["series"] == "run-1"]
+    run = [row for row in rows if row["figure"] == "run-1"]
     assert [int(row["step"]) for row in run] == list(range(999, 1202))
     assert run[1]["value"] == "40"
     assert float(run[0]["value"]) == 3 + math.sin(999 / 50)
     assert (run[-1]["value"], run[-1]["smoothed"]) == ("nan", "")
     assert float(run[1]["smoothed"]) > 20
-    points = [row for row in rows if row["series"] == "val"]
+    points = [row for row in rows if row["figure"] == "val"]
     assert [(row["step"], row["value"], row["smoothed"]) for row in points] == [
         ("1000", "2.5", ""),
         ("1200", "2.5", ""),
@@ -107,6 +114,55 @@ def test_the_table_holds_smoothed_values_and_no_logarithms(log_y: bool) -> None:
 
 
 def test_an_empty_chart_can_be_exported() -> None:
-    assert LineChart("loss").to_csv() == "series,step,tokens,seconds,value,smoothed\n"
+    assert LineChart("loss").to_csv() == "run,figure,step,tokens,seconds,value,smoothed\n"
     ET.fromstring(LineChart("loss").to_svg())
     ET.fromstring(LineChart("loss", log_y=True).to_svg(10, 10))
+
+
+class Alone(App[None]):
+    """A chart, on the background of a theme."""
+
+    def __init__(self, theme: str) -> None:
+        super().__init__()
+        self.wanted, self.chart = theme, LineChart("loss")
+
+    def compose(self) -> ComposeResult:
+        yield self.chart
+
+    def on_mount(self) -> None:
+        self.theme = self.wanted
+        self.console._color_system = ColorSystem.TRUECOLOR
+
+
+@pytest.mark.parametrize("theme", ["textual-dark", "textual-light"])
+def test_a_drawing_has_the_colours_of_the_screen_on_such_a_background(theme: str) -> None:
+    async def act() -> None:
+        app = Alone(theme)
+        async with app.run_test(size=(80, 24)) as pilot:
+            x = np.arange(50.0)
+            app.chart.set_series([ChartSeries(f"run-{at}", x, x + at, at) for at in range(COLOURS)])
+            await pilot.pause()
+            seen = {
+                segment.style.color.name
+                for y in range(1, 22)
+                for segment in app.chart.render_line(y)
+                if segment.style and segment.style.color and segment.text.strip() > "\u2800"
+            }
+            drawing = app.chart.to_svg()
+            lines = ET.fromstring(drawing).iter(f"{SVG}polyline")
+            drawn = {line.get("stroke") for line in lines}
+            assert len(drawn) == COLOURS
+            assert drawn & seen
+            assert {name for name in seen if name in ON_DARK + ON_LIGHT} <= drawn
+            ground = next(ET.fromstring(drawing).iter(f"{SVG}rect")).get("fill")
+            assert ground == ("#121212" if theme == "textual-dark" else "#ffffff")
+
+    asyncio.run(act())
+
+
+@pytest.mark.parametrize("ink", [INK_ON_DARK, INK_ON_LIGHT])
+def test_what_is_written_in_a_drawing_can_be_read_on_its_background(ink: Ink) -> None:
+    written = (ink.text, ink.quiet, ink.bad, ink.control, ink.resume)
+    assert min(contrast(colour, ink.ground) for colour in written) >= LEGIBLE
+    runs = (ink.of(colour) for colour in range(COLOURS))
+    assert min(contrast(colour, ink.ground) for colour in runs) >= READABLE

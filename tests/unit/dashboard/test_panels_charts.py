@@ -11,6 +11,7 @@ import xml.etree.ElementTree as ET
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -72,7 +73,7 @@ def course(**figures: list[float]) -> Course:
     for name, values in figures.items():
         step = np.arange(1.0, len(values) + 1)
         made[name.replace("__", ".")] = Series(step, 100 * step, step**2, np.array(values))
-    return Course(run=None, status=None, series=made)  # type: ignore[arg-type]
+    return Course(run=SimpleNamespace(name="a-1"), status=None, series=made)  # type: ignore[arg-type]
 
 
 # What is drawn, without a screen
@@ -93,7 +94,8 @@ def test_experts_are_lines_of_their_layer() -> None:
     one = course(expert_load__1__0=[0.5], expert_load__1__1=[0.5], expert_load__10__0=[1.0], loss=[1.0])
     assert expert_layers(one) == [1, 10]
     assert [line.name for line in expert_lines(one, 1, "step")] == ["expert 0", "expert 1"]
-    assert [line.name for line in expert_lines(one, 10, "step")] == ["expert 0"]
+    (alone,) = expert_lines(one, 10, "step")
+    assert (alone.name, alone.run, alone.figure) == ("expert 0", "a-1", "layer 10, expert 0")
     assert expert_layers(None) == []
     assert {bright(line.colour) for line in expert_lines(one, 1, "step")}.isdisjoint(map(bright, range(8)))
     without = course(loss=[1.0])
@@ -111,6 +113,20 @@ def test_the_span_is_that_of_all_runs() -> None:
 def test_an_unknown_chart_is_told_with_the_nearest() -> None:
     with pytest.raises(UnknownNameError, match="los"):
         chart_panel("los")
+
+
+def test_a_table_tells_run_and_figure_apart() -> None:
+    one, other = course(loss=[1.0], val_loss=[2.0]), course(loss=[3.0])
+    other = replace(other, run=SimpleNamespace(name="b-1"))  # type: ignore[arg-type]
+    snapshot = Snapshot((one, other))
+    found = lines(snapshot, LossChart.figures, "step")
+    assert [(one.run, one.figure) for one in found] == [
+        ("a-1", "training"),
+        ("a-1", "validation"),
+        ("b-1", "training"),
+    ]
+    (alone,) = lines(Snapshot(snapshot.courses[1:]), LossChart.figures, "step")
+    assert (alone.run, alone.called, alone.figure) == ("b-1", "", "training")
 
 
 # On the screen
@@ -272,7 +288,8 @@ def test_a_chart_is_exported_and_overwrites_nothing(
         table = list(csv.DictReader(file))
     assert len(table) == 33
     assert float(table[9]["value"]) == learning.loss(10)
-    assert [row["step"] for row in table if row["series"] == "validation"] == ["10", "20", "30"]
+    assert [row["step"] for row in table if row["figure"] == "validation"] == ["10", "20", "30"]
+    assert {row["run"] for row in table} == {"fake-1"}
 
 
 def test_where_the_folder_cannot_be_written_the_data_folder_is_used(
