@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
@@ -213,6 +213,7 @@ class ChartPanel(Panel):
         smooth = sight.smoothing if not all(one.points for one in series) else 0.0
         offered = self._fits_offered()
         said = (
+            reading_words(self._shown.courses),
             "log y" if self.chart.log_y else "",
             "log x" if sight.log_x else "",
             f"smoothed {smooth:g}" if smooth else "",
@@ -356,6 +357,20 @@ class ChartPanel(Panel):
 def _unread(course: Course) -> bool:
     """Return whether figures of ``course`` are known to be there that have not been read."""
     return not course.complete or (course.status.step is not None and not course.series)
+
+
+def reading_words(courses: Sequence[Course]) -> str:
+    """Return how much is known of the logs of ``courses`` that are still read backwards; '' for all of it."""
+    unread = [course for course in courses if not (course.complete or course.problem)]
+    if not unread:
+        return ""
+    shares = []
+    for course in unread:
+        loss = course.series.get("loss")
+        known = loss is not None and len(loss.step) > 0 and loss.step[-1] > 0
+        shares.append(float(1 - loss.step[0] / loss.step[-1]) if loss is not None and known else 0.0)
+    logs = "the log" if len(courses) == 1 else "a log" if len(unread) == 1 else f"{len(unread)} logs"
+    return f"reading {logs}: {100 * min(shares):.0f}%"
 
 
 def _handed_on(action: Action) -> Callable[[ChartPanel], None]:

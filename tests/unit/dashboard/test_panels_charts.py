@@ -44,10 +44,8 @@ from nanoshell.dashboard.panels.kinds import (
     chart_panel,
 )
 from nanoshell.errors import UnknownNameError
-from nanoshell.runs.status import RunStatus
 from nanoshell.testing import FakeRun
 
-from .stage import HandFeed, desk, play as stage_play, until
 from .still import more, play, settled, shows, text
 
 Make = Callable[..., FakeRun]
@@ -400,34 +398,6 @@ def test_a_chart_of_a_plugin_needs_its_figures_alone(learning: FakeRun) -> None:
         assert "Steps/s" in text(app)
 
     play([learning], [SpeedAgain], scene)
-
-
-def test_a_log_that_has_not_been_read_is_no_run_without_figures(learning: FakeRun) -> None:
-    told = Course(learning.run, RunStatus("running", step=9))
-    begins = replace(told, status=RunStatus("starting"))
-
-    async def scene(app: DashboardApp, pilot: Pilot[Any]) -> None:
-        panel = app.query_one(LossChart)
-        for unread, reading in ((begins, False), (told, True), (replace(begins, complete=False), True)):
-            panel.update(Snapshot((unread,)))
-            assert panel.chart.reading is reading
-
-    play([learning], [LossChart], scene)
-
-
-def test_before_the_runs_were_looked_at_nothing_is_said_not_to_be_there(tmp_path: Path) -> None:
-    feed = HandFeed()
-    app = desk(tmp_path, LossChart, feed=feed)
-
-    async def scene(pilot: Pilot[None]) -> None:
-        await until(pilot, lambda: "reading …" in text(app))
-        app.set_sight(replace(app.sight, axis="time"))
-        await pilot.pause()
-        assert "no data yet" not in text(app)
-        feed.hand()
-        await until(pilot, lambda: "no data yet" in text(app))
-
-    stage_play(app, scene)
 
 
 def test_an_evaluation_of_training_text_is_not_called_validation(nanoshell_fake_run: Make) -> None:
