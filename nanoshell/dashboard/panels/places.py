@@ -24,11 +24,16 @@ def step_named(text: str) -> float | None:
     return float(round(found)) if math.isfinite(found) and abs(found - round(found)) < 1e-6 else None
 
 
+def not_a_step(text: str) -> str:
+    """Return what is wrong with ``text`` as a step, '' for nothing."""
+    return "" if step_named(text) is not None else f"'{text}' is no step; write 43210, 43,210 or 43.2k"
+
+
 def wrong_step(text: str, span: tuple[float, float]) -> str:
     """Return what is wrong with ``text`` as one of the steps of ``span``, '' for nothing."""
     step = step_named(text)
     if step is None:
-        return f"'{text}' is no step; write 43210, 43,210 or 43.2k"
+        return not_a_step(text)
     if not span[0] <= step <= span[1]:
         return f"the runs that are shown go from step {span[0]:,.0f} to {span[1]:,.0f}"
     return ""

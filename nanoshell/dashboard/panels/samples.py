@@ -12,6 +12,7 @@ from textual.widgets import Static
 
 from nanoshell.dashboard.panel import Action
 from nanoshell.dashboard.panels.exporting import copy_from
+from nanoshell.dashboard.panels.places import not_a_step, step_named
 from nanoshell.dashboard.panels.samplebook import SampleBook, nearest, place
 from nanoshell.dashboard.panels.samplelist import LEAST, free_rows, sample_list
 from nanoshell.dashboard.panels.sampletext import EARLIER, HERE, PROMPT, QUIET, alike, body, heading
@@ -37,10 +38,10 @@ class SamplesPanel(TryingPanel):
         "model's. At first it is noise, then words, then sentences; a text that repeats itself, or falls "
         "back to noise, tells of trouble before the loss does. ] and [ go through the prompts.\n\n"
         "Left and Right go through the steps and take the crosshair of the charts along, and the crosshair "
-        "brings its step here. End stays with the newest text. d shows two steps side by side: underlined "
-        "words are in one of them alone; m keeps the step that is shown as the left one, and Left and Right "
-        "change the right one. Where there is room, the list below has the other steps with their validation "
-        "loss.\n\n"
+        "brings its step here. j goes to the step nearest to a number, End stays with the newest text. d "
+        "shows two steps side by side: underlined words are in one of them alone; m keeps the step that is "
+        "shown as the left one, and Left and Right change the right one. Where there is room, the list below "
+        "has the other steps with their validation loss.\n\n"
         "t begins a prompt of your own. A run that trains is asked and answers after its step; of one that "
         "has ended the newest checkpoint is loaded here, which takes a moment, and Esc ends its text. o "
         "chooses how: temperature=0.3 makes the likeliest words likelier, a seed gives the same text again. "
@@ -53,6 +54,7 @@ class SamplesPanel(TryingPanel):
         Action("copy", "Copy the text", ("y",), "Samples"),
         Action("first", "First step", ("home",), "Samples"),
         Action("newest", "Newest step, and stay there", ("end",), "Samples"),
+        Action("go_to_step", "Go to a step", ("j",), "Samples", words="jump number find"),
         Action(
             "next_prompt", "Next prompt", ("right_square_bracket",), "Samples", footer=True, short="Prompt"
         ),
@@ -259,6 +261,21 @@ class SamplesPanel(TryingPanel):
     def action_newest(self) -> None:
         """Show the newest text, also when newer ones come."""
         self._move(len(self.shown_samples))
+
+    def action_go_to_step(self) -> None:
+        """Ask for a step, and show the text that is nearest to it."""
+        samples = self.shown_samples
+        if not samples:
+            self.desk.tell("there is no text to go to yet")
+            return
+
+        def answered(text: str) -> None:
+            step, here = step_named(text), self.shown_samples
+            if step is not None and here:
+                self._move(nearest([each.step for each in here], step))
+
+        question = f"Go to the text of which step ({samples[0].step:,} to {samples[-1].step:,})?"
+        self.desk.ask_line(question, "", not_a_step, answered)
 
     def _move(self, position: int) -> None:
         """Show the text ``position``, the newest where it is behind the last; the crosshair goes there."""

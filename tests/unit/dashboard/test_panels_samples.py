@@ -54,6 +54,45 @@ def test_the_crosshair_chooses_the_step(written: FakeRun) -> None:
     play([written], [SamplesPanel], scene)
 
 
+def test_a_number_goes_to_the_nearest_step(written: FakeRun) -> None:
+    async def scene(app: DashboardApp, pilot: Pilot[Any]) -> None:
+        await pilot.press("j", *"soon", "enter")
+        await settled(app, pilot)
+        assert "Go to the text of which step (10 to 30)?" in text(app)
+        assert "'soon' is no step" in text(app)
+        await pilot.press("ctrl+u", *"12", "enter")
+        await settled(app, pilot)
+        assert "Once upon the cat sat" in text(app)
+        assert app.sight.cursor == 10
+        await pilot.press("j", *"0.021k", "enter")
+        await settled(app, pilot)
+        assert "Once upon the dog sat" in text(app)
+        await pilot.press("j", "escape")
+        await settled(app, pilot)
+        assert samples_of(app).position == 1
+        await pilot.press("j", *"9,999", "enter")
+        await settled(app, pilot)
+        assert "Once upon the fox sat" in text(app)
+        for word in ("go", "step", "jump"):
+            await pilot.press("ctrl+p", *word)
+            await settled(app, pilot)
+            assert "Go to a step" in text(app), word
+            await pilot.press("escape", "escape")
+            await settled(app, pilot)
+
+    play([written], [SamplesPanel], scene)
+
+
+def test_without_a_text_there_is_no_step_to_go_to(nanoshell_fake_run: Make) -> None:
+    async def scene(app: DashboardApp, pilot: Pilot[Any]) -> None:
+        await pilot.press("j")
+        await settled(app, pilot)
+        assert len(app.screen_stack) == 1
+        assert "there is no text to go to yet" in [told.message for told in app._notifications]
+
+    play([nanoshell_fake_run()], [SamplesPanel], scene)
+
+
 def test_the_newest_stays_the_newest_and_one_that_is_read_stays(written: FakeRun) -> None:
     async def scene(app: DashboardApp, pilot: Pilot[Any]) -> None:
         written.step(10)
