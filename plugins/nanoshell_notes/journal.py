@@ -25,7 +25,7 @@ FILE = "notes.jsonl"
 
 @dataclass(frozen=True)
 class Note:
-    """What was written about a run: ``t`` in seconds since the epoch, ``step`` the last one done by then."""
+    """What was written about a run: ``t`` in seconds since the epoch, ``step`` the one that it is about."""
 
     number: int
     t: float
@@ -59,11 +59,13 @@ class Journal(list[Note]):
         return shown
 
 
-def add_note(run: RunDirectory, text: str) -> Note:
-    """Write ``text`` into the journal of ``run``, and return it as a note. Raises `StorageError`."""
-    line = append_line(
-        _path(run), {"t": round(time.time(), 3), "step": run.status().step, "text": text}, sync=True
-    )
+def add_note(run: RunDirectory, text: str, step: int | None = None) -> Note:
+    """Write ``text`` into the journal of ``run``, and return it as a note. Raises `StorageError`.
+
+    It is about ``step``, by default about the last one that is done.
+    """
+    step = run.status().step if step is None else step
+    line = append_line(_path(run), {"t": round(time.time(), 3), "step": step, "text": text}, sync=True)
     notes = read_notes(run)
     mine = (note for note in reversed(notes) if (note.t, note.text) == (line["t"], line["text"]))
     return next(mine, Note(len(notes) + 1, line["t"], line["step"], line["text"]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 from typing import TYPE_CHECKING, ClassVar
 
 from rich.text import Text
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from textual.app import ComposeResult
 
-    from nanoshell import RunDirectory, Snapshot
+    from nanoshell import Course, RunDirectory, Sight, Snapshot
 
 
 READ_SECONDS = 2.0
@@ -28,8 +29,9 @@ class NotesPanel(Panel):
     panel_id = "notes"
     title = "Notes"
     about = (
-        "What was written down about the run in focus, with the step that it was at. n writes a note; at the "
-        "prompt that is :note, and :notes --delete N takes one back. They are kept in the run's own folder."
+        "What was written down about the run in focus, with the step that it was at. n writes a note, about "
+        "the step of the crosshair where one stands; at the prompt that is :note, and :notes --delete N "
+        "takes one back. They are kept in the run's own folder."
     )
     actions: ClassVar[tuple[Action, ...]] = (
         Action("write", "Write a note", ("n",), "Notes", writes=True, footer=True),
@@ -79,14 +81,14 @@ class NotesPanel(Panel):
                 severity="warning",
             )
             return
-        run = course.run  # the focus may have moved on when the note is written
-        self.desk.ask_line(
-            f"A note about {run.name}:", "", lambda _text: "", lambda text: self._add(run, text)
-        )
+        # The focus and the crosshair may have moved on when the note is written.
+        run, step = course.run, step_at(course, self.desk.sight)
+        question = f"A note about {run.name}, {_words(course, step)}:"
+        self.desk.ask_line(question, "", lambda _text: "", lambda text: self._add(run, text, step))
 
-    def _add(self, run: RunDirectory, text: str) -> None:
+    def _add(self, run: RunDirectory, text: str, step: int | None) -> None:
         try:
-            add_note(run, text)
+            add_note(run, text, step)
         except NanoshellError as error:
             self.desk.tell(str(error), severity="error")
         self.update(self.desk.snapshot)
@@ -94,3 +96,32 @@ class NotesPanel(Panel):
     def action_scroll(self, lines: int) -> None:
         """Scroll by so many lines."""
         self.query_one(VerticalScroll).scroll_relative(y=lines, animate=False)
+
+
+def step_at(course: Course, sight: Sight) -> int | None:
+    """Return the step of ``course`` at which the crosshair stands; None without one, and beyond its steps."""
+    cursor, newest = sight.cursor, course.status.step
+    if cursor is None or newest is None:
+        return None
+    if sight.axis != "step":
+        loss = course.series.get("loss")
+        if loss is None or not len(loss.step):
+            return None
+        places = loss.along(sight.axis)
+        at = bisect.bisect_left(places, cursor)
+        if at == len(places) and cursor > places[-1]:
+            return None
+        if at and cursor - places[at - 1] < places[at] - cursor:
+            at -= 1
+        cursor = float(loss.step[at])
+    return round(cursor) if 0 <= round(cursor) <= newest else None
+
+
+def _words(course: Course, step: int | None) -> str:
+    """Return about which step a note will be: ``step``, that of the crosshair, or the newest by then."""
+    if step is not None:
+        return f"step {step:,} at the crosshair"
+    newest = course.status.step
+    if newest is None:
+        return "before its first step"
+    return f"its newest step, {newest:,}" + ("" if course.status.ended else " by now")

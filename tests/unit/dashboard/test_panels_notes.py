@@ -11,6 +11,7 @@ import pytest
 from textual.pilot import Pilot
 
 import nanoshell_notes
+from nanoshell import Sight
 from nanoshell.testing import FakeRun, check_panel, write_run
 from nanoshell_notes.journal import add_note, read_notes
 from nanoshell_notes.panel import NotesPanel
@@ -35,7 +36,7 @@ def test_a_note_is_written_about_the_run_in_focus(tmp_path: Path) -> None:
             feed.give(fake.run)
             await until(pilot, lambda: "there are no notes about fake-1" in screen_text(app))
             await pilot.press("n")
-            await until(pilot, lambda: "A note about fake-1:" in screen_text(app))
+            await until(pilot, lambda: "A note about fake-1, its newest step, 3 by now:" in screen_text(app))
             await pilot.press(*"It", "space", *"falls", "enter")
             await until(pilot, lambda: "It falls" in screen_text(app))
             assert [(note.step, note.text) for note in read_notes(fake.run)] == [(3, "It falls")]
@@ -44,6 +45,35 @@ def test_a_note_is_written_about_the_run_in_focus(tmp_path: Path) -> None:
             assert len(read_notes(fake.run)) == 1
 
     play(app, scene)
+
+
+def test_a_note_is_about_the_step_of_the_crosshair_where_one_stands(tmp_path: Path) -> None:
+    with FakeRun(tmp_path, seconds=2.0) as fake:
+        fake.step(40)
+        feed = HandFeed([fake.run])
+        app = desk(tmp_path, NotesPanel, feed=feed)
+
+        async def scene(pilot: Pilot[None]) -> None:
+            feed.read()
+            await pilot.press("2")
+            await until(pilot, lambda: "there are no notes about fake-1" in screen_text(app))
+            for sight, step, said in (
+                (Sight(cursor=20.0), 20, "step 20 at the crosshair"),
+                (Sight(axis="tokens", cursor=512 * 21.4), 21, "step 21 at the crosshair"),
+                (Sight(axis="time", cursor=2 * 21.6), 22, "step 22 at the crosshair"),
+                (Sight(axis="time", cursor=2000.0), 40, "its newest step, 40 by now"),
+                (Sight(cursor=41.0), 40, "its newest step, 40 by now"),
+                (Sight(), 40, "its newest step, 40 by now"),
+            ):
+                before = len(read_notes(fake.run))
+                app.set_sight(sight)
+                await pilot.press("n")
+                await until(pilot, lambda said=said: f"A note about fake-1, {said}:" in screen_text(app))
+                await pilot.press("x", "enter")
+                await until(pilot, lambda before=before: len(read_notes(fake.run)) > before)
+                assert read_notes(fake.run)[-1].step == step
+
+        play(app, scene)
 
 
 WRITER = """
