@@ -16,6 +16,9 @@ _FREQUENT = (b'"type": "step"', b'"type": "heartbeat"')
 _ANSWERED_BY_AN_EVENT = frozenset({"snapshot", "sample", "evaluate"})
 """Requests whose acknowledgement tells nothing that an event of its own does not tell better."""
 
+_EVENT_OF = {"sample": "sample", "evaluate": "eval", "checkpoint": "checkpoint"}
+_STATE_AFTER = {"pause": "paused", "resume": "running", "stop": "stopping"}
+
 
 def tell(event: Event) -> str:
     """Return what ``event`` tells beside the steps, empty where a person need not hear of it.
@@ -65,6 +68,8 @@ def tell_logged(event: Event) -> str:
             name = Path(str(event.get("path") or "checkpoint")).name
             size = f" ({human_bytes(event['bytes'])})" if event.get("bytes") else ""
             return _at_step(event, f"saved {name}{size}")
+        case "control":
+            return _at_step(event, _tell_answer(event))
     return tell(event) or _at_step(event, str(event.get("action") or event.get("type") or "event"))
 
 
@@ -109,6 +114,23 @@ def without_echo(events: Iterable[Event]) -> Iterator[Event]:
             yield event
     if held is not None:
         yield held
+
+
+def repeats(event: Event, before: Event) -> bool:
+    """Return whether ``event`` tells nothing that ``before`` has not, the one that was told before it.
+
+    So do the answer to a request that has just brought its event, and the state that was asked for.
+    """
+    if event.get("step") != before.get("step"):
+        return False
+    match event.get("type"), before.get("type"):
+        case "control", brought:
+            bare = event.get("ok") is True and not event.get("no_prompts")
+            return bare and _EVENT_OF.get(str(event.get("action"))) == brought
+        case "state", "control":
+            asked = before.get("ok") is True and _STATE_AFTER.get(str(before.get("action")))
+            return bool(asked) and asked == event.get("state")
+    return False
 
 
 def rare_events(path: Path) -> Iterator[Event]:
@@ -182,7 +204,7 @@ def _tell_answer(event: Event) -> str:
         return f"set {tell_changes(event)}"
     if action == "extend" and event.get("total_steps"):
         return f"extended to {event['total_steps']:,} steps"
-    if action == "checkpoint" and event.get("path"):
+    if action in ("checkpoint", "snapshot") and event.get("path"):
         return f"saved {event['path']}"
     return str(event.get("message") or action)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 from textual import on
@@ -15,8 +14,9 @@ from nanoshell.dashboard.panels.aside import Aside
 from nanoshell.dashboard.panels.exporting import copy_from
 from nanoshell.dashboard.panels.fields import LineField
 from nanoshell.dashboard.panels.lines import Line, TextLines, span, wrapped
+from nanoshell.dashboard.panels.loglines import EventLines
 from nanoshell.dashboard.panels.plain import plain
-from nanoshell.dashboard.panels.tail import MOST_LINES, Tail, event_line, log_line
+from nanoshell.dashboard.panels.tail import MOST_LINES, Tail, log_line
 
 if TYPE_CHECKING:
     from nanoshell.dashboard.course import Snapshot
@@ -117,7 +117,7 @@ class LogPanel(Panel):
             if self.kind == KINDS[0]:
                 self._tail = Tail(self._run.log_path, log_line)
             else:
-                self._tail = Tail(self._run.events_path, partial(event_line, steps=self.kind == KINDS[2]))
+                self._tail = Tail(self._run.events_path, EventLines(steps=self.kind == KINDS[2]))
         self._draw()
         self._read()
 
