@@ -24,8 +24,8 @@ class ChartSeries:
     that are sparse, such as validation. ``focused`` is drawn over the others and stepped along by the
     crosshair. ``called`` is the run whose figure it is, where there are several: its series stand together in
     the legend. ``rows`` tells of each point its step, tokens and time. ``run`` and ``figure`` are what tables
-    call it, where that is not ``called`` and ``name``. The arrays are never changed after they have been
-    handed over; longer ones that begin alike cost only what is new.
+    call it, where that is not ``called`` and ``name``. ``ended`` says that no point will follow. The arrays
+    are never changed after they have been handed over; longer ones that begin alike cost only what is new.
     """
 
     name: str
@@ -38,6 +38,7 @@ class ChartSeries:
     rows: Series | None = None
     run: str = ""
     figure: str = ""
+    ended: bool = False
 
 
 class Curve:

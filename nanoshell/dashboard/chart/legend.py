@@ -28,7 +28,7 @@ Words = list[tuple[str, int]]
 
 _DIGITS = 4
 
-_LEAST_NAME = 7
+_LEAST_NAME = 6
 """Where names of so many cells have no room, shorter words of them stand there, or runs are left out."""
 
 _ENDED = 2
@@ -76,10 +76,16 @@ def entries(drawn: Sequence[Drawn], frame: Frame, sight: Sight) -> tuple[list[li
 
 
 def _rank(pairs: Sequence[Drawn], frame: Frame, sight: Sight) -> int:
-    """Return 0 for a run that has a value at the crosshair, `_ENDED` for one whose line ends before it."""
+    """Return 0 for a run that has a value at the crosshair, `_ENDED` for one whose line ends before it.
+
+    One that goes on and has no value there yet is told as long as its newest is in the same column.
+    """
     series, curve = next((pair for pair in pairs if not pair[0].points), pairs[0])
     if sight.cursor is None or not len(curve.all_x):
         return 0
+    last = float(curve.all_x[-1])
+    if series.ended and last < sight.cursor and _place(last, sight) != _place(sight.cursor, sight):
+        return _ENDED - series.points
     outside = not curve.all_x[0] <= sight.cursor <= curve.all_x[-1]
     if not outside or not _is_apart(float(curve.all_x[curve.nearest(sight.cursor) or 0]), frame, sight):
         return 0

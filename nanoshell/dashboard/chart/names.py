@@ -5,10 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from rich.cells import cell_len
+
 from nanoshell.dashboard.panels.words import cut_middle
 
 _PARTS = re.compile(r"[^-_. ]+[-_. ]*")
 _BETWEEN = "-_. "
+
+_BEGIN = 2
+"""So many letters of its beginning a name keeps at the least."""
 
 
 def without_shared(names: Sequence[str]) -> list[str]:
@@ -52,6 +57,20 @@ def _fewest(parts: list[str], among: Sequence[list[str]]) -> str:
 
 
 def cut_apart(names: Sequence[str], width: int, mark: str) -> list[str] | None:
-    """Return ``names`` cut in the middle to ``width`` cells; None where two that differ become alike."""
-    cut = [cut_middle(name, max(1, width), mark) for name in names]
-    return cut if len(set(cut)) == len(set(names)) else None
+    """Return ``names`` cut in the middle to ``width`` cells; None where two that differ become alike.
+
+    They keep more of their ends where only these differ.
+    """
+    for cut in (cut_middle, _cut_early):
+        found = [cut(name, max(1, width), mark) for name in names]
+        if len(set(found)) == len(set(names)):
+            return found
+    return None
+
+
+def _cut_early(name: str, width: int, mark: str) -> str:
+    """Return ``name`` in at most ``width`` cells: two letters, ``mark``, and its end."""
+    end = name
+    while end and cell_len(name[:_BEGIN] + mark + end) > width:
+        end = end[1:]
+    return name if cell_len(name) <= width else name[:_BEGIN] + mark + end

@@ -53,6 +53,7 @@ def lines(snapshot: Snapshot, figures: tuple[Figure, ...], axis: Axis) -> list[C
                     series,
                     whose,
                     figure.label,
+                    course.status.ended,
                 )
             )
     return found

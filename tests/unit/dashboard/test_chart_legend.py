@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
@@ -86,13 +89,19 @@ def test_names_lose_only_what_all_share(names: list[str], rest: list[str]) -> No
     assert without_shared(names) == rest
 
 
-def overlaid(cursor: float | None, room: int, ends: dict[str, int], axis: Axis = "step") -> str:
-    """Return the legend of runs of so many steps, evaluated at every 100th, the first in focus."""
+def overlaid(
+    cursor: float | None, room: int, ends: dict[str, int], axis: Axis = "step", over: Sequence[str] = ()
+) -> str:
+    """Return the legend of runs of so many steps, evaluated at every 100th, the first in focus.
+
+    Those that are ``over`` are known to have ended.
+    """
     drawn: list[Drawn] = []
     for at, (name, end) in enumerate(ends.items()):
         for label, every in (("training", 1), ("validation", 100)):
             x = np.arange(every, end + 1.0, every)
             series = ChartSeries(f"{name} {label}", x, 1 + x / 1e4, at, every > 1, at == 0, name)
+            series = replace(series, ended=name in over)
             curve = Curve()
             curve.feed(series.x, series.y)
             drawn.append((series, curve))
@@ -119,6 +128,8 @@ def test_where_points_were_measured_elsewhere_it_is_told_whatever_the_width_of_a
     assert overlaid(9000, 160, {"alone": 9000, "live": 8999}).count(" at ") == 2, (
         "of the other, in its column"
     )
+    assert overlaid(710, 160, ENDS, over=["crashed-2"]).endswith("━ crashed-2 until 700")
+    assert "crashed-2 1.07 at 700" in overlaid(710, 160, ENDS), "it may go on, and is in that column"
     gone = overlaid(8000, 120, {"a": 700, "b": 1160})
     assert gone == "  ━ a 1.07 at 700 ● 1.07 at 700  ━ b 1.116 at 1,160 ● 1.11 at 1,100", (
         "when all have ended"
@@ -129,7 +140,8 @@ def test_names_are_cut_in_the_middle_before_they_lose_words_that_tell_something(
     ends = dict.fromkeys(["long-experiment-a-1", "long-experiment-b-1", "real-2"], 900)
     assert overlaid(None, 66, ends) == " long-experiment-a-1 1.09 long-experiment-b-1 1.09 real-2 1.09"
     assert overlaid(None, 44, ends) == " long-…-a-1 1.09 long-…-b-1 1.09 real-2 1.09"
-    assert overlaid(None, 36, ends) == " ━ a-1 1.09 ━ b-1 1.09 ━ real-2 1.09", "two would be cut alike"
+    assert overlaid(None, 37, ends) == " lo…a-1 1.09 lo…b-1 1.09 real-2 1.09"
+    assert overlaid(None, 35, ends) == " a-1 1.09 b-1 1.09 real-2 1.09"
 
 
 def test_the_focused_run_comes_first_and_its_points_stand_beside_its_line() -> None:
@@ -192,7 +204,8 @@ def test_a_legend_never_takes_more_room_than_there_is(names: list[str], room: in
 def test_long_names_are_cut_before_a_run_is_left_out_and_a_value_is_told_as_long_as_it_fits() -> None:
     names = called("x" * 30 + "a" * 20, "y" * 30 + "b" * 20)
     assert legend(names, 40) == " yyyyyyy…bbbbbb 6.67 xxxxxxx…aaaaaa 3.33"
-    assert legend(names, 24) == " yyyyyyy…bbbbbbb 6.67 +1"
+    assert legend(names, 24) == " yyy…bb 6.67 xxx…aa 3.33"
+    assert legend(names, 23) == " yyyyyyy…bbbbbb 6.67 +1"
     assert legend(names, 11) == " y… 6.67 +1"
     assert legend(names, 8) == ""
     assert (

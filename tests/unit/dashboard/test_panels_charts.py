@@ -44,6 +44,7 @@ from nanoshell.dashboard.panels.kinds import (
     chart_panel,
 )
 from nanoshell.errors import UnknownNameError
+from nanoshell.runs.status import RunStatus
 from nanoshell.testing import FakeRun
 
 from .still import more, play, settled, shows, text
@@ -71,7 +72,7 @@ def course(**figures: list[float]) -> Course:
     for name, values in figures.items():
         step = np.arange(1.0, len(values) + 1)
         made[name.replace("__", ".")] = Series(step, 100 * step, step**2, np.array(values))
-    return Course(run=SimpleNamespace(name="a-1"), status=None, series=made)  # type: ignore[arg-type]
+    return Course(run=SimpleNamespace(name="a-1"), status=RunStatus("running"), series=made)  # type: ignore[arg-type]
 
 
 # What is drawn, without a screen
