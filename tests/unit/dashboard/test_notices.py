@@ -188,3 +188,22 @@ def test_nothing_covers_a_question_and_what_was_told_meanwhile_comes_after_it(
         await until(pilot, lambda: said(app) == ["meanwhile 2", "meanwhile 3", "meanwhile 4"])
 
     play(app, scene)
+
+
+@pytest.mark.parametrize("width", [60, 80])
+def test_each_is_whole_wherever_its_lines_end(tmp_path: Path, width: int) -> None:
+    app = DashboardApp(tmp_path, feed=HandFeed())
+    longest = width * 6 // 10
+
+    def told() -> str:
+        return " ".join(line.rpartition("▌")[2].strip() for line in lines(app) if "▌" in line)
+
+    async def scene(pilot: Pilot[None]) -> None:
+        for letters in (*range(longest - 6, longest + 2), *range(2 * longest - 8, 2 * longest)):
+            words = ("it is here " * letters)[: letters - 1].strip() + "!"
+            app.tell(words)
+            await until(pilot, lambda words=words: told() == words)
+            await pilot.press("escape")
+            await until(pilot, lambda: not told())
+
+    play(app, scene, size=(width, 24))
