@@ -18,8 +18,9 @@ from nanoshell.dashboard.actions import Action
 from nanoshell.dashboard.asciionly import AsciiOnly
 from nanoshell.dashboard.asking import NEW_SAMPLES, Requests
 from nanoshell.dashboard.course import Snapshot
+from nanoshell.dashboard.faults import place_of, tell_author
 from nanoshell.dashboard.harmless import Harmless
-from nanoshell.dashboard.isolation import DeskScreen, cause_of, place_of, slot_of
+from nanoshell.dashboard.isolation import DeskScreen, cause_of, slot_of
 from nanoshell.dashboard.keys import bindings, find
 from nanoshell.dashboard.layout import Layout, keep_layout, load_layout
 from nanoshell.dashboard.menus import writes
@@ -305,7 +306,7 @@ class DashboardApp(Steering, Showing, inherit_bindings=False):
         cause = cause_of(error)
         slot = slot_of(cause, self._slots())
         if slot is not None and slot.error is None:
-            slot.fail(cause, place_of(cause))
+            slot.fail(cause)
         elif slot is None:
             self.failure = self.failure or error
             self.end_at_once()
@@ -336,9 +337,10 @@ class DashboardApp(Steering, Showing, inherit_bindings=False):
         if slot is not None:
             self.tell(
                 f"{what} of panel '{slot.panel_id}' (plugin '{slot.entry.provider}') failed: "
-                f"{type(error).__name__}: {error}",
+                f"{type(error).__name__}: {error}" + (f" ({where})" if (where := place_of(error)) else ""),
                 severity="error",
             )
+            tell_author(slot.entry, error)
         return slot is not None
 
     def on_print(self, event: events.Print) -> None:

@@ -28,7 +28,7 @@ PATIENCE_SECONDS = 600.0
 NEW_SAMPLES = "new samples"
 """What an answer is about that tells of samples, wherever they are not seen by themselves."""
 
-_SCHEDULED = re.compile(r"the rate of step [\d,]+ is (\S+) \((\w+)")
+_SCHEDULED = re.compile(r"the rate of step [\d,]+ is (\S+) \((\w+)[^;]*(?:; it would have been ([^\s;]+))?")
 
 Tell = Callable[[str, str, str], None]
 """Takes what is to be said, its severity, and about what: it takes the place of what was said about the same.
@@ -195,7 +195,7 @@ def answer_words(action: str, answer: Event) -> str:
     if action == "set" and answer.get("values"):
         return change_words(answer)
     if action == "extend" and answer.get("total_steps"):
-        return f"goes on to step {answer['total_steps']:,}"
+        return "; ".join([f"goes on to step {answer['total_steps']:,}", *_news(answer)])
     if action == "checkpoint" and answer.get("path"):
         return f"{message} {answer['path']}"
     if action == "sample" and answer.get("no_prompts"):
@@ -212,13 +212,20 @@ def change_words(answer: Event) -> str:
     for key, value in values.items():
         old = f"{_figure(before[key])} -> " if key in before else ""
         said.append(f"{key.replace('_', ' ')} {old}{_figure(value)}")
-    for part in str(answer.get("message") or "").split("; "):
-        # The rate of the next step is news where the schedule makes it another than the peak.
-        if scheduled := _SCHEDULED.match(part):
-            said.append("now {} ({})".format(*scheduled.groups()))
-        elif part.startswith("not saved"):
-            said.append(part)
-    return "; ".join(said)
+    return "; ".join([*said, *_news(answer)])
+
+
+def _news(answer: Event) -> list[str]:
+    """Return what else a change brought: the rate of the next step, and why it is not saved yet."""
+    message, said = str(answer.get("message") or ""), []
+    # The rate of the next step is news where the schedule makes it another than the peak.
+    if scheduled := _SCHEDULED.search(message):
+        rate, kind, instead = scheduled.groups()
+        changed = (
+            f"learning rate {instead} -> {rate}" if "total_steps" in answer and instead else f"now {rate}"
+        )
+        said.append(f"{changed} ({kind})")
+    return said + [part for part in message.split("; ") if part.startswith("not saved")]
 
 
 def _figure(value: object) -> str:

@@ -32,6 +32,9 @@ RESET = (
 FORCE_SECONDS = 3.0
 """A program that was told to end, and does not in so many seconds, ends without its own farewell."""
 
+LOG_NAME = "dashboard.log"
+"""Beside the user's data: what would have been printed over the screen, and how panels have failed."""
+
 RING_LINES = 1000
 
 MOST_LOG_BYTES = 1_000_000

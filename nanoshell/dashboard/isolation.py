@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import traceback
 from collections.abc import Iterable, Sequence
 from types import FrameType
@@ -11,11 +10,10 @@ from textual.dom import DOMNode
 from textual.geometry import Region
 from textual.worker import Worker, WorkerFailed
 
+from nanoshell.dashboard.faults import NO_AUTHORS, package_of
 from nanoshell.dashboard.inside import InnerScreen, handling
 from nanoshell.dashboard.panel import Panel
 from nanoshell.dashboard.slots import SLOW_SECONDS, PanelSlot
-
-_NO_AUTHORS = ("nanoshell", "textual")
 
 
 class DeskScreen(InnerScreen):
@@ -32,7 +30,7 @@ class DeskScreen(InnerScreen):
         """Put a card in the place of the panel that has raised ``error``; return whether it was one."""
         slot = slot_of(error)
         if slot is not None:
-            slot.fail(error, place_of(error))
+            slot.fail(error)
         return slot is not None
 
 
@@ -64,10 +62,10 @@ def _written_by(frames: Iterable[FrameType], slots: Sequence[PanelSlot]) -> Pane
     A function that is handed to somebody else, to be called later, need not know its panel.
     """
     for frame in frames:
-        package = _package(frame)
+        package = package_of(frame)
         classes = [(slot, type(slot.panel)) for slot in slots if slot.panel is not None]
         own = [(slot, kind) for slot, kind in classes if kind.__module__.partition(".")[0] == package]
-        if own and package not in _NO_AUTHORS:
+        if own and package not in NO_AUTHORS:
             inside = (
                 slot for slot, kind in own if frame.f_code.co_qualname.startswith(f"{kind.__qualname__}.")
             )
@@ -85,16 +83,3 @@ def _above(node: object) -> PanelSlot | None:
         if isinstance(parent, PanelSlot):
             return parent if inside else None
     return None
-
-
-def place_of(error: BaseException) -> str:
-    """Return where ``error`` was raised: ``file.py:12``, of an author's code where some was on the way."""
-    steps = list(traceback.walk_tb(error.__traceback__))[::-1]
-    authors = (step for step in steps if _package(step[0]) not in (*_NO_AUTHORS, *sys.stdlib_module_names))
-    found = next(authors, steps[0] if steps else None)
-    return f"{found[0].f_code.co_filename}:{found[1]}" if found is not None else ""
-
-
-def _package(frame: FrameType) -> str:
-    name: str = frame.f_globals.get("__name__", "")
-    return name.partition(".")[0]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from nanoshell import paths
 from nanoshell.dashboard.app import DashboardApp
 from nanoshell.dashboard.asciionly import wants_ascii
-from nanoshell.dashboard.handover import TerminalHandover, check_terminal
+from nanoshell.dashboard.handover import LOG_NAME, TerminalHandover, check_terminal
 from nanoshell.dashboard.serving import LOOPBACK, PORT, is_served, serve
 from nanoshell.errors import MissingRunError, UnknownNameError, UsageError, nearest
 from nanoshell.narrator import Advance
@@ -50,7 +50,7 @@ def open_dashboard(
     if mouse is None:
         mouse = session.settings.text("dashboard_mouse") == "on"
     app = build_app(session, words, read_only=read_only, ascii=plain)
-    handover = TerminalHandover(paths.private_folder(paths.data_dir()) / "dashboard.log")
+    handover = TerminalHandover(paths.private_folder(paths.data_dir()) / LOG_NAME)
     app.log_file = handover.log
     narrator, session.narrator = session.narrator, DeskNarrator(app.say)
     try:

@@ -14,7 +14,6 @@ from textual.timer import Timer
 from nanoshell.dashboard.course import Sight, Snapshot
 from nanoshell.dashboard.footer import CpuMeter, KeyFooter, in_order
 from nanoshell.dashboard.header import AlertLine, Headline
-from nanoshell.dashboard.isolation import place_of
 from nanoshell.dashboard.keys import written
 from nanoshell.dashboard.menus import Menus
 from nanoshell.dashboard.pace import Pace
@@ -103,7 +102,7 @@ class Showing(Menus, inherit_bindings=False):
             try:
                 slot.look(sight)
             except Exception as error:
-                slot.fail(error, place_of(error))
+                slot.fail(error)
 
     @property
     def view(self) -> View:
@@ -194,7 +193,7 @@ class Showing(Menus, inherit_bindings=False):
             try:
                 again = slot.show(self._snapshot, self._sight)
             except (Exception, SystemExit) as error:
-                slot.fail(error, place_of(error))
+                slot.fail(error)
                 continue
             later = min(later, again) if later and again else later or again
         if self._late_timer is not None:

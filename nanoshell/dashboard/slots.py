@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import io
 import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-from rich.text import Text
 from textual.app import ComposeResult
-from textual.containers import Container, VerticalScroll
+from textual.containers import Container
 from textual.content import Content
-from textual.css.stylesheet import StylesheetParseError
 from textual.widget import Widget
-from textual.widgets import Static
 
+from nanoshell.dashboard.faults import ErrorCard, tell_author
 from nanoshell.dashboard.inside import take_out
 from nanoshell.dashboard.limit import limited
 from nanoshell.dashboard.panel import Panel
 from nanoshell.dashboard.panels.plain import plain
 from nanoshell.errors import PluginError
-from nanoshell.spelling import typed
 
 if TYPE_CHECKING:
     from nanoshell.dashboard.course import Sight, Snapshot
@@ -40,28 +35,7 @@ BREATHS = 10
 FOCUS_SIGN = "▸ "
 """Stands before the title of the panel that has the keys: a colour alone is not seen everywhere."""
 
-OWN_PLUGIN = "panels"
-"""The plugin that brings the panels of nanoshell itself: nobody is told to do without all of them."""
-
-_CARD_WIDTH = 70
 _SYNONYMS = {"chart": "charts"}
-
-
-class ErrorCard(VerticalScroll):
-    """What stands in the place of a panel that has failed: its name, its plugin's, the error, what to do."""
-
-    def __init__(self, panel: str, plugin: str, error: BaseException, where: str = "") -> None:
-        super().__init__()
-        told = "\n".join(map(plain, _words(error).splitlines()))  # it must not steer the terminal
-        self.text = f"The panel '{panel}' of plugin '{plugin}' has failed\n\n{type(error).__name__}: {told}"
-        if where:
-            self.text += f"\n{where}"
-        self.text += "\n\nThe rest of the dashboard goes on; opened anew, it tries this panel again."
-        if plugin != OWN_PLUGIN:
-            self.text += f"\nTo do without the plugin: {typed(f'plugin disable {plugin}')}"
-
-    def compose(self) -> ComposeResult:
-        yield Static(Text(self.text))
 
 
 class PanelSlot(Container):
@@ -82,7 +56,7 @@ class PanelSlot(Container):
         made = None
         try:
             made = self.panel = _made(entry)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             self.error = error
         self.panel_id = (made.panel_id if made else "") or entry.name
         """The word by which the panel is known: its own, or the name under which it was registered."""
@@ -115,6 +89,7 @@ class PanelSlot(Container):
         if self.panel is not None:
             yield self.panel
         elif self.error is not None:
+            tell_author(self.entry, self.error)
             yield ErrorCard(self.title, self.entry.provider, self.error)
 
     async def mount_composed_widgets(self, widgets: list[Widget]) -> None:
@@ -183,10 +158,11 @@ class PanelSlot(Container):
             self._note = note
             self._entitle(focused=self.has_focus_within)
 
-    def fail(self, error: BaseException, where: str = "") -> None:
+    def fail(self, error: BaseException) -> None:
         """Put an `ErrorCard` in the place of the panel."""
         if self.error is not None:
             return
+        tell_author(self.entry, error)
         failed, self.panel, self.error = self.panel, None, error
         self._note = ""
         had_keys = self.has_focus_within
@@ -194,7 +170,7 @@ class PanelSlot(Container):
         if failed is not None:
             failed.display = False
             self.call_later(take_out, failed)  # it may be in the middle of being mounted
-        card = ErrorCard(self.title, self.entry.provider, error, where)
+        card = ErrorCard(self.title, self.entry.provider, error)
         self.mount(card)
         if had_keys:
             card.focus()
@@ -217,16 +193,6 @@ def panel_slots(entries: Iterable[Entry[Callable[..., Any]]]) -> list[PanelSlot]
                     f"'{first.entry.provider}', which works. Both work once this class has another one."
                 )
     return slots
-
-
-def _words(error: BaseException) -> str:
-    """Return what ``error`` says; of styles that cannot be read it is something to be drawn."""
-    if not isinstance(error, StylesheetParseError):
-        return str(error)
-    console = Console(file=io.StringIO(), width=_CARD_WIDTH, color_system=None)
-    with console.capture() as said:
-        console.print(error.errors)
-    return said.get()
 
 
 def _made(entry: Entry[Callable[..., Any]]) -> Panel:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,11 +27,19 @@ def export(stem: str, contents: Mapping[str, str]) -> str:
     Raises `StorageError`.
     """
     stem = re.sub(r"[^\w.-]+", "-", stem).strip("-.") or "chart"
-    folder = Path.cwd()
-    if not os.access(folder, os.W_OK):
+    try:
+        return _written(Path.cwd(), stem, contents)
+    except (
+        NanoshellError,
+        OSError,
+    ):  # asking for the right to write would not tell of /proc, or of a lost folder
         folder = paths.data_dir() / "exports"
         with explain_storage(folder):
             paths.private_folder(folder)
+        return _written(folder, stem, contents)
+
+
+def _written(folder: Path, stem: str, contents: Mapping[str, str]) -> str:
     free = _free(folder, stem, contents)
     for ending, text in contents.items():
         write_text(folder / f"{free}.{ending}", text)

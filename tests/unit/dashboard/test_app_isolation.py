@@ -14,8 +14,9 @@ from textual.css.query import NoMatches
 from textual.pilot import Pilot
 
 from nanoshell.dashboard.actions import Action
+from nanoshell.dashboard.faults import ErrorCard
 from nanoshell.dashboard.header import Headline
-from nanoshell.dashboard.slots import BREATHS, SLOW_SECONDS, ErrorCard
+from nanoshell.dashboard.slots import BREATHS, SLOW_SECONDS
 from nanoshell.testing import FakeRun
 from tests.unit.dashboard.stage import (
     PATIENCE_SECONDS,
@@ -117,7 +118,9 @@ BROKEN = (
 
 
 @pytest.mark.parametrize("broken", BROKEN)
-def test_a_panel_that_raises_becomes_a_card_and_the_others_live(tmp_path: Path, broken: Any) -> None:
+def test_a_panel_that_raises_becomes_a_card_and_the_others_live(
+    tmp_path: Path, broken: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     feed = HandFeed()
     well = kind(panel_id="well", title="Well")
     app = desk(tmp_path, feed=feed, panels=[entry("sick", broken), entry("well", well)])
@@ -137,9 +140,28 @@ def test_a_panel_that_raises_becomes_a_card_and_the_others_live(tmp_path: Path, 
         await until(pilot, lambda: "fake-1" in screen_text(app) and "Well seen" in screen_text(app))
         assert len(app.query(ErrorCard)) == 1
         assert app.failure is None
+        assert "the panel 'sick' of plugin 'tests' has failed\nTraceback" in caplog.text
+        assert caplog.text.endswith("LookupError: broken on purpose\n")
 
     with FakeRun(tmp_path) as run:
         play(app, scene)
+
+
+def leaves() -> Any:
+    raise SystemExit("no such device")
+
+
+def test_a_factory_that_would_leave_becomes_a_card(tmp_path: Path) -> None:
+    app = desk(tmp_path, panels=[entry("sick", leaves), entry("well", kind(title="Well"))])
+
+    async def scene(pilot: Pilot[None]) -> None:
+        await pilot.press("2")
+        await until(pilot, lambda: "SystemExit: no such device" in screen_text(app))
+        assert "test_app_isolation.py:" in "".join(screen_text(app).split())
+        assert "dashboard.log" in "".join(screen_text(app).split())
+        assert app.is_running
+
+    play(app, scene)
 
 
 def test_what_is_no_panel_becomes_a_card(tmp_path: Path) -> None:
@@ -153,7 +175,9 @@ def test_what_is_no_panel_becomes_a_card(tmp_path: Path) -> None:
     play(app, scene)
 
 
-def test_an_action_that_raises_is_told_and_the_panel_stays(tmp_path: Path) -> None:
+def test_an_action_that_raises_is_told_and_the_panel_stays(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     clumsy = kind(panel_id="clumsy", title="Clumsy", actions=(Action("trip", "Trip", ("t",)),))
     clumsy.action_trip = lambda self: 1 // 0  # type: ignore[attr-defined]
     app = desk(tmp_path, clumsy)
@@ -163,6 +187,8 @@ def test_an_action_that_raises_is_told_and_the_panel_stays(tmp_path: Path) -> No
         await until(pilot, lambda: "ZeroDivisionError" in screen_text(app))
         shown = " ".join(screen_text(app).replace("▌", " ").split())
         assert "trip of panel 'clumsy' (plugin 'tests') failed" in shown
+        assert "test_app_isolation.py:" in "".join(shown.split())
+        assert "ZeroDivisionError" in caplog.text.splitlines()[-1]
         assert not app.query(ErrorCard)
         await pilot.press("question_mark")
         await until(pilot, lambda: len(app.screen_stack) == 2)

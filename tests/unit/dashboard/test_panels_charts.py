@@ -292,9 +292,11 @@ def test_a_chart_is_exported_and_overwrites_nothing(
 
 
 def test_where_the_folder_cannot_be_written_the_data_folder_is_used(
-    learning: FakeRun, nanoshell_home: Path, monkeypatch: pytest.MonkeyPatch
+    learning: FakeRun, nanoshell_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("nanoshell.dashboard.panels.exporting.os.access", lambda path, mode: False)
+    (lost := tmp_path / "lost").mkdir()
+    monkeypatch.chdir(lost)
+    lost.rmdir()
 
     async def scene(app: DashboardApp, pilot: Pilot[Any]) -> None:
         await pilot.press("e")
@@ -305,12 +307,15 @@ def test_where_the_folder_cannot_be_written_the_data_folder_is_used(
 
 
 def test_where_nothing_can_be_written_it_is_told_why(
-    learning: FakeRun, nanoshell_home: Path, monkeypatch: pytest.MonkeyPatch
+    learning: FakeRun, nanoshell_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    (lost := tmp_path / "lost").mkdir()
+    monkeypatch.chdir(lost)
+    lost.rmdir()
+
     def refuse(path: Path) -> Path:
         raise OSError(errno.EROFS, "Read-only file system", str(path))
 
-    monkeypatch.setattr("nanoshell.dashboard.panels.exporting.os.access", lambda path, mode: False)
     monkeypatch.setattr("nanoshell.paths.private_folder", refuse)
 
     async def scene(app: DashboardApp, pilot: Pilot[Any]) -> None:

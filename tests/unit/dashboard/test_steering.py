@@ -303,6 +303,12 @@ def test_answers_are_told_with_what_was_before_and_what_follows() -> None:
         "before": {"learning_rate": 0.001},
     }
     assert answer_words("set", answer) == "learning rate 0.001 -> 0.0008; now 0.0004 (cosine)"
+    longer = {
+        "ok": True,
+        "message": f"it goes on to step 1,200; {rate}; it would have been 4e-05; not saved yet: full",
+    }
+    said = "goes on to step 1,200; learning rate 4e-05 -> 0.0004 (cosine); not saved yet: full"
+    assert answer_words("extend", {**longer, "total_steps": 1200}) == said
     same = {"ok": True, "message": "learning_rate is 0.001 already", "values": {}, "before": {}}
     assert answer_words("set", same) == "learning_rate is 0.001 already"
     refused = {"ok": False, "message": "it cannot", "hint": "try later"}
