@@ -196,6 +196,9 @@ class CommandOutput(ModalScreen[None]):
             super().__init__()
             self.text = text
 
+    class Asked(Message):
+        """The command asks the question that its output ends with."""
+
     class Ended(Message):
         """The command has ended with ``code``."""
 
@@ -214,6 +217,7 @@ class CommandOutput(ModalScreen[None]):
             line,
             lambda text: self._post(self.Wrote(text)),
             lambda code: self._post(self.Ended(code)),
+            lambda: self._post(self.Asked()),
         )
 
     def _post(self, message: Message) -> None:
@@ -223,9 +227,11 @@ class CommandOutput(ModalScreen[None]):
         with Vertical(classes="sheet") as sheet:
             sheet.border_title = f":{self._line}"
             yield RichLog(wrap=True, markup=False, highlight=False, max_lines=MOST_LINES, min_width=10)
+            yield Input(placeholder="Enter answers, Esc stops the command", compact=True)
             yield Static(Text("running; Esc stops it", style="dim"), id="ending")
 
     def on_mount(self) -> None:
+        self.query_one(Input).display = False
         self.query_one(RichLog).focus()
         self.call_after_refresh(self._begin)
 
@@ -237,8 +243,26 @@ class CommandOutput(ModalScreen[None]):
         *lines, self._rest = (self._rest + message.text).split("\n")
         self._show(lines)
 
+    def on_command_output_asked(self) -> None:
+        self._show([self._rest])
+        self._rest = ""
+        field = self.query_one(Input)
+        field.display = True
+        field.focus()
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        self._close_field()
+        self._show([event.value])
+        self._run.answer(event.value)
+
+    def _close_field(self) -> None:
+        field = self.query_one(Input)
+        field.value, field.display = "", False
+        self.query_one(RichLog).focus()
+
     def on_command_output_ended(self, message: Ended) -> None:
         self.code = message.code
+        self._close_field()
         self._show([self._rest] if self._rest else [])
         words = "done" if not message.code else f"failed with code {message.code}"
         self.query_one("#ending", Static).update(Text(f"{words}; Esc closes", style="dim"))

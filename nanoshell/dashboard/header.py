@@ -97,10 +97,11 @@ class AlertLine(Static):
     def tell(self, snapshot: Snapshot) -> None:
         """Show the alert of ``snapshot``, or the hint."""
         reason, alert = alert_words(snapshot.focused, self.read) if snapshot.focused else ("", "")
-        text, style = (f"! {reason or alert}", "bold red") if reason or alert else (self.hint, "")
+        text = f"! {reason or alert}" if reason or alert else self.hint
         self.display = bool(text)
         if text:
-            line = Text(text, style=style)
+            line = Text(text)
+            self.set_class(text != self.hint, "-wrong")
             lone = bool(alert and not reason)  # charts need the rows, and the view of alerts has it whole
             self.set_class(lone, "-lone")
             rows = 1 if lone else len(line.wrap(self.app.console, max(1, self.app.size.width)))

@@ -120,6 +120,8 @@ class Panel(Widget):
     about: ClassVar[str] = ""
     actions: ClassVar[tuple[Action, ...]] = ()
     can_focus = True
+    hidden = False
+    """Whether the user has hidden it, though it has something to show: some are, it is told."""
     _remark = ""
     _regular: tuple[tuple[Timer, Callable[[], object]], ...] = ()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import io
+import queue
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 Tell = Callable[[str], None]
 
+LOOK_UP_SECONDS = 0.1
+
 
 def palette_commands(session: Session) -> list[Entry[click.Command]]:
     """Return the commands that the palette offers."""
@@ -48,12 +51,23 @@ def completions(session: Session, line: str) -> list[tuple[str, str]]:
 
 
 class LineRun:
-    """One line under way in a thread; ``tell`` gets its output as it comes, ``done`` its exit code."""
+    """One line under way in a thread; ``tell`` gets its output as it comes, ``done`` its exit code.
 
-    def __init__(self, session: Session, line: str, tell: Tell, done: Callable[[int], None]) -> None:
+    ``asked`` is called where the command asks a question, which waits for `answer`.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        line: str,
+        tell: Tell,
+        done: Callable[[int], None],
+        asked: Callable[[], None],
+    ) -> None:
         self._session = session
         self._line = line
         self._output = _Output(tell)
+        self._answers = _Answers(asked)
         self._done = done
         self._thread = threading.Thread(target=self._run, name="palette", daemon=True)
 
@@ -67,6 +81,10 @@ class LineRun:
         """Whether the line is still under way."""
         return self._thread.is_alive()
 
+    def answer(self, text: str) -> None:
+        """Answer the question that the line has asked."""
+        self._answers.given.put(text)
+
     def stop(self) -> None:
         """Interrupt the line as Ctrl-C would, at its next step in Python."""
         if self._thread.ident is not None and self.running:
@@ -77,7 +95,7 @@ class LineRun:
     def _run(self) -> None:
         code = 1
         try:
-            with _caught(self._output):
+            with _caught(self._output, self._answers):
                 code = run_line(self._session, self._line)
         except KeyboardInterrupt:  # it came between two lines of ours
             code = 130
@@ -127,17 +145,38 @@ class _Output(io.TextIOBase):
         return True
 
     def write(self, text: str) -> int:
+        if not isinstance(text, str):  # click tries bytes to see whether it must write these
+            raise TypeError(f"a text is written, not {type(text).__name__}")
         self._tell(text)
         return len(text)
 
 
+class _Answers(io.StringIO):
+    """A stream that holds nothing, but for one line at a time of what a question is answered."""
+
+    def __init__(self, asked: Callable[[], None]) -> None:
+        super().__init__()
+        self.given: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._asked = asked
+
+    def readline(self, size: int | None = -1) -> str:  # type: ignore[override]
+        """Return the next answer; whoever reads all there is gets nothing, and does not wait."""
+        self._asked()
+        while True:
+            with contextlib.suppress(queue.Empty):  # it looks up now and then: a wait cannot be interrupted
+                return self.given.get(timeout=LOOK_UP_SECONDS) + "\n"
+
+    def __next__(self) -> str:  # type: ignore[override]
+        raise StopIteration
+
+
 @contextlib.contextmanager
-def _caught(output: _Output) -> Iterator[None]:
-    """Let stdout and stderr be ``output``, and nothing come from stdin, in the block."""
+def _caught(output: _Output, answers: _Answers) -> Iterator[None]:
+    """Let stdout and stderr be ``output``, and questions be answered by ``answers``, in the block."""
     before = sys.stdin, sys.stdout, sys.stderr
     stream = cast("TextIO", output)
     try:
-        sys.stdin, sys.stdout, sys.stderr = io.StringIO(), stream, stream
+        sys.stdin, sys.stdout, sys.stderr = answers, stream, stream
         yield
     finally:
         if sys.stdout is stream:  # else the terminal has been given back meanwhile

@@ -217,7 +217,8 @@ class Showing(Menus, inherit_bindings=False):
 
     def _show_place(self) -> None:
         at, count = self.grid.position if self.grid is not None else (0, 1)
-        self.query_one(TabBar).choose(self.chosen, at + 1, count)
+        hidden = sum(slot.panel is not None and slot.panel.hidden for slot in self.view.slots)
+        self.query_one(TabBar).choose(self.chosen, at + 1, count, hidden)
 
     def show_keys(self) -> None:
         """Show what can be done now at the bottom."""

@@ -36,13 +36,14 @@ class TabBar(Widget):
         self.chosen = 0
         self.page = 1
         self.pages = 1
+        self.hidden = 0
         self._first = 0
         self._tabs: list[_Tab] = []
 
-    def choose(self, index: int, page: int = 1, pages: int = 1) -> None:
-        """Show the view ``index`` as the chosen one, and that ``page`` of ``pages`` is seen of it."""
-        if (index, page, pages) != (self.chosen, self.page, self.pages):
-            self.chosen, self.page, self.pages = index, page, pages
+    def choose(self, index: int, page: int = 1, pages: int = 1, hidden: int = 0) -> None:
+        """Show the view ``index`` as chosen, ``page`` of ``pages`` seen of it, and how much is ``hidden``."""
+        if (index, page, pages, hidden) != (self.chosen, self.page, self.pages, self.hidden):
+            self.chosen, self.page, self.pages, self.hidden = index, page, pages, hidden
             self.refresh()
 
     def render(self) -> Text:
@@ -66,10 +67,9 @@ class TabBar(Widget):
 
     def _page_note(self, room: int) -> str:
         """Return which page is seen, with the keys that turn it where there are ``room`` cells for them."""
-        if self.pages == 1:
-            return ""
-        note = f"{self.page}/{self.pages}"
-        return f"PgUp PgDn {note}" if len(note) + 10 <= room else note
+        note = f"{self.page}/{self.pages}" if self.pages > 1 else ""
+        note = f"{self.hidden} hidden, u {note}".rstrip() if self.hidden else note
+        return f"PgUp PgDn {note}" if self.pages > 1 and len(note) + 10 <= room else note
 
     def _add(self, line: Text, label: str, index: int, style: str) -> None:
         start = line.cell_len

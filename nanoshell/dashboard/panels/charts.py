@@ -160,7 +160,9 @@ class ChartPanel(Panel):
     # What the dashboard hands over
 
     def wanted(self, snapshot: Snapshot) -> bool:
-        return self.panel_id not in self._hidden() and self.has_figures(self._with_series(snapshot))
+        there = self.has_figures(self._with_series(snapshot))
+        self.hidden = there and self.panel_id in self._hidden()
+        return there and not self.hidden
 
     def series_of(self, course: Course) -> Mapping[str, Series]:
         """Return the series of a run among which the figures are, by name; called once for each change."""

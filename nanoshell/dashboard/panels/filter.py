@@ -43,6 +43,7 @@ SHORT: Mapping[str, str] = {
     "speed": "tokens/s",
     "data": "source",
     "size": "bytes",
+    "why": "reason",
 }
 """Short names for some of them."""
 

@@ -334,7 +334,9 @@ class RunsPanel(Panel):
 
     @on(Input.Submitted, "#runs-filter")
     def _submitted(self) -> None:
-        self._close_field()
+        self._apply()
+        if not self._wrong:  # a key that is meant to mend it must not steer a run
+            self._close_field()
 
     @on(LineField.Left)
     def _left(self) -> None:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import re
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
+import click
 import pytest
 from textual.command import CommandList
 from textual.pilot import Pilot
 from textual.widgets import Input, RichLog
 
+from nanoshell import hookimpl
 from nanoshell.command.invoke import Outcome
 from nanoshell.command.result import Screen
 from nanoshell.dashboard import asking, running
@@ -70,6 +74,59 @@ def test_what_a_command_writes_fits_its_window(tmp_path: Path) -> None:
         assert len(lines) > 30
         assert room - 10 <= max(map(len, lines)) <= room < 80
         assert log.max_scroll_x == 0
+
+    play(app, scene)
+
+
+class Asks:
+    """Brings a command that asks before it does something, and reads whatever else there is."""
+
+    @hookimpl
+    def register_commands(self, register: Callable[..., None]) -> None:
+        @click.command()
+        def purge() -> None:
+            "Ask first."
+            click.confirm("Remove 3 runs for good?", abort=True, err=True)
+            click.echo(f"removed, and {list(sys.stdin)} is left")
+
+        register(purge)
+
+
+@pytest.mark.parametrize(
+    ("keys", "code", "said"),
+    [
+        (("y", "enter"), 0, "removed, and [] is left"),
+        (("n", "enter"), 1, ""),
+        (("escape",), 130, "interrupted"),
+        (("w", "enter", "y", "enter"), 0, "removed"),
+    ],
+)
+def test_a_command_can_ask_and_is_answered(
+    tmp_path: Path, keys: tuple[str, ...], code: int, said: str
+) -> None:
+    session = open_session(plugins=plugins_with(Asks()), history=False)
+    app = desk(tmp_path, CHART, session=session)
+
+    def output() -> CommandOutput:
+        assert isinstance(app.screen, CommandOutput)
+        return app.screen
+
+    async def scene(pilot: Pilot[None]) -> None:
+        app.type_command("purge")
+        await until(pilot, lambda: isinstance(app.screen, CommandLine))
+        await pilot.press("enter")
+        await until(
+            pilot, lambda: "Remove 3 runs for good?" in screen_text(app) and isinstance(app.focused, Input)
+        )
+        for key in keys:
+            await until(pilot, lambda: key == "enter" or isinstance(app.focused, Input))  # noqa: B023
+            await pilot.press(key)
+        await until(pilot, lambda: output().code is not None)
+        assert output().code == code
+        await until(pilot, lambda: said in screen_text(app))
+        assert ("removed" in output().text) is (code == 0)
+        await pilot.press("escape")
+        await until(pilot, lambda: not isinstance(app.screen, CommandOutput))
 
     play(app, scene)
 

@@ -16,6 +16,7 @@ from nanoshell.runs.directory import RunDirectory
 from nanoshell.runs.status import RunStatus
 from nanoshell.training.alerts import Overfitting
 from tests.unit.dashboard.stage import Counter, HandFeed, desk, play, screen_text, until
+from tests.unit.dashboard.test_chart_palette import LEGIBLE, contrast
 
 RUN = RunDirectory(Path("runs/moe-1"))
 GOING = RunStatus(
@@ -117,6 +118,26 @@ def test_an_alert_has_one_row_so_that_charts_keep_theirs(tmp_path: Path) -> None
         assert "1 Charts" in lines[2]
 
     play(app, scene)
+
+
+def test_an_alert_can_be_read_on_light_and_dark(tmp_path: Path) -> None:
+    for theme in ("textual-light", "textual-dark"):
+        feed = HandFeed()
+        app = desk(tmp_path, Counter, feed=feed)
+
+        async def scene(pilot: Pilot[None]) -> None:
+            app.theme = theme  # noqa: B023
+            feed.give(RUN, status=GOING, alerts=({"kind": "overfitting", "message": "it rises", "step": 5},))  # noqa: B023
+            await until(pilot, lambda: "! overfitting: it rises" in screen_text(app))  # noqa: B023
+            strip = app.screen._compositor.render_strips()[1]  # noqa: B023
+            style = next(segment.style for segment in strip if "overfitting" in segment.text)
+            assert style is not None
+            assert style.color is not None
+            assert style.bgcolor is not None
+            colours = (style.color.get_truecolor().hex, style.bgcolor.get_truecolor().hex)
+            assert contrast(*colours) >= LEGIBLE
+
+        play(app, scene)
 
 
 def test_what_is_wrong_is_told_within_eighty_columns() -> None:

@@ -334,6 +334,7 @@ def test_maximised_logarithmic_and_hidden_charts_are_remembered(learning: FakeRu
     async def first(app: DashboardApp, pilot: Pilot[Any]) -> None:
         await pilot.press("l", "h")
         await shows(app, pilot, lambda: shown(app) == ["learning_rate", "grad_norm"])
+        await shows(app, pilot, lambda: "1 hidden, u" in text(app).splitlines()[1])
         app.query_one(LearningRateChart).focus()
         await pilot.press("enter")
         assert shown(app) == ["learning_rate"]
@@ -342,8 +343,10 @@ def test_maximised_logarithmic_and_hidden_charts_are_remembered(learning: FakeRu
         assert shown(app) == ["learning_rate"]
         await pilot.press("escape")
         await shows(app, pilot, lambda: shown(app) == ["learning_rate", "grad_norm"])
+        assert "1 hidden, u" in text(app).splitlines()[1]
         await pilot.press("u")
         await shows(app, pilot, lambda: shown(app) == ["loss", "learning_rate"])
+        await shows(app, pilot, lambda: "hidden" not in text(app).splitlines()[1])
         assert not app.query_one(LossChart).chart.log_y, "it is from the start"
 
     play([learning], ALL, first, state_path=kept)

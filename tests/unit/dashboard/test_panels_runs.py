@@ -294,6 +294,8 @@ def test_the_filter_is_typed_live_and_its_errors_stand_below(tmp_path: Path) -> 
             await desk.type(" los>")
             await desk.sees("did you mean 'loss'? F1 lists what can be asked")
             assert [row.run.name for row in panel.rows] == ["slow-1"]
+            await desk.press("enter")
+            assert not panel.has_focus, "what is typed to mend it must be no key of a run"
             await desk.press("backspace", "backspace", "backspace", "backspace", "enter")
             assert panel.has_focus
             await desk.sees("max_steps=50")
