@@ -109,6 +109,11 @@ class TextLines(ScrollView, can_focus=False):
         elif line >= top + self.rows:
             self.scroll_to(y=line - self.rows + 1, animate=False, force=True, immediate=True)
 
+    def on_resize(self) -> None:
+        """Keep the chosen line in sight."""
+        if self.chosen is not None:
+            self.bring(self.chosen)
+
     def to_end(self) -> None:
         """Scroll to the last line."""
         top = max(0, len(self.lines) - self.rows)

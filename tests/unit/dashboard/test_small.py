@@ -8,9 +8,31 @@ from pathlib import Path
 from textual.pilot import Pilot
 
 from nanoshell.dashboard.app import DashboardApp
+from nanoshell.dashboard.panels.lines import TextLines
+from nanoshell.dashboard.panels.runs import RunsPanel
 from nanoshell.plugin.manager import load_plugins
-from nanoshell.testing import FakeRun
-from tests.unit.dashboard.stage import play, screen_text, until
+from nanoshell.testing import FakeRun, write_run
+from tests.unit.dashboard.stage import desk, play, screen_text, until
+
+
+def test_the_chosen_line_stays_in_sight(tmp_path: Path) -> None:
+    names = [write_run(tmp_path, f"run-{letter}").name for letter in "abcdefghijkl"]
+    app = desk(tmp_path, RunsPanel)
+
+    async def scene(pilot: Pilot[None]) -> None:
+        await pilot.press("2")
+        await until(pilot, lambda: names[-1] in screen_text(app))
+        panel = app.query_one(RunsPanel)
+        await pilot.press("home", *["down"] * 8)
+        await until(pilot, lambda: panel.chosen == panel.rows[8].run.name)
+        await until(pilot, lambda: any(panel.chosen in line for line in screen_text(app).splitlines()[4:15]))
+        await pilot.resize_terminal(80, 15)
+        table = app.query_one("#runs-table", TextLines)
+        await until(pilot, lambda: table.rows < 8)
+        shown = "\n".join(screen_text(app).splitlines()[: table.region.bottom])
+        assert panel.chosen in shown
+
+    play(app, scene)
 
 
 def test_a_storm_of_sizes_and_what_is_said_where_there_is_no_room(tmp_path: Path) -> None:
