@@ -91,7 +91,7 @@ def record_demo(studio: Studio) -> None:
     with terminal(100, 47, studio.folder, f"{studio.program} demo") as screen:
         screen.wait_for_prompt()
         studio.take(screen, "demo", "make demo")
-    with terminal(100, 42, studio.folder, studio.program) as screen:
+    with terminal(100, 58, studio.folder, studio.program) as screen:
         screen.wait_for_prompt()
         tour = (
             ":tokens Hello world, naïve café!",
@@ -147,14 +147,14 @@ def shown(studio: Studio, *options: str, light: bool = False) -> str:
 
 def pointed_at(screen: Terminal) -> int:
     """Return the step at the crosshair; 0 without one."""
-    found = re.search(r"at step (\d+)", screen.text())
-    return int(found[1]) if found else 0
+    found = re.search(r"at step ([\d,]+)", screen.text())
+    return int(found[1].replace(",", "")) if found else 0
 
 
 def progress(screen: Terminal) -> int:
     """Return the step that the header tells of the run in focus."""
-    found = re.search(r"(\d+)/6000", screen.text())
-    return int(found[1]) if found else 0
+    found = re.search(r"([\d,]+)/6,000", screen.text())
+    return int(found[1].replace(",", "")) if found else 0
 
 
 def record_charts(studio: Studio) -> None:
@@ -199,7 +199,7 @@ def record_views(studio: Studio) -> None:
         screen.press("C-p")
         screen.wait_for("What is to be done")
         screen.press("-l", "learning")
-        screen.wait_for("learning *\n(.*\n)*.*Set the learning", absent="Logarithmic")
+        screen.wait_for("Set the learning", absent="Logarithmic")
         studio.take(screen, "dashboard-palette", "nanoshell dashboard: Ctrl-P")
 
 
