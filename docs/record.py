@@ -91,7 +91,7 @@ def record_demo(studio: Studio) -> None:
     with terminal(100, 47, studio.folder, f"{studio.program} demo") as screen:
         screen.wait_for_prompt()
         studio.take(screen, "demo", "make demo")
-    with terminal(100, 46, studio.folder, studio.program) as screen:
+    with terminal(100, 58, studio.folder, studio.program) as screen:
         screen.wait_for_prompt()
         tour = (
             ":tokens Hello world, naïve café!",
