@@ -220,11 +220,9 @@ def _news(answer: Event) -> list[str]:
     message, said = str(answer.get("message") or ""), []
     # The rate of the next step is news where the schedule makes it another than the peak.
     if scheduled := _SCHEDULED.search(message):
-        rate, kind, instead = scheduled.groups()
-        changed = (
-            f"learning rate {instead} -> {rate}" if "total_steps" in answer and instead else f"now {rate}"
-        )
-        said.append(f"{changed} ({kind})")
+        rate, kind, before = scheduled.groups()
+        longer = before and "total_steps" in answer  # else the change of the peak was told already
+        said.append(f"learning rate {before} -> {rate} ({kind})" if longer else f"now {rate} ({kind})")
     return said + [part for part in message.split("; ") if part.startswith("not saved")]
 
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 Tell = Callable[[str], None]
 
 LOOK_UP_SECONDS = 0.1
+"""A command that waits for an answer looks up so often whether it was told to stop."""
 
 
 def palette_commands(session: Session) -> list[Entry[click.Command]]:
@@ -163,7 +164,7 @@ class _Answers(io.StringIO):
         """Return the next answer; whoever reads all there is gets nothing, and does not wait."""
         self._asked()
         while True:
-            with contextlib.suppress(queue.Empty):  # it looks up now and then: a wait cannot be interrupted
+            with contextlib.suppress(queue.Empty):  # a wait itself cannot be interrupted
                 return self.given.get(timeout=LOOK_UP_SECONDS) + "\n"
 
     def __next__(self) -> str:  # type: ignore[override]

@@ -248,7 +248,7 @@ class Watcher:
         folder = _changed(self._runs_dir)
         if not self._shown and folder is not None and folder != self._seen_folder:
             runs = list_runs(self._runs_dir)
-            first = next(iter([*live_runs(self._runs_dir), *runs]), None)
+            first = next(iter(live_runs(self._runs_dir) or runs), None)
             with self._lock:
                 if first is not None and not self._shown:
                     self._add(first.name)

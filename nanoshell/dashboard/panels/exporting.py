@@ -27,12 +27,9 @@ def export(stem: str, contents: Mapping[str, str]) -> str:
     Raises `StorageError`.
     """
     stem = re.sub(r"[^\w.-]+", "-", stem).strip("-.") or "chart"
-    try:
+    try:  # asking for the right to write would not tell of /proc, or of a folder that is lost
         return _written(Path.cwd(), stem, contents)
-    except (
-        NanoshellError,
-        OSError,
-    ):  # asking for the right to write would not tell of /proc, or of a lost folder
+    except (NanoshellError, OSError):
         folder = paths.data_dir() / "exports"
         with explain_storage(folder):
             paths.private_folder(folder)
